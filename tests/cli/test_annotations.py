@@ -60,6 +60,29 @@ def test_what_a_file_is_refused_for_is_annotated_line_by_line(wrong: Path) -> No
     assert done.code == 2 and "::error file=typed.py,line=5,title=refused::A.seen: " in done.out
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "column", "says"),
+    [
+        ("import secondsight\n\nx = (1,\n", 3, 5, "was never closed"),
+        ("def y():\n    return 1 / 0\n\ny()\n", 2, 0, "ZeroDivisionError"),
+        (MY_GPU.replace("hmm.hmm_range_fault(", "hmm.hmm_range_falt("), -1, -1, "hmm_range_falt"),
+    ],
+)
+def test_an_error_of_the_file_is_annotated_once_where_it_is(text: str, line: int, column: int, says: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(text)
+    if line < 0:
+        line, column = next((number, one.index("hmm.hmm_range_falt") + 1) for number, one in enumerate(text.splitlines(), 1) if says in one)
+    done = secondsight("check", "bad.py", *ONLY, "--format", "github", cwd=tmp_path)
+    (told,) = done.out.splitlines()
+    assert done.code == 2 and says in told
+    assert told.startswith(f"::error file=bad.py,line={line}{f',col={column}' * (column > 0)},title=refused::")
+    sarif = secondsight("check", "bad.py", *ONLY, "--format", "sarif", cwd=tmp_path).json
+    (result,) = sarif["runs"][0]["results"]
+    assert result["locations"][0]["physicalLocation"] == {
+        "artifactLocation": {"uri": "bad.py"}, "region": {"startLine": line} | ({"startColumn": column} if column else {}),
+    }  # fmt: skip
+
+
 def test_nothing_that_has_a_meaning_there_is_left_as_it_is() -> None:
     one = Annotation(Path("a,b:c.py"), 3, "error", "r:x", "100%\nof it")
     assert github([one]) == ["::error file=a%2Cb%3Ac.py,line=3,title=r%3Ax::100%25%0Aof it"]

@@ -65,7 +65,7 @@ def test_native_code_is_given_no_number_that_it_cannot_hold(make: type[DepthFirs
         (b"\0", "bad.py: source code"),
         (b"# caf\xe9\n" + (HEAD + FAULT).encode(), "bad.py: .*save it as UTF-8"),
         ((HEAD + FAULT).encode() + b"# caf\xe9\n", "bad.py: 'utf-8' codec.*save it as UTF-8"),
-        (b"class A(:\n", "bad.py:1: "),
+        (b"class A(:\n", "bad.py:1:9: "),
         ((HEAD + "    xs: list\n" + FAULT).encode(), r"bad.py:4: Bad.xs: .* is not a type of a field"),
         ((HEAD + FAULT.replace(", write: bool", "")).encode(), r"bad.py:4: Bad.fault\(self, va\) does not have .*\(self, va, write\)"),
         (f"from secondsight import Device, Va\nexec('''class Bad(Device):\n{FAULT}''')\n".encode(), "bad.py: Bad has no source text"),

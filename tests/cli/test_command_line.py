@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cli_world import Done, command, secondsight
+import typer
+from cli_world import HOUSE, Done, command, secondsight
 
 from secondsight.agree import generate
 from secondsight.cli import commands, main
@@ -61,10 +65,23 @@ def test_no_help_loads_anything_of_the_model() -> None:
     assert all(f"Usage: secondsight {name} " in done.stdout for name in COMMANDS)
 
 
-@pytest.mark.parametrize(("word", "said"), [("chek", "is it check?"), ("explian", "is it explain"), ("zzz", "there are check, compare,")])
+@pytest.mark.parametrize(("word", "said"), [("chek", "is it check?"), ("explian", "is it explain"), ("zzz", "there are: check, compare,")])
 def test_a_misspelt_command_is_told_its_neighbours(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word, "x"]) == 2
     assert f"there is no command {word}; {said}" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_readme_says_which_commands_have_no_json() -> None:
+    def alone(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+        for word in command.list_commands(None) if hasattr(command, "list_commands") else ():
+            yield from alone(command.get_command(None, word), f"{name} {word}".strip())
+        if not hasattr(command, "list_commands"):
+            yield name, command
+
+    every = list(alone(typer.main.get_command(commands.app), ""))
+    silent = {name for name, one in every if not any("--json" in option.opts for option in one.params)}
+    (sentence,) = re.findall(r"Those that only write a file have none: (.*)\.", (HOUSE / "README.md").read_text())
+    assert silent == set(re.findall(r"`([a-z ]+)`", sentence)) and len(every) > 15
 
 
 def test_what_help_says_without_loading_it_is_so() -> None:

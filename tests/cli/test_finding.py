@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_world import narrow
+from cli_world import MY_GPU, narrow
 
 from secondsight.cases import TABLES
 from secondsight.cli import main
 from secondsight.contract import EVERY_ADVERSARY, RULES
+from secondsight.lang import LangError, errors
 from secondsight.report.catalog import KINDS, things
 from secondsight.scenario import OPS
 from secondsight.scenario.shipped import shipped
@@ -105,6 +107,57 @@ def test_a_rule_comes_with_a_driver_that_breaks_it(capsys: pytest.CaptureFixture
         assert narrow("\n".join(line for line in out.splitlines() if not line.startswith("    ")))
 
 
+def test_every_name_that_a_message_can_have_is_explained() -> None:
+    """Read from the sources by their text alone, so that a new name is asked for here before anybody has listed it."""
+    package = Path(inspect.getfile(LangError)).parents[1]
+    texts = [file.read_text() for folder in ("lang", "linux", "devices", "world", "contract", "cases", "search") for file in (package / folder).rglob("*.py")]
+    named = {name for text in texts for name in re.findall(r"""(?:(?:RuleBroken|Violation|self\.rule|__init__)\(|require\((?:[^"\n]|"(?!,))*?, |^    rule = )"([a-z]+(?:-[a-z]+)*)"(?:, f?["a-z]|$)""", text, re.M)}
+    classes = {name for name in errors.__all__ if isinstance(kind := getattr(errors, name), type) and issubclass(kind, LangError)}
+    assert {"lock-not-held", "use-after-free", "lock-order", "bad-index"} <= named and len(classes) > 8
+    known = {name for kind in KINDS for thing in things(kind) for name in thing.names}
+    assert named | classes | {"assertion", "kept result"} <= known
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("use-after-free", "linux/page_writeback.py:"),
+        ("pins", "unpins a page that is not pinned"),
+        ("BadIndex", "bad-index"),
+        ("out-of-records", "OutOfRecords (error)"),
+        ("two engines", "thread engine2:"),
+        ("munmap: reads", "secondsight explain munmap"),
+        ("munmap:reads", "secondsight explain munmap"),
+        ("kept", "--again"),
+        ("mmap_lock", "mmap lock (term)"),
+    ],
+)
+def test_what_a_message_names_is_explained(name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", name]) == 0
+    assert says in capsys.readouterr().out
+    assert main(["explain", name, "--json"]) == 0
+    assert [one for one in json.loads(capsys.readouterr().out)["entries"] if one["paragraphs"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (["check", "my_odp.py", "--adversary", "munmp"], "no adversary is called 'munmp'; is it munmap"),
+        (["check", "my_odp.py", "--rule", "as-if-cp"], "no rule is called 'as-if-cp'; is it as-if-cpu?"),
+        (["check", "my_odp.py", "--bound", "frmes=4"], "there is no bound frmes; is it frames"),
+        (["check", "my_odp.py", "--bound", "qqqq=4"], "there is no bound qqqq; secondsight list bounds shows the "),
+        (["check", "my_odp"], "my_odp: no such file, but my_odp.py is there; give"),
+        (["explain", "lock-hold"], "nothing here is called lock-hold; is it lock-"),
+    ],
+    ids=lambda words: words[-1] if isinstance(words, list) else "",
+)
+def test_a_misspelt_name_is_told_its_neighbours(arguments: list[str], wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_odp.py").write_text(MY_GPU)
+    assert main(arguments) == 2
+    assert wrong in capsys.readouterr().err
+
+
 def test_what_is_not_there_is_answered_with_what_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "as-if-cpus"]) == 2
     assert "as-if-cpu" in capsys.readouterr().err
@@ -155,7 +208,11 @@ def test_a_trace_of_a_table_of_ones_own_is_replayed(
     capsys.readouterr()
     assert main(["settle", "mine.py", "--trace", "without the test:munmap", "--json"]) == 1
     (tmp_path / "trace.json").write_text(capsys.readouterr().out)
-    assert main(["replay", "trace.json"]) == 0
+    assert main(["replay", "trace.json", "--json"]) == 0
+    trace = json.loads(capsys.readouterr().out)
+    assert trace["kind"] == "trace" and trace["rule"] == "as-if-cpu"
+    (tmp_path / "alone.json").write_text(json.dumps(trace))
+    assert main(["replay", "alone.json"]) == 0
     assert "as-if-cpu" in capsys.readouterr().out
 
 

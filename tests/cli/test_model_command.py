@@ -57,5 +57,5 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "vm_munmap", "--json"]) == 0
     (file,) = json.loads(capsys.readouterr().out)["files"]
     assert [f["name"] for f in file["functions"]] == ["vm_munmap"]
-    with pytest.raises(LangError, match="nothing that is modelled is called hmm_range_falt; there are hmm_range_fault"):
+    with pytest.raises(LangError, match="nothing that is modelled is called hmm_range_falt; is it hmm_range_fault"):
         kernel_files("hmm_range_falt")

@@ -22,6 +22,7 @@ FORMATS: dict[str, str] = {
     "github": "for people, and then a line for each annotation that GitHub Actions shows beside the code",
     "sarif": "SARIF 2.1.0, for code scanning and editors",
 }
+_PLACE = r"([^:\n]+):(\d+):(?:(\d+):)? "
 _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -34,6 +35,8 @@ class Annotation:
     level: Literal["error", "warning"]
     rule: str
     message: str
+    column: int = 0
+    """From 1; 0 is unknown."""
 
 
 def broken_at(file: Path, told: Telling) -> Annotation:
@@ -60,19 +63,23 @@ def refused_at(file: Path, error: LangError) -> list[Annotation]:
 
     if isinstance(error, Refused):
         refusals = [error, *error.find_others()]
-        return [Annotation(Path(one.where.file), one.where.line, "error", "refused", f"{one.wrong}; instead: {one.instead}") for one in refusals]
-    annotations = []
-    for text in error.whole().split("\n\n"):
-        place = re.match(r"(.+?):(\d+):(?:\d+:)? (.*)", text, re.DOTALL)
-        where = (Path(place[1]), int(place[2]), place[3]) if place else (file, 1, text)
-        annotations.append(Annotation(where[0], where[1], "error", "refused", where[2]))
-    return annotations
+        return [Annotation(Path(one.where.file), one.where.line, "error", "refused", f"{one.wrong}; instead: {one.instead}", one.where.column) for one in refusals]
+    return [_placed(file, text) for text in error.whole().split("\n\n")]
+
+
+def _placed(file: Path, text: str) -> Annotation:
+    """A message at the place that it begins with, else at the last that a line of it begins with: the inmost of those that led there."""
+    if place := re.match(_PLACE, text):
+        return Annotation(Path(place[1]), int(place[2]), "error", "refused", text[place.end() :], int(place[3] or 0))
+    inner = re.findall(rf"^  {_PLACE}", text, re.MULTILINE)
+    where, line, column = inner[-1] if inner else (file, 1, 0)
+    return Annotation(Path(where), int(line), "error", "refused", text, int(column or 0))
 
 
 def github(annotations: Sequence[Annotation]) -> list[str]:
     """Workflow commands of GitHub Actions, with what has a meaning there escaped."""
     return [
-        f"::{one.level} file={_property(_relative(one.file))},line={one.line},title={_property(one.rule)}::{_data(one.message)}"
+        f"::{one.level} file={_property(_relative(one.file))},line={one.line}{f',col={one.column}' * (one.column > 0)},title={_property(one.rule)}::{_data(one.message)}"
         for one in annotations
     ]
 
@@ -103,13 +110,17 @@ def sarif(annotations: Sequence[Annotation]) -> dict[str, Any]:
             "level": one.level,
             "message": {"text": one.message},
             "locations": [
-                {"physicalLocation": {"artifactLocation": {"uri": _uri(one.file)}, "region": {"startLine": one.line}}},
+                {"physicalLocation": {"artifactLocation": {"uri": _uri(one.file)}, "region": _region(one)}},
             ],
         }
         for one in annotations
     ]
     driver = {"name": "secondsight", "version": version("secondsight"), "rules": [{"id": rule} for rule in rules]}
     return {"$schema": _SARIF, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
+
+
+def _region(one: Annotation) -> dict[str, int]:
+    return {"startLine": one.line} | ({"startColumn": one.column} if one.column else {})
 
 
 def _uri(file: Path) -> str:

@@ -27,6 +27,7 @@ from secondsight.cli.html import could_be_written, tell_and_show, write_page
 from secondsight.cli.searching import notes
 from secondsight.cli.several import one_after_the_other, with_drivers
 from secondsight.lang import LangError, ModelError, OutOfRecords
+from secondsight.lang.names import there_are
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, replay_command, rests_to_json, result_to_json, told_rests, trace_to_json
 from secondsight.report.page import page_data
@@ -386,7 +387,7 @@ def made_by_words(file: Path, which: str, driver: list[str] | None, rules: list[
         raise LangError(f"{file} has several drivers, {', '.join(k.__name__ for k in kinds)}; say by --class which it is")
     known = {plain_name(s.name): (a.name, s.name) for a in contract.EVERY_ADVERSARY.values() for s in a.scenarios}
     if plain_name(which) not in known:
-        raise LangError(f"no adversary has a scenario {which}; there are {', '.join(known)}")
+        raise LangError(f"no adversary has a scenario {which}; {there_are(which, known, 'secondsight explain ADVERSARY')}")
     adversary, scenario = known[plain_name(which)]
     watched = [rule.name for rule in contract.rules_for(kinds[0], rules)]
     return {

@@ -24,6 +24,7 @@ from secondsight.cli.common import (
 )
 from secondsight.cli.driver import one_driver
 from secondsight.lang import LangError
+from secondsight.lang.names import there_are
 from secondsight.report import SCHEMA, replay_command
 from secondsight.report.token import plain_name, token_of
 from secondsight.report.trace import Telling, letter
@@ -139,7 +140,7 @@ def _scenarios(driver: type[Any], text: ClaimText, named: str | None, adversarie
     if named is not None:
         known = {plain_name(s.name): s for s in scenarios}
         if plain_name(named) not in known:
-            raise LangError(f"no adversary has a scenario {named}; there are {', '.join(known)}")
+            raise LangError(f"no adversary has a scenario {named}; {there_are(named, known, 'secondsight explain ADVERSARY')}")
         return [known[plain_name(named)]]
     above = " ".join(text.above.split())
     return sorted(scenarios, key=lambda s: f"({s.name})" not in above)

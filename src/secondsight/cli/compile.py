@@ -7,6 +7,7 @@ from pathlib import Path
 
 from secondsight.cli.common import show
 from secondsight.lang import LangError
+from secondsight.lang.names import there_are
 from secondsight.lang.native import Native
 from secondsight.lang.render_c import render_c
 from secondsight.search.reduced import reduced_native
@@ -24,7 +25,7 @@ def compile_(file: Path, driver: str | None, adversary: str, text: bool) -> None
     name = driver or next(iter(found))
     against = contract.adversaries_for(found[name])
     if adversary not in against:
-        raise LangError(f"no adversary of {name} is called {adversary!r}; there are: {', '.join(against)}")
+        raise LangError(f"no adversary of {name} is called {adversary!r}; {there_are(adversary, against)}")
     program = contract.driver_program(found[name], against[adversary].scenarios[0])
     if text:
         print(render_c(program).text, end="")

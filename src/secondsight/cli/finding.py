@@ -36,8 +36,12 @@ def list_(kind: str, as_json: bool) -> None:
             print(" " * (names + 2) + line)
 
 
-def explain(name: str) -> None:
+def explain(name: str, as_json: bool) -> None:
     """Print what everything of a name is."""
+    if as_json:
+        entries = [{"of": one.kind, "name": one.name, "summary": one.summary, "paragraphs": list(one.tell())} for one in explained(name)]
+        write_json({"schema": SCHEMA, "kind": "explain", "entries": entries})
+        return
     print("\n\n".join(_text(thing) for thing in explained(name)))
 
 

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from secondsight.cli import check, settle
-from secondsight.cli.common import parts, show, show_trace, trace_form, width
+from secondsight.cli.common import parts, show, show_trace, trace_form, width, write_json
 from secondsight.cli.html import could_be_written, tell_and_show, write_page, write_text
 from secondsight.lang import LangError
 from secondsight.lang.debug import stop_at
 from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
-from secondsight.report import trace_from_json, violation_of
+from secondsight.report import trace_from_json, trace_to_json, violation_of
 from secondsight.report.page import page_data
 from secondsight.report.sequence import sequence_diagram
 from secondsight.report.trace import letter, tell_saved
 from secondsight.search import Violation
 
-__all__ = ["could_be_told", "debug", "of_token", "saved", "tell"]
+__all__ = ["TitledTrace", "could_be_told", "debug", "of_token", "saved", "tell"]
 
 
-TitledTrace = tuple[str, Program, Violation]
-"""A title, a program and the trace of a violation in it."""
+@dataclass(frozen=True, slots=True)
+class TitledTrace:
+    """A trace to be run again: its title, the program, what is broken there, and how the program is made (docs/json.md)."""
+
+    title: str
+    program: Program
+    violation: Violation
+    made_by: dict[str, Any]
 
 
 def could_be_told(picture: Path | None, page: Path | None) -> None:
@@ -34,15 +41,17 @@ def could_be_told(picture: Path | None, page: Path | None) -> None:
     could_be_written(picture, "--svg", "trace.svg")
 
 
-def tell(run: TitledTrace, full: bool, shown_at: int | None, picture: Path | None, page: Path | None) -> None:
-    """Run it again, and tell it in each form that is asked for."""
-    title, program, violation = run
+def tell(run: TitledTrace, full: bool, shown_at: int | None, picture: Path | None, page: Path | None, as_json: bool) -> None:
+    """TitledTrace it again, and tell it in each form that is asked for."""
+    title, program, violation = run.title, run.program, run.violation
     try:
         is_shown = page is not None or picture is not None or shown_at is not None
         told, data = tell_and_show(is_shown, program, title, lambda look: tell_saved(title, program, violation, look))
     except Disagreement as error:
         raise LangError(f"the trace does not fit the program any more; was the driver edited since? {error}") from None
-    if shown_at is None:
+    if as_json:
+        write_json(trace_to_json(program, violation, run.made_by))
+    elif shown_at is None:
         show_trace(letter(told, numbered=True, form=trace_form(full)))
     else:
         _show_machine(data, shown_at, full)
@@ -54,8 +63,7 @@ def tell(run: TitledTrace, full: bool, shown_at: int | None, picture: Path | Non
 
 def debug(run: TitledTrace, number: int) -> None:
     """Stop in pdb, in the thread's own code, where a step begins."""
-    _, program, violation = run
-    trace = violation.trace
+    program, trace = run.program, run.violation.trace
     if number <= len(trace):
         print(f"step {number} of {len(trace)}: {program.threads[trace.steps[number - 1].thread].name}", flush=True)
     stop_at(program, trace.schedule, number)
@@ -72,7 +80,7 @@ def _show_machine(data: dict[str, Any], number: int, full: bool) -> None:
 
 
 def saved(file: Path) -> TitledTrace:
-    """A title, the program and the trace of a file that --json wrote."""
+    """The shortest trace of a file that --json wrote."""
     traces = [trace_from_json(data) for data in parts(_read(file), "trace")]
     if not traces:
         raise LangError(f"{file} has no trace: nothing in it is broken")
@@ -80,13 +88,13 @@ def saved(file: Path) -> TitledTrace:
     title, program = _program(made_by)
     if [thread.name for thread in program.threads] != names:
         raise LangError(f"{file} is a trace of another program: its threads are {', '.join(names)}")
-    return title, program, violation
+    return TitledTrace(title, program, violation, made_by)
 
 
 def of_token(
     file: str, which: str, token: str, driver: list[str] | None, rules: list[str] | None, sizes: dict[str, int]
 ) -> TitledTrace:
-    """The same of a token."""
+    """The trace that a token stands for."""
     from secondsight.cases import TABLES
     from secondsight.cases.own import has_tables
 
@@ -97,7 +105,7 @@ def of_token(
     else:
         made_by = check.made_by_words(Path(file), which, driver, rules, sizes)
     title, program = _program(made_by)
-    return title, program, violation_of(program, token)
+    return TitledTrace(title, program, violation_of(program, token), made_by)
 
 
 def _read(file: Path) -> Any:

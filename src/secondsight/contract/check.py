@@ -41,6 +41,7 @@ from secondsight.devices.device import Device, Promise
 from secondsight.lang.errors import LangError, RuleBroken
 from secondsight.lang.frontend import parameters
 from secondsight.lang.modules import load, why_no_file
+from secondsight.lang.names import there_are
 from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
 from secondsight.search import Progress, Result, Verdict
@@ -131,7 +132,7 @@ def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[
         return list(table.values())
     unknown = [n for n in names if n not in table]
     if unknown:
-        raise LangError(f"no {kind} is called {unknown[0]!r}; there are: {', '.join(table)}")
+        raise LangError(f"no {kind} is called {unknown[0]!r}; {there_are(unknown[0], table)}")
     return [table[n] for n in dict.fromkeys(names)]
 
 
@@ -310,7 +311,7 @@ def import_file(path: Path) -> ModuleType:
     try:
         return load(name, path)
     except SyntaxError as error:
-        place = path if error.lineno is None else f"{path}:{error.lineno}"
+        place = path if error.lineno is None else f"{path}:{error.lineno}" + (f":{error.offset}" if error.offset else "")
         raise LangError("\n    ".join(filter(None, [f"{place}: {error.msg}", (error.text or "").strip()]))) from None
     except LangError:
         raise

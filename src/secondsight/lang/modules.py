@@ -113,7 +113,8 @@ def why_no_file(path: Path) -> str:
         return "is a folder"
     if str(path) == "-" or path.exists():
         return "is no regular file, and its lines are read more than once: write it to a file first"
-    return "no such file"
+    beside = path.with_name(f"{path.name}.py")
+    return f"no such file, but {beside} is there" if path.name and beside.is_file() else "no such file"
 
 
 def load(name: str, path: Path) -> ModuleType:

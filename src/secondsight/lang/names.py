@@ -9,9 +9,11 @@ from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 
-__all__ = ["instead_of", "like_it", "with_place"]
+__all__ = ["instead_of", "like_it", "there_are", "with_place"]
 
 _PUBLIC = ("secondsight", "secondsight.lang", "secondsight.scenario", "secondsight.devices", "secondsight.contract", "secondsight.testing")
+_FEW = 30
+"""Names that are told in one message."""
 _LINUX = "secondsight.linux"
 _MISSING = re.compile(r"cannot import name '(\w+)' from '(secondsight[\w.]*)'")
 
@@ -46,6 +48,17 @@ def like_it(name: str, names: Iterable[str]) -> str:
     """The nearest of some names as what else could be written: `pfn, or `; nothing where none is near."""
     near = get_close_matches(name, list(names), 1, 0.75)
     return f"{near[0]}, or " if near else ""
+
+
+def there_are(name: str, names: Iterable[str], listed: str = "") -> str:
+    """What there is where a name is not: `is it munmap?` if some are near, else all of them; those that a command has `listed` only if they are few."""
+    known = list(dict.fromkeys(names))
+    near = get_close_matches(name, known, 3)
+    if near:
+        return f"is it {' or '.join(near)}?"
+    if listed and len(known) > _FEW:
+        return f"{listed} shows the {len(known)} that there are"
+    return f"there are: {', '.join(known)}"
 
 
 def _known() -> dict[str, str]:

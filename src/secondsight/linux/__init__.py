@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from secondsight.lang.errors import LangError
 from secondsight.lang.machines import Bound
+from secondsight.lang.names import there_are
 from secondsight.linux.errno import (
     EACCES,
     EAGAIN,
@@ -73,7 +74,7 @@ def bounds(**wanted: int) -> dict[str, int]:
     """
     for name, number in wanted.items():
         if name not in BOUNDS:
-            raise LangError(f"there is no bound {name}; there are {', '.join(BOUNDS)}")
+            raise LangError(f"there is no bound {name}; {there_are(name, BOUNDS, 'secondsight list bounds')}")
         least = int(name == "frames")  # the zero page is one, on every machine
         if not least <= number <= BOUNDS[name].most:
             raise LangError(f"{name}={number}: the machine can have {least} to {BOUNDS[name].most}")

@@ -9,7 +9,6 @@ import pkgutil
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -17,9 +16,11 @@ from typing import Any
 import secondsight
 from secondsight.contract.check import written
 from secondsight.lang import LangError, Record, Value
+from secondsight.lang.names import there_are
 from secondsight.report.beginnings import begun, the_one_begun
 from secondsight.report.columns import WIDTH
 from secondsight.report.glossary import TERMS
+from secondsight.report.named_rules import LANGUAGE, error_classes, required
 from secondsight.scenario import Scenario
 
 __all__ = ["KINDS", "Thing", "explained", "things"]
@@ -31,13 +32,18 @@ _HOUSE = Path(secondsight.__file__).parent
 class Thing:
     """Something that has a name here: of which kind, a sentence, and `tell`, which gives all that is known of it, a paragraph each.
 
-    A paragraph that begins with a blank is laid out already.
+    A paragraph that begins with a blank is laid out already. `others` are names that it has too, in messages and texts.
     """
 
     kind: str
     name: str
     summary: str
     tell: Callable[[], Iterator[str]]
+    others: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.name, *self.others
 
 
 def things(kind: str) -> list[Thing]:
@@ -50,16 +56,17 @@ def things(kind: str) -> list[Thing]:
 
 def explained(name: str) -> list[Thing]:
     """Everything that has the name, of whatever kind, or the one name that begins so. Raises `LangError` with names that are like it."""
-    known = [thing for kind in KINDS for thing in things(kind)]
+    known = [*(thing for kind in KINDS for thing in things(kind)), *_tried()]
+    exact = [thing for thing in known if name in thing.names]
+    if exact:
+        return exact
     meant = begun(name, [thing.name for thing in known])
-    found = [thing for thing in known if len(meant) == 1 and thing.name == meant[0]]
-    if not found:
-        if meant:
-            raise LangError(f"{name} is the beginning of {', '.join(meant[:5])}{' and others' * (len(meant) > 5)}; give more of the name")
-        like = list(dict.fromkeys(get_close_matches(name, [thing.name for thing in known], 5, 0.5)))
-        hint = f"there are {', '.join(like)}" if like else f"secondsight list {'|'.join(KINDS)} shows what there is"
+    if len(meant) > 1:
+        raise LangError(f"{name} is the beginning of {', '.join(meant[:5])}{' and others' * (len(meant) > 5)}; give more of the name")
+    if not meant:
+        hint = there_are(name, (one for thing in known for one in thing.names), f"secondsight list {'|'.join(KINDS)}")
         raise LangError(f"nothing here is called {name}; {hint}")
-    return found
+    return [thing for thing in known if thing.name == meant[0]]
 
 
 # What most have.
@@ -143,6 +150,16 @@ def _rules() -> Iterator[Thing]:
         yield Thing("rules", rule.name, rule.summary, functools.partial(_rule, rule.name))
     for name, summary in ALWAYS_CHECKED.items():
         yield Thing("rules", name, f"part of progress: {summary}", functools.partial(_rule, name))
+    named = [name for name in dict.fromkeys((*LANGUAGE, *required())) if name not in RULES and name not in ALWAYS_CHECKED]
+    for name in named:
+        summary = _first(LANGUAGE[name]) if name in LANGUAGE else _required_by(name)
+        yield Thing("rules", name, summary, functools.partial(_rule, name))
+
+
+def _required_by(name: str) -> str:
+    """What breaks a rule that the sources require: the first message, and who says it."""
+    first = required()[name][0]
+    return f"{first.place.partition(':')[0]}, {first.function}(): {first.message}"
 
 
 def _rule(name: str) -> Iterator[str]:
@@ -155,6 +172,14 @@ def _rule(name: str) -> Iterator[str]:
         yield RULES[name].summary
         yield "A trace names the part that was broken:"
         yield "\n".join(textwrap.fill(f"{part}: {says}", WIDTH - 2, initial_indent="  ", subsequent_indent="    ") for part, says in ALWAYS_CHECKED.items())
+    elif name not in RULES:
+        if name in LANGUAGE:
+            yield f"{LANGUAGE[name]} It is always checked."
+        if name in required():
+            asked = sorted({one.place.partition("/")[0] for one in required()[name]})
+            always = "" if asked == ["cases"] else " It is always checked."
+            yield f"Required where it is written ({', '.join(f'{folder}/' for folder in asked)}).{always} What a message says, and who says it:"
+            yield "\n".join(_row(one.message, f"{one.function}(), {one.place}", 24) for one in required()[name])
     else:
         yield f"Asked of drivers that promise {' or '.join(RULES[name].promises)} (`promise` in the class)."
         for probe in RULES[name].probes:
@@ -265,8 +290,9 @@ def _bound(name: str) -> Iterator[str]:
         for number, line in enumerate(inspect.getsource(module).splitlines(), 1)
         if f'bound("{name}"' in line
     ]
-    yield "It is declared beside the first array that it sizes:"
-    yield "\n".join(uses)
+    if uses:
+        yield "It is declared beside the first array that it sizes:"
+        yield "\n".join(uses)
     yield f"Decide it by hand: secondsight check my_driver.py --bound {name}=N. A search raises it by itself where it runs out."
 
 
@@ -352,7 +378,49 @@ def _row(name: str, text: str, width: int) -> str:
 
 def _terms() -> Iterator[Thing]:
     for term in TERMS:
-        yield Thing("terms", term.name, term.summary, functools.partial(_paragraphs, term.text))
+        yield Thing("terms", term.name, term.summary, functools.partial(_paragraphs, term.text), term.forms)
+
+
+def _errors() -> Iterator[Thing]:
+    for one in error_classes():
+        rule = getattr(one, "rule", None)
+        yield Thing("errors", one.__name__, _first(inspect.getdoc(one)), functools.partial(_error, one), (rule,) if isinstance(rule, str) else ())
+
+
+def _error(kind: type[LangError]) -> Iterator[str]:
+    yield from _doc(kind)
+    rule = getattr(kind, "rule", None)
+    if isinstance(rule, str):
+        yield f"A result calls it {rule}."
+    yield f"In a program: from secondsight.lang.errors import {kind.__name__}"
+    yield f"Source: {_place(kind)}"
+
+
+def _tried() -> Iterator[Thing]:
+    """The scenarios of the adversaries, as traces name them (`munmap: two engines`), and what stands behind the colon."""
+    from secondsight.contract import EVERY_ADVERSARY
+
+    parts: dict[str, list[Scenario]] = {}
+    for adversary in EVERY_ADVERSARY.values():
+        for one in adversary.scenarios:
+            head, colon, part = one.name.partition(": ")
+            if colon:
+                parts.setdefault(part, []).append(one)
+                yield Thing("scenarios", one.name, adversary.summary, functools.partial(_of_adversary, adversary.name, one), (f"{head}:{part}",))
+    for part, several in parts.items():
+        yield Thing("scenarios", part, several[0].name, functools.partial(_part, part, several))
+
+
+def _of_adversary(adversary: str, scenario: Scenario) -> Iterator[str]:
+    yield f"A scenario of the adversary {adversary}, which says more: secondsight explain {adversary}"
+    yield _operations(scenario)
+
+
+def _part(part: str, scenarios: list[Scenario]) -> Iterator[str]:
+    of = sorted({one.name.partition(": ")[0] for one in scenarios})
+    yield f"What the device or the process does beside the adversary. {len(of)} have it: {', '.join(of)}."
+    yield f"What {scenarios[0].name!r} does:"
+    yield _operations(scenarios[0])
 
 
 def _paragraphs(*texts: str) -> Iterator[str]:
@@ -370,5 +438,6 @@ KINDS: Mapping[str, Callable[[], Iterator[Thing]]] = {
     "operations": _operations_there_are,
     "scenarios": _scenarios,
     "terms": _terms,
+    "errors": _errors,
 }
 """Every kind of thing that can be listed and explained."""

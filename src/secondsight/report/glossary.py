@@ -281,6 +281,11 @@ TERMS: tuple[Term, ...] = (
         "is made again with more.", ("bounds",),
     ),
     Term(
+        "kept result", MACHINE,
+        "A kept result is that of an earlier search, of which nothing has changed since: no driver, no model, no limit. It is shown "
+        "again at once, marked *kept*. With --again it is searched anew.",
+    ),
+    Term(
         "reduction", MACHINE,
         "A reduction leaves out states that can show nothing new, such as those in which two records have only changed places. "
         "Verdicts are the same.", ("reductions", "reduced"),

@@ -11,11 +11,11 @@ import pkgutil
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import PurePath
 from types import FunctionType, ModuleType
 
 from secondsight.lang import LangError
+from secondsight.lang.names import there_are
 
 __all__ = ["KernelFile", "KernelFunction", "kernel_files"]
 
@@ -70,9 +70,7 @@ def kernel_files(name: str | None = None) -> list[KernelFile]:
         wanted = [_with(file, functions) for file, functions in by_function if functions]
     if not wanted:
         names = {n for file in known for n in _names(file)} | {n for file in known for f in file.functions for n in (f.name, *f.functions)}
-        like = get_close_matches(name, sorted(names), 5, 0.6)
-        hint = f"there are {', '.join(like)}" if like else "secondsight model prints all that is"
-        raise LangError(f"nothing that is modelled is called {name}; {hint}")
+        raise LangError(f"nothing that is modelled is called {name}; {there_are(name, sorted(names), 'secondsight model')}")
     return wanted
 
 

@@ -24,7 +24,7 @@ from rich.text import Text
 
 import secondsight
 from secondsight.lang import Char, LangError, Record, SpinLock
-from secondsight.lang.errors import FreedTwice, UseAfterFree
+from secondsight.lang.errors import FreedTwice, Position, UseAfterFree
 from secondsight.lang.plain import PlainEvent, PlainStep
 from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
@@ -199,9 +199,15 @@ def _end(program: Program, violation: Violation, steps: list[PlainStep], told: l
         told[-1].mark = "at"
     broken = f"^ {violation.rule}"
     if violation.where and violation.where.file == last.file and violation.where.line != last.line:
-        broken += f", line {violation.where.line}"
+        broken += f", {_place_beside(violation.where, (own or told)[-1].where)}"
     own += [StoryLine(last.thread, here, text, step=number, mark="broken") for text in (broken, *_beside_the_cpu(last))]
     return own
+
+
+def _place_beside(where: Position, shown: str) -> str:
+    """A place as it is said under a line of the story: by its file too, where that line has not the same."""
+    name = Path(where.file).name
+    return f"line {where.line}" if shown.rpartition(":")[0] == name else f"{name}:{where.line}"
 
 
 def _standing(program: Program, violation: Violation, what: str) -> list[StoryLine]:

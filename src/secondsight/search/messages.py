@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from secondsight.lang.program import Program
@@ -26,7 +27,7 @@ def deadlock_message(executor: Executor, state: bytes) -> str:
         counter = executor.counter(state, index)
         if counter:
             at = program.code.places[counter - 1]
-            waiting.append(f"{thread.name} in {at.function} (line {at.where.line})")
+            waiting.append(f"{thread.name} in {at.function} ({Path(at.where.file).name}:{at.where.line})")
     return "nobody can go on: " + ", ".join(waiting) + (" waits" if len(waiting) == 1 else " wait")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,8 +72,9 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = get_close_matches(args[0], COMMANDS)
-            ctx.fail(f"there is no command {args[0]}; " + (f"is it {' or '.join(near)}?" if near else f"there are {', '.join(COMMANDS)}"))
+            from secondsight.lang.names import there_are
+
+            ctx.fail(f"there is no command {args[0]}; {there_are(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

@@ -34,10 +34,11 @@ def list_(
 def explain(
     name: Annotated[
         str,
-        typer.Argument(help="A rule, an adversary, a bound, a table, a kernel's function or record, an operation, a scenario, a kernel, a word.", autocompletion=_names_like),
+        typer.Argument(help="A rule, an adversary, a bound, a table, a kernel's function or record, an operation, a scenario, a kernel, an error, a word.", autocompletion=_names_like),
     ],
+    as_json: Json = False,
 ) -> None:
     """What a thing means, what breaks it, a small wrong driver where there is one, and where it is written."""
     from secondsight.cli import finding as doing
 
-    doing.explain(name)
+    doing.explain(name, as_json)

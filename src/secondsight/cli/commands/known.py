@@ -13,7 +13,7 @@ BUILDABLE = ("6.12",)
 AGREE_KINDS = ("sequential", "free", "forced")
 """The kinds of scenario that are drawn: `agree.generate.KINDS`."""
 
-THING_KINDS = ("adversaries", "rules", "bounds", "tables", "functions", "records", "kernels", "operations", "scenarios", "terms")
+THING_KINDS = ("adversaries", "rules", "bounds", "tables", "functions", "records", "kernels", "operations", "scenarios", "terms", "errors")
 """What can be listed: `report.catalog.KINDS`."""
 
 DEEPEST, MOST_PREEMPTIONS = 1_000_000_000, 1_000_000

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from secondsight.cli.options import BoundTexts, Full, Html, bounds
+from secondsight.cli.options import BoundTexts, Full, Html, Json, bounds
 
 __all__ = ["replay"]
 
@@ -32,6 +32,7 @@ def replay(
     shown_at: Annotated[int | None, typer.Option("--show", metavar="N", min=0, help="Print the machine after this step, and what the step changed (0: before the first).")] = None,
     picture: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Draw the trace as a sequence diagram: a lane for each thread.")] = None,
     page: Html = None,
+    as_json: Json = False,
 ) -> None:
     """Run a saved trace again (of several, the shortest), or the one that a token stands for: your own Python functions, step by step;
     every state is compared.
@@ -43,9 +44,11 @@ def replay(
         raise typer.BadParameter("--class, --rule and --bound are for a token; a saved trace says itself how it was made")
     if which is not None and token is None:
         raise typer.BadParameter(f"{which} is what a trace is of; after it comes its token")
+    if as_json and (pdb is not None or shown_at is not None):
+        raise typer.BadParameter("--json prints the whole trace; leave out --pdb and --show")
     doing.could_be_told(picture, page)
     run = doing.saved(Path(file)) if which is None or token is None else doing.of_token(file, which, token, driver, rule, bounds(bound))
     if pdb is not None:
         doing.debug(run, pdb)
     else:
-        doing.tell(run, full, shown_at, picture, page)
+        doing.tell(run, full, shown_at, picture, page, as_json)
