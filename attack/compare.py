@@ -34,7 +34,7 @@ from secondsight.search.cluster import search_by
 from secondsight.search.cluster_levels import LocalHosts
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_native, reduced_search
-from secondsight.search.strategy import DepthFirst
+from secondsight.search.strategy import DepthFirst, Preemptions
 
 __all__ = ["Failure", "Tally", "Unequal", "check_batch", "has_compiler"]
 
@@ -378,14 +378,32 @@ def by_members(subject: Subject, plain: Native, chance: random.Random) -> None:
     assert_says(subject, "cluster", result)
 
 
+def by_preemptions(subject: Subject, plain: Native, chance: random.Random) -> None:
+    """With a bound on preemptions the same is told whether records, numbers and threads are renamed or not."""
+    most = chance.choice([0, 1, 2, 3, 100])
+    options: dict[str, Any] = {"lock_order": False, "watch": subject.watch, "strategy": Preemptions(most)}
+    known = native_search(plain, Request(workers=1, **options))
+    found = reduced_search(subject.program, Request(workers=chance.choice([1, 2]), **options)).result
+    if (known.error is None) and (found.error is None):
+        equal("preemptions", [known.verdict, known.reason, known.preemptions], [found.verdict, found.reason, found.preemptions], f"with {most}:")
+        if known.verdict is not Verdict.BROKEN:
+            equal("preemptions", len(known.outcomes), len(found.outcomes), f"outcomes with {most}:")
+    wanted = set(subject.judgement.every) - {"livelock"} or {"holds"}
+    for result in (known, found):
+        if result.verdict is not Verdict.NOT_FINISHED and told(result) not in wanted:
+            raise Unequal("preemptions", f"one of {sorted(wanted)} is to be told, but it is {told(result)}")
+        if result.violation is not None:
+            assert_trace(subject, "preemptions", result.violation.rule, result.violation.trace, result.violation.message)
+
+
 FAILURES = {"left-range", "bad-index", "out-of-records", "model-error"}
 """What is no broken rule: the model is wrong, or its bounds are too small."""
-OTHERS = {"cut short": cut_short, "depth first": depth_first, "collected": collected, "cluster": by_members}
+OTHERS = {"cut short": cut_short, "depth first": depth_first, "collected": collected, "cluster": by_members, "preemptions": by_preemptions}
 
 
 def others_of(chance: random.Random) -> list[str]:
     """Which of these laws a program is tried with: what takes long seldom."""
-    return [chance.choice(["cut short", "depth first", "collected"]), *(["cluster"] if chance.random() < 0.1 else [])]
+    return [chance.choice(["cut short", "depth first", "collected"]), *(["cluster"] if chance.random() < 0.1 else []), *(["preemptions"] if chance.random() < 0.1 else [])]
 
 
 def assert_ordered(subject: Subject, law: str, result: Result) -> None:

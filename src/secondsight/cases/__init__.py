@@ -9,6 +9,7 @@ from secondsight.cases.table import (
     Heading,
     Kernels,
     Question,
+    forced,
     program_of_cell,
     search_cell,
     settle,
@@ -28,4 +29,4 @@ def _register() -> None:
 
 _register()
 
-__all__ = ["TABLES", "Answer", "CaseTable", "Cell", "Heading", "Finding", "FreeRun", "Kernels", "Question", "program_of_cell", "search_cell", "settle"]
+__all__ = ["TABLES", "Answer", "CaseTable", "Cell", "Heading", "Finding", "FreeRun", "Kernels", "Question", "forced", "program_of_cell", "search_cell", "settle"]

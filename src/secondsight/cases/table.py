@@ -129,6 +129,21 @@ class CaseTable:
     executor: Callable[[str, str], ExecutorName] | None = None
     cost: CostTable | PinCost | None = None
 
+    def __post_init__(self) -> None:
+        """Raises `LangError` for a name of no row or column: what is said of that would be said of nothing."""
+        rows, columns = [r.name for r in self.rows], [c.name for c in self.columns]
+        for kind, names in (("rows", rows), ("columns", columns)):
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise LangError(f"{self.name}: two {kind} are called {twice}: give one another name")
+        said = [("expected", at) for at in self.expected] + [(f"the claim {f.claim!r}", at) for f in self.findings for at in f.needs]
+        for what, (row, column) in said:
+            if row not in rows:
+                raise LangError(f"{self.name}: {what} names a row {row!r}, which there is not: one of {', '.join(rows)} is wanted")
+            if column not in columns:
+                raise LangError(f"{self.name}: {what} names a column {column!r}, which there is not: one of {', '.join(columns)} is wanted")
+        if strange := sorted((self.goes_on or frozenset()) - set(columns)):
+            raise LangError(f"{self.name}: goes_on names a column {strange[0]!r}, which there is not: one of {', '.join(columns)} is wanted")
+
     def cells(self) -> Iterator[tuple[str, str]]:
         """Row and column names of all cells, row by row."""
         for row in self.rows:
@@ -150,6 +165,15 @@ class Cell:
     def verdict(self) -> Verdict | None:
         """The search's verdict."""
         return None if self.result is None else self.result.verdict
+
+
+def forced(scenario: Scenario, driver: type[Device], violation: Violation) -> Question | CannotForce:
+    """A cell that breaks one of the contract's rules, in a scenario and by a driver that the real device has, as a question."""
+    from secondsight.contract import rules_for
+    from secondsight.world.forced import schedule_of
+
+    schedule = schedule_of(scenario, driver, violation, [probe for rule in rules_for(driver) for probe in rule.probes])
+    return schedule if isinstance(schedule, CannotForce) else Question(schedule, driver)
 
 
 def search_cell(

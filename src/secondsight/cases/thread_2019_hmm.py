@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import permutations
 
-from secondsight.cases.table import Answer, CaseTable, Finding, FreeRun, Heading, Kernels, Question
-from secondsight.contract import driver_program, rules_for
+from secondsight.cases.table import Answer, CaseTable, Finding, FreeRun, Heading, Kernels, Question, forced
+from secondsight.contract import driver_program
 from secondsight.devices import mirror, mirror_2019
 from secondsight.devices.device import Device
 from secondsight.lang.program import Program
 from secondsight.scenario import Mapping, Recorder, Scenario
+from secondsight.scenario.schedule import CannotForce
 from secondsight.search import Verdict, Violation
-from secondsight.world.forced import CannotForce, schedule_of
 
 __all__ = ["DRIVERS", "TABLE", "scenario_of"]
 
@@ -134,9 +134,7 @@ def _on_kernel(row: str, column: str, violation: Violation) -> Question | Cannot
         return CannotForce("the row is written against the interface of Linux 5.3, which this kernel does not have")
     if column in _ORDERS:
         return CannotForce("the real device has no device memory that could be torn down")
-    scenario, driver = scenario_of(column), DRIVERS[row]
-    schedule = schedule_of(scenario, driver, violation, [probe for rule in rules_for(driver) for probe in rule.probes])
-    return schedule if isinstance(schedule, CannotForce) else Question(schedule, driver)
+    return forced(scenario_of(column), DRIVERS[row], violation)
 
 
 def _runs_on_kernel(row: str, column: str) -> FreeRun | CannotForce:

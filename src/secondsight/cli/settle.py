@@ -171,7 +171,7 @@ def _question(table: CaseTable, cell: Cell, whole: bool) -> Question | FreeRun |
     nothing = CannotForce("the table has no scenario of it that a kernel could run")
     if cell.result.violation is not None:
         if table.on_kernel is None:
-            return nothing if whole else None
+            return nothing
         return table.on_kernel(cell.row, cell.column, cell.result.violation)
     if not whole:
         return None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-__all__ = ["WITHOUT", "Judge"]
+__all__ = ["WITHOUT", "JudgeName"]
 
-Judge = Literal["agreement", "neither"]
+JudgeName = Literal["agreement", "neither"]
 
-WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
+WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "bio.py": (
         "agreement",
         "block/bio.c is of the block layer, whose requests, queues and disks have no counterpart; what is modelled is which pages are pinned and when",

@@ -40,6 +40,8 @@ NODE = 64
 """MiB of a second NUMA node, which has no CPU: where move_pages(2) can move a page to."""
 PLUGGED = " memhp_default_state=offline"
 """Of a guest with a memory module: the agent brings it online where a scenario needs it (agent/movable.c)."""
+COHERENT = 512
+"""MiB of the memory that two coherent devices of lib/test_hmm.c have: DEVMEM_CHUNK_SIZE (Linux 6.12) for each."""
 TAIL_LINES = 30
 PANIC_LINES = 100
 PANIC = re.compile("Kernel panic|Oops:|BUG: ")
@@ -59,16 +61,17 @@ class Guest:
 
     Raises KernelError when QEMU is missing, when the guest ends, panics or complains (`COMPLAINT`), and when it gives
     no answer in time; each but the first with the end of the console. After an error the guest is gone.
-    `memory` is in MiB; `movable`: so many more in a block of their own, which can be taken offline.
+    `memory` is in MiB; `movable`: so many more in a block of their own, which can be taken offline. `coherent`: with memory that the kernel
+    leaves alone, for the coherent devices of lib/test_hmm.c.
     `token`: a word on its command line, by which secondsight.ko knows that the tool has started the machine.
     """
 
     process = "QEMU"
 
-    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60, memory: int = 512, token: str = TOKEN, movable: int = 0) -> None:
+    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60, memory: int = 512, token: str = TOKEN, movable: int = 0, coherent: bool = False) -> None:
         if shutil.which(QEMU) is None:
             raise KernelError(f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)")
-        self._start(lambda line: self._command(image, initramfs, line, memory, token, movable), boot_timeout)
+        self._start(lambda line: self._command(image, initramfs, line, memory, token, movable, coherent), boot_timeout)
 
     def _start(self, command: Callable[[int], list[str]], timeout: float) -> None:
         """Start the machine's process, by the command for a descriptor of the agent's line, and wait for `hello`."""
@@ -98,13 +101,15 @@ class Guest:
         self.boot_seconds = time.monotonic() - start
         self.doing = "waiting for work"
 
-    def _command(self, image: Path, initramfs: Path, line: int, memory: int, token: str, movable: int) -> list[str]:
+    def _command(self, image: Path, initramfs: Path, line: int, memory: int, token: str, movable: int, coherent: bool) -> list[str]:
+        memory += COHERENT if coherent else 0
+        words = f"{COMMAND_LINE} {token}{PLUGGED if movable else ''}{_reserved(memory) if coherent else ''}"
         return [
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", f"{memory},slots=1,maxmem=4G" if movable else str(memory)),
             *_nodes(memory),
             *(("-object", f"memory-backend-ram,id=block,size={movable}M", "-device", "pc-dimm,memdev=block,node=0") if movable else ()),
-            *("-kernel", str(image), "-initrd", str(initramfs), "-append", f"{COMMAND_LINE} {token}{PLUGGED if movable else ''}"),
+            *("-kernel", str(image), "-initrd", str(initramfs), "-append", words),
             *("-chardev", f"file,id=console,path=/dev/fd/{self._console}", "-serial", "chardev:console"),
             *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={line}"),
             *("-device", "virtserialport,chardev=agent,name=secondsight"),
@@ -222,6 +227,13 @@ class Guest:
 
 def _contents(file: int) -> str:
     return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
+
+
+def _reserved(memory: int) -> str:
+    """The end of the first node's memory, of so much together, as memory that is no System RAM, and where test_hmm finds its devices' there."""
+    start = memory - NODE - COHERENT << 20
+    ends = start, start + (COHERENT << 19)
+    return f" memmap={COHERENT}M${start:#x}" + "".join(f" test_hmm.spm_addr_dev{number}={place:#x}" for number, place in enumerate(ends))
 
 
 def _nodes(memory: int) -> list[str]:

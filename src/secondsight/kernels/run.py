@@ -65,9 +65,10 @@ class VM:
         programs: Sequence[Path] = (),
         memory: int = MEMORY,
         movable: bool = False,
+        coherent: bool = False,
     ) -> None:
         self.kernel = kernel
-        self._programs, self._memory, self._movable = tuple(programs), memory, BLOCK if movable else 0
+        self._programs, self._memory, self._movable, self._coherent = tuple(programs), memory, BLOCK if movable else 0, coherent
         if module and kernel.image is None:
             raise KernelError("secondsight.ko is for virtual machines, and not for the running kernel", "name a kernel to boot")
         self._answer_seconds, self._boot_seconds = answer_seconds, boot_seconds or _patience()
@@ -93,12 +94,16 @@ class VM:
         """A guest that has come up. Under load an emulated machine's clocks now and then fail a kernel that boots the next
         time: it has a second try, and what that dies of is the answer."""
         archive = initramfs(self._modules, self._programs)
+
+        def guest() -> Guest:
+            return Guest(image, archive, boot_timeout=self._boot_seconds, memory=self._memory, movable=self._movable, coherent=self._coherent)
+
         try:
-            return Guest(image, archive, boot_timeout=self._boot_seconds, memory=self._memory, movable=self._movable)
+            return guest()
         except KernelError as error:
             if "panicked while booting" not in error.reason:
                 raise
-        return Guest(image, archive, boot_timeout=self._boot_seconds, memory=self._memory, movable=self._movable)
+        return guest()
 
     def observe(
         self,
@@ -295,13 +300,14 @@ def boot(
     programs: Sequence[Path] = (),
     memory: int = MEMORY,
     movable: bool = False,
+    coherent: bool = False,
 ) -> VM:
     """Boot a kernel in QEMU, ready to run scenarios: `with boot(kernel) as vm:`. `module`: with secondsight.ko, for
     scenarios with devices and for forced runs. `programs`: static ones, for `VM.run_program`; `memory` in MiB; `movable`: with a block of memory that must stay movable, where processes' pages come
-    first. Raises KernelError when QEMU or the C compiler for the agent is missing,
+    first; `coherent`: with memory for the coherent devices of lib/test_hmm.c, of a kernel that has it built in. Raises KernelError when QEMU or the C compiler for the agent is missing,
     the module does not build or load, or the guest does not come up in `boot_seconds`
     (by default a minute, or what SECONDSIGHT_BOOT_SECONDS says)."""
-    return VM(kernel, module=module, boot_seconds=boot_seconds, answer_seconds=answer_seconds, programs=programs, memory=memory, movable=movable)
+    return VM(kernel, module=module, boot_seconds=boot_seconds, answer_seconds=answer_seconds, programs=programs, memory=memory, movable=movable, coherent=coherent)
 
 
 def observe(

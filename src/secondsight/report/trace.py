@@ -29,7 +29,6 @@ from secondsight.lang.plain import PlainEvent, PlainStep
 from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
-from secondsight.linux.mm_types import PteKind
 from secondsight.linux.mmu_notifier_hlist import NonBlock
 from secondsight.report.columns import rows
 from secondsight.report.fold import folded
@@ -40,6 +39,7 @@ from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
 from secondsight.search import Result, Step, Trace, Violation
 from secondsight.search.lock_order import told_lock
+from secondsight.world.cpu_view import address_space_of, cpu_view
 
 __all__ = [
     "SCHEMA", "Telling", "busy", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "tell_way",
@@ -286,13 +286,13 @@ def _beside_the_cpu(last: PlainStep) -> list[str]:
     """What a CPU would have found where the device's last access broke a rule; the machine is as that step left it."""
     for event in reversed(last.events):
         given = event.arguments
-        if event.kind == "call" and {"device", "va", "write", "error"} <= set(given) and given["device"].notifier.mm is not None:
-            cpu = _cpu(given["device"].notifier.mm, given["va"], given["write"])
+        if event.kind == "call" and {"device", "va", "write", "error"} <= set(given) and (mm := address_space_of(given["device"])) is not None:
+            cpu = _cpu(mm, given["va"], given["write"])
             return [f"device: {page_or_error(given['error'])}", f"CPU:    {cpu}"]
         if event.kind == "call" and {"device", "va", "cpu", "found"} <= set(given):
             return [f"device: {page_or_error(given['found'])}", f"CPU:    {page_or_error(given['cpu'], signals=True)}"]
         if event.kind == "call" and {"device", "va", "frame", "write"} <= set(given):
-            frame, mm = given["frame"], given["device"].notifier.mm
+            frame, mm = given["frame"], address_space_of(given["device"])
             device = f"device: {_frame(frame)}"
             return [device] if mm is None else [device, f"CPU:    {_cpu(mm, given['va'], given['write'])}"]
     return []
@@ -308,20 +308,8 @@ def _frame(frame: Record) -> str:
 
 
 def _cpu(mm: Any, va: int, write: bool) -> str:
-    if mm.mm_mt[va] is None:
-        return "SIGSEGV"
-    pte = mm.ptes[va]
-    if pte.kind == PteKind.SWAP:
-        return "page fault (the page is in swap)"
-    if pte.kind == PteKind.MIGRATION:
-        return "page fault (the page is being moved)"
-    if pte.kind == PteKind.DEVICE_PRIVATE:
-        return f"page fault (the page is in a device's memory: {_frame(pte.frame)})"
-    if pte.kind == PteKind.DEVICE_EXCLUSIVE:
-        return f"page fault (a device has the page alone: {_frame(pte.frame)})"
-    if pte.frame is None:
-        return "page fault"
-    return _frame(pte.frame) + (", read-only" if write and not pte.writable else "")
+    before, frame, after = cpu_view(mm, va, write)
+    return before + ("" if frame is None else _frame(frame)) + after
 
 
 # JSON.

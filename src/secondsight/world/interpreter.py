@@ -157,8 +157,9 @@ def is_quiet(device: Ref[Device], mm: Mm, gone: bool) -> None:
     """Everything has ended, and the device is closed. `mm`, `gone`: its process's, where there is one."""
     assert device is not None
     if len(other_processes) > 0:
-        number = mms.index(space_of(device))
-        all_quiet(device, space_of(device), process.exiting if number == 0 else other_processes[number - 1].exiting)
+        mm = space_of(device)
+        number = mms.index(mm)
+        all_quiet(device, mm, process.exiting if number == 0 else other_processes[number - 1].exiting)
     else:
         all_quiet(device, mm, gone)
 

@@ -1,11 +1,12 @@
 """A decision table: drivers against what happens to the memory. Settle it: secondsight settle FILE_NAME"""
 
-from secondsight.cases import CaseTable, Finding, Heading
+from secondsight.cases import CaseTable, Finding, FreeRun, Heading, Kernels, Question, forced
 from secondsight.contract import driver_program
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.lang.program import Program
 from secondsight.scenario import Recorder, Scenario
-from secondsight.search import Verdict
+from secondsight.scenario.schedule import CannotForce
+from secondsight.search import Verdict, Violation
 
 DRIVERS = {"with the test": Mirror, "without the test": MirrorWithoutTest}
 
@@ -36,6 +37,16 @@ def program(row: str, column: str) -> Program:
     return driver_program(DRIVERS[row], scenario_of(column))
 
 
+def on_kernel(row: str, column: str, violation: Violation) -> Question | CannotForce:
+    """What a real kernel is asked of a broken cell: its schedule, forced. The real device has both of these drivers."""
+    return forced(scenario_of(column), DRIVERS[row], violation)
+
+
+def runs_on_kernel(row: str, column: str) -> FreeRun:
+    """What it is asked of one that holds: to run the scenario often."""
+    return FreeRun(scenario_of(column), kernels=Kernels(abilities=("device",)))
+
+
 TABLE = CaseTable(
     name="RULE-NAME",
     title="RULE-NAME",
@@ -49,6 +60,8 @@ TABLE = CaseTable(
         Heading("DONTNEED", "the process forgets the page's contents"),
     ),
     program=program,
+    on_kernel=on_kernel,
+    runs_on_kernel=runs_on_kernel,
     findings=(
         Finding(
             "The test is not needed.",
