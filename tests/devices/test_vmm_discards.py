@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from secondsight.contract import ADVERSARIES
+from secondsight.contract.check import driver_program
 from secondsight.contract.lifetime import no_use_after_free
 from secondsight.contract.pinned import access_to_a_pinned_frame
 from secondsight.devices.vfio_type1 import VfioType1, VfioUnpinsFirst
@@ -137,3 +139,8 @@ def test_who_discards_and_who_forbids_it_exclude_each_other() -> None:
         assert vmm.uncoordinated_discard_disable(False) == 0 and vmm.coordinated_discard_require(False) == 0
         assert vmm.discard_require(True) == 0 and vmm.uncoordinated_discard_disable(True) == -EBUSY and vmm.discard_disable(True) == -EBUSY
         assert vmm.discard_require(False) == 0 and not vmm.discard_is_disabled()
+
+
+def test_a_child_of_a_process_with_a_driver_that_counts_has_a_count_of_its_own() -> None:
+    for scenario in ADVERSARIES["fork"].scenarios:
+        assert driver_program(VfioType1, scenario).machine.bound("memlock") == 2

@@ -201,8 +201,6 @@ ONLY_HERE: dict[str, type[Device]] = {
     "oom-reaper": MayNotSleep,
     "punch-hole": FaultsUnderItsLock,
     "dax-teardown": KeepsThePagemap,
-    "part": TakesAPartForNothing,
-    "read-only": WritesAllTheSame,
     "mprotect": IgnoresProtection,
     "mlock": TrustsMlock,
     "write-protect": LooksAtTheMapping,
@@ -211,7 +209,6 @@ ONLY_HERE: dict[str, type[Device]] = {
     "close": StopsTheDeviceLast,
     "two-processes": RemembersByAddress,
     "buffer-moves": IgnoresMoves,
-    "buffer-revoked": DetachesMapped,
     "swap": NeverMarksDirty,
     "mremap": MarksUnlessUnmapped,
     "thp-split": VcpuOneAtATime,
@@ -233,6 +230,10 @@ KEPT = {
     "end of the mapping (UnmappedIsAnError) fails there in the shortest way",
     "migration": "the only one in which the contents go to another frame and the address keeps them; the smallest in which a driver is called "
     "under the folio lock",
+    "part": "the smallest in which a part of the device's pages goes; `mremap` breaks its drivers too, in several times as many states",
+    "read-only": "the memory is read-only from the beginning; `mprotect` makes it so, and breaks its drivers too",
+    "buffer-revoked": "the only one in which the memory goes for good, and the exporter waits for the unmapping: its drivers hang there, and break another rule when a "
+    "buffer moves",
     "exit": "the device is open from beginning to end; in `open` and `close` it is not, and more goes on",
 }
 """Those whose drivers others make fail too, and why they are kept."""

@@ -268,8 +268,6 @@ class Encoder:
         derived["pages"] = max(1, largest_space.pages)
         if largest.get("userfaultfd"):
             derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
-        if largest.get("memlock"):
-            derived["memlock"] = len(self.processes)
         if largest.get("pageblocks"):  # all pages come from the block first, and all may move out of it
             derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
             derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])
@@ -305,6 +303,8 @@ class Encoder:
             if derived.get("private_memory"):
                 derived["frames"] = min(16, derived["frames"] + derived["private_pages"] * len(self.devices))
                 derived["locks_the_device_page"] = int(self.release is not None and not differs("a-fault-locks-a-page-in-device-memory", self.release))
+        if derived.get("memlock"):  # by an operation or by the driver: each process has its own count
+            derived["memlock"] = len(self.processes)
         if derived.get("anon_vmas"):
             derived["anon_vmas"] = derived["mms"]
         self._fork(derived, takes["frames"])
