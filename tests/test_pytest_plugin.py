@@ -71,6 +71,16 @@ def test_a_driver_that_cannot_be_loaded_is_an_error_without_a_traceback(pytester
     done.stdout.no_fnmatch_line("*pytest_plugin.py*")
 
 
+def test_what_is_asked_wrongly_is_said_without_our_source(pytester: pytest.Pytester) -> None:
+    (pytester.path / "asked_gpu.py").write_text(MY_GPU)
+    pytester.makepyfile("from asked_gpu import MyGpu\n\ndef test_it(contract):\n    contract.holds(MyGpu, ['munmp'])\n")
+    done = pytester.runpytest_inprocess("-p", "no:xdist")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*contract.holds(MyGpu,*", "E *no adversary is called 'munmp'; is it munmap*"])
+    for ours in ("*raise LangError(*", "*contract/check.py*", "*testing.py*"):
+        done.stdout.no_fnmatch_line(ours)
+
+
 def test_without_the_option_nothing_is_collected(pytester: pytest.Pytester) -> None:
     (pytester.path / "right.py").write_text(MY_GPU)
     pytester.runpytest_inprocess("-p", "no:xdist", ".").assert_outcomes()

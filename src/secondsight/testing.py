@@ -10,22 +10,25 @@ With pytest there is a fixture too (docs/pytest.md).
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from secondsight.contract import Checked, check, rules_for
 from secondsight.devices.device import Device
 from secondsight.lang import LangError
 from secondsight.report import mail, replay_command
-from secondsight.scenario import Scenario, show_outcome
+from secondsight.scenario import Scenario, ScenarioError, show_outcome
 from secondsight.search import Limits, Request, Verdict, Violation
 from secondsight.world import model
 
 __all__ = ["ContractBroken", "NotSettled", "assert_holds", "outcomes"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class ContractBroken(AssertionError):
@@ -40,6 +43,21 @@ class NotSettled(AssertionError):
     """A search came to no verdict: a limit was reached, or the machine was too small."""
 
 
+def _told_where_it_is_asked(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """The function, whose errors are shown by pytest at the line that calls it, and at none of ours: the message says what is wrong."""
+
+    @functools.wraps(function)
+    def asked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        __tracebackhide__ = True
+        try:
+            return function(*args, **kwargs)
+        except (LangError, ScenarioError) as error:
+            raise error.with_traceback(None) from None
+
+    return asked
+
+
+@_told_where_it_is_asked
 def assert_holds(
     driver: type[Device],
     adversaries: str | Sequence[str] | None = None,
@@ -70,6 +88,7 @@ def assert_holds(
     return found
 
 
+@_told_where_it_is_asked
 def outcomes(
     scenario: Scenario,
     driver: type[Device] | None = None,
@@ -131,7 +150,7 @@ def _mail(driver: type[Device], checked: Checked, violation: Violation) -> str:
         "rule": [] if list(checked.rules) == every else checked.rules,
         "bound": [f"{name}={number}" for name, number in checked.bounds.items()],
     }
-    again = partial(replay_command, file, checked.scenario, options=options)
+    again = functools.partial(replay_command, file, checked.scenario, options=options)
     return mail(f"{checked.driver} ({checked.scenario})", checked.rebuild(), replace(checked.result, violation=violation), again)
 
 

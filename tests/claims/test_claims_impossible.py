@@ -12,6 +12,7 @@ from secondsight.claims import search as searching
 from secondsight.contract import rules_for
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.lang import LangError
+from secondsight.report.named_rules import LANGUAGE
 from secondsight.search import Limits, Request
 
 SCENARIO = "madvise-dontneed: reads"
@@ -40,6 +41,11 @@ def test_one_line_that_comes_first_in_every_run() -> None:
     assert going.startswith("cpu would go on with: mmu_notifier_invalidate_range_end(0-1, UNMAP); free_page(P1); ")
     verdict, line, (never, *_) = said("madvise_dontneed(va=1)")
     assert (verdict, line, never) == ("impossible", 1, "cpu never does what line 3 says, whatever came before")
+
+
+@pytest.mark.parametrize("rule", LANGUAGE)
+def test_a_rule_of_the_language_is_no_remark(rule: str) -> None:
+    assert said("munmap()", f"  ^ {rule}", scenario="munmap: reads")[:2] == ("impossible", 2)
 
 
 def test_the_run_that_comes_so_far_has_the_lines_before_it() -> None:

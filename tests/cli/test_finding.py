@@ -223,7 +223,9 @@ def test_a_trace_of_a_table_of_ones_own_is_replayed(
         (["new", "driver", "1x"], "cannot be the name"),
         (["new", "driver", "class"], "cannot be the name"),
         (["settle", "none.py"], "no such file"),
+        (["settle", "2023-06", "--html", "pins.html"], "give a folder's name, such as pins"),
         (["new", "driver", "none/x"], "none/x.py: No such file"),
+        (["new", "drive", "none/x"], "none/x.py: No such file"),
     ],
 )
 def test_bad_names_are_refused(arguments: list[str], wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

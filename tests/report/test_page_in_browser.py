@@ -116,6 +116,19 @@ def test_another_trace_is_a_link_away_and_a_users_text_stays_text(browser: Brows
     assert browser.value("[...document.querySelectorAll('#story .heads span')].map(e => e.textContent)") == traces[1]["threads"]
 
 
+def test_no_name_of_the_story_is_broken_but_behind_its_marks(browser: Browser, url: str) -> None:
+    browser.open(f"{url}#trace=first")
+    broken = """[...document.querySelectorAll('#story button span')].flatMap(span => [...span.childNodes]).filter(n => n.nodeType === 3).flatMap(
+        node => [...node.textContent.matchAll(/\\S+/g)].filter(word => {
+            const range = document.createRange();
+            range.setStart(node, word.index);
+            range.setEnd(node, word.index + word[0].length);
+            return range.getClientRects().length > 1;
+        }).map(word => word[0]))"""
+    assert browser.value(broken) == []
+    assert browser.value("document.querySelectorAll('#story button wbr').length") > 5
+
+
 def test_the_picture_is_there_and_can_be_saved(browser: Browser, url: str, traces: list[dict[str, Any]]) -> None:
     browser.open(f"{url}#step=2")
     browser.value("document.getElementById('picture-box').open = true")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -21,10 +22,15 @@ from report_world import (
     waits_for_first,
 )
 
+from secondsight.contract import ADVERSARIES, driver_program
 from secondsight.devices import mirror, mirror_2019
-from secondsight.lang import LangError, Machine
+from secondsight.lang import Errno, LangError, Machine
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
+from secondsight.linux import EBUSY, hmm
+from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.mm_types import Va
+from secondsight.linux.page_writeback import set_page_dirty
 from secondsight.report import mail, mail_of, trace_from_json, trace_to_json
 from secondsight.report.columns import columns
 from secondsight.report.story import StoryLine
@@ -38,6 +44,25 @@ WRONG = [
     (mirror_2019.Mirror2019WithoutTest, "munmap"),
     (mirror_2019.Mirror2019, "munmap"),
 ]
+
+
+class MarksUnlocked(mirror.Mirror):
+    """Says that a page is dirty when it has let its lock go."""
+
+    def fault(self, va: Va, write: bool) -> Errno:
+        while True:
+            seq = mn.mmu_interval_read_begin(self.notifier)
+            pfn = hmm.hmm_range_fault(self.notifier, va, write)
+            if pfn == -EBUSY:
+                continue
+            if pfn < 0:
+                return pfn
+            with self.lock:
+                if mn.mmu_interval_read_retry(self.notifier, seq):
+                    continue
+                self.page_table.map(va, pfn, write)
+            set_page_dirty(pfn)
+            return 0
 
 
 def told(program: Program, title: str = "Title") -> tuple[str, Result]:
@@ -253,3 +278,13 @@ def test_saved_values_are_those_of_the_machine() -> None:
     for changes in values["changes"]:
         seen.append(int(dict(changes).get(place, seen[-1])))
     assert seen[0] == 0 and seen[-1] == 3 and set(seen) <= {0, 1, 2, 3}
+
+
+def test_a_place_in_another_file_than_the_line_above_is_said_with_its_file() -> None:
+    """A driver's line is shown, and what it calls breaks the rule within the same step."""
+    scenario = next(one for one in ADVERSARIES["swap"].scenarios if one.name.endswith("writes at once"))
+    program = driver_program(MarksUnlocked, scenario, [])
+    lines = mail("late", program, search(program)).splitlines()
+    place = next(number for number, line in enumerate(lines) if "^ use-after-free" in line)
+    assert "set_page_dirty(" in lines[place - 1] and "test_trace_form.py:" in lines[place - 1]
+    assert re.search(r"\^ use-after-free, page_writeback.py:\d+$", lines[place])

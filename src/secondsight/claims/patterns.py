@@ -21,6 +21,7 @@ from secondsight.lang import ir, tree
 from secondsight.lang.records import Record, Value
 from secondsight.lang.traced import Traced
 from secondsight.lang.types import IntType
+from secondsight.report.named_rules import LANGUAGE
 from secondsight.report.story import LOCK_VERBS, QUEUED
 from secondsight.report.words import is_harness, short, statement, types_of
 from secondsight.world.declare import ASKED
@@ -208,7 +209,7 @@ class Vocabulary:
         """Every rule that a step can break."""
         bodies = [function.body for function in self.traced.functions]
         named = {s.rule for body in bodies for s in tree.statements(body) if isinstance(s, ir.Require)}
-        return named | {"deadlock", "sleep-in-atomic", "lock-held-at-exit", "use-after-free", "freed-twice", "none-followed"}
+        return named | {"deadlock", "sleep-in-atomic", "lock-held-at-exit", *LANGUAGE}
 
     @cached_property
     def source_lines(self) -> set[str]:

@@ -22,6 +22,8 @@ __all__ = ["bytes_of", "notes", "searches", "told"]
 _EXECUTOR = "reference (Python), native (compiled C), or auto: reference, then native where a search grows large."
 
 
+_LEAST = 1 << 20
+"""The least memory that a search can be given, in bytes: less is a number without its unit."""
 _MOST = 2**63 - 1
 """The largest number that native code can be given."""
 
@@ -117,8 +119,10 @@ def bytes_of(text: str) -> int:
     """`--memory` takes 500M, 8G or bytes."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
     size = 0 if found is None else int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
-    if not 0 < size <= _MOST:
+    if found is None or size > _MOST:
         raise typer.BadParameter(f"--memory {text}: a size is wanted, such as 500M or 8G")
+    if size < _LEAST:
+        raise typer.BadParameter(f"--memory {text}: {size:,} bytes are too few for any search; 1M is the least: give a unit, such as 500M or 8G")
     return size
 
 

@@ -27,6 +27,8 @@ def could_be_folder(folder: Path | None) -> None:
     """Raise `LangError` if pages could not be written there, before anything takes long."""
     if folder is None:
         return
+    if folder.suffix == ".html":
+        raise LangError(f"--html {folder}: several pages are written, into a folder; give a folder's name, such as {folder.with_suffix('')}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

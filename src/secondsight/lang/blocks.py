@@ -258,8 +258,10 @@ class BlockLowering(CallLowering):
         """`with atomic:`, `with lock:`, `with lock.reading():`, `with pool.on_stack() as record:`."""
         if self.on_stack(node, where):
             return
-        if len(node.items) != 1 or node.items[0].optional_vars is not None:
-            raise self.refuse(node, "with several things, or with ... as", "one with inside another")
+        if len(node.items) != 1:
+            raise self.refuse(node, "with several things", "one with inside another")
+        if node.items[0].optional_vars is not None:
+            raise self.refuse(node, "with ... as, of something else than a record on the stack", "with lock: and no name; what a driver keeps is in its fields, not in a file")
         what = node.items[0].context_expr
         known, value = self.static(what)
         if known and value is atomic:

@@ -189,6 +189,11 @@ class CallLowering(BuiltinLowering):
         where, inside = self.where(node), bool(self.depth)
         if target is super:
             raise self.refuse(node, "super() is not in the language", "Base.method(self, ...)")
+        if target is print:
+            raise self.refuse(
+                node, "print() is not in the language: a search runs a step many times", "nothing; `secondsight replay ... --show N` prints the machine "
+                "after a step of a trace, `--pdb N` stops there in the debugger",
+            )  # fmt: skip
         if not inspect.isfunction(target):
             raise self.refuse(
                 node,

@@ -30,8 +30,12 @@ def new(
     name: Annotated[str, typer.Argument(help="Its name, such as my_gpu; the file is called NAME.py.")],
 ) -> None:
     """Write a file to begin with: a driver, a scenario, a table, or a rule of one's own. It runs as it is."""
-    if kind not in _RUN:
+    from secondsight.report.beginnings import the_one_begun
+
+    meant = the_one_begun(kind, _RUN)
+    if meant is None:
         raise LangError(f"there is nothing to write of the kind {kind}; there are {', '.join(_RUN)}")
+    kind = meant
     path = Path(name if name.endswith(".py") else f"{name}.py")
     words = [word for word in path.stem.replace("-", "_").split("_") if word]
     function = "_".join(words)

@@ -16,9 +16,9 @@
     return made;
   }
 
-  function dotted(cell) {
-    // A long path may be broken behind its dots.
-    const parts = cell.textContent.split(/(?<=\.)/);
+  function breakable(cell) {
+    // A long name, path or call may be broken behind its dots, underscores and brackets.
+    const parts = cell.textContent.split(/(?<=[._(]+)(?![._(])/);
     cell.replaceChildren();
     parts.forEach((part, i) => cell.append(...(i ? [element("wbr"), part] : [part])));
     return cell;
@@ -55,7 +55,8 @@
   function layStory() {
     const busy = [...new Set(trace.lines.map((line) => line.thread))].sort((a, b) => a - b);
     const story = at("story");
-    story.style.setProperty("--lanes", Math.max(busy.length, 1));
+    // A line goes on to the right, over lanes that are empty there: only the last lane has nothing beside it.
+    story.style.setProperty("--lanes", [...busy.slice(1).map(() => "minmax(0, 1fr)"), "minmax(0, 2fr)"].join(" "));
     const heads = element("div", null, "heads");
     for (const thread of busy) heads.append(element("span", trace.threads[thread], "t" + (thread % 7)));
     story.replaceChildren(heads);
@@ -69,8 +70,8 @@
       button.style.setProperty("--lane", busy.indexOf(line.thread));
       button.style.setProperty("--depth", line.depth);
       button.title = "Step " + line.step;
-      button.append(element("span", line.text));
-      if (line.where) button.append(element("span", line.where, "where"));
+      button.append(breakable(element("span", line.text)));
+      if (line.where) button.append(breakable(element("span", line.where, "where")));
       button.setAttribute("aria-label", trace.threads[line.thread] + ", step " + line.step + ": " + line.text);
       button.addEventListener("click", () => go(line.step));
       entry.append(button);
@@ -91,7 +92,7 @@
         const head = element("tr");
         head.append(element("th"));
         table.columns.forEach((column, i) => {
-          const cell = dotted(element("th", column, "column" + (idle[i] ? " idle" : "")));
+          const cell = breakable(element("th", column, "column" + (idle[i] ? " idle" : "")));
           cell.scope = "col";
           head.append(cell);
         });
@@ -102,7 +103,7 @@
       const body = element("tbody");
       for (const row of table.rows) {
         const line = element("tr", null, row.idle.every(Boolean) ? "idle" : "");
-        const name = dotted(element("th", row.name));
+        const name = breakable(element("th", row.name));
         name.scope = "row";
         line.append(name);
         row.cells.forEach((number, column) => {
