@@ -146,7 +146,7 @@ def test_a_drivers_own_pool_has_one_record_or_as_many_as_it_says(tmp_path: Path)
     assert result(tmp_path, POOL.format(bounds='    bounds = {"subscribers": 1, "extents": 2}')).error is None
     raised = result(tmp_path, POOL.format(bounds='    bounds = {"extents": 2}'))
     assert raised.error is None and "subscribers ran out" in raised.note  # nobody has to know of the machinery's
-    with pytest.raises(LangError, match=r"Own\.bounds: there is no bound extent; perhaps extents"):
+    with pytest.raises(LangError, match=r"Own\.bounds: there is no bound extent; is it extents"):
         result(tmp_path, POOL.format(bounds='    bounds = {"subscribers": 1, "extent": 2}'))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -12,6 +11,7 @@ from itertools import accumulate
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.lang.named import bounds_named_by
+from secondsight.lang.names import there_are
 from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.mm_types import HPAGE_PMD_NR
 from secondsight.linux.releases import differs
@@ -424,9 +424,8 @@ def _all_there(driver: type[Device], wanted: Iterable[str]) -> None:
     there = [*own_bounds(driver), *BOUNDS]
     for name in (*driver.bounds, *wanted):
         if name not in there:
-            near = difflib.get_close_matches(name, there, 1)
             whose = f"{driver.__name__}.bounds: " if name in driver.bounds else ""
-            raise LangError(f"{whose}there is no bound {name}; {f'perhaps {near[0]}' if near else 'there are ' + ', '.join(there)}")
+            raise LangError(f"{whose}there is no bound {name}; {there_are(name, there, 'secondsight list bounds')}")
 
 
 def own_bounds(driver: type[Device] | None) -> list[str]:
