@@ -85,7 +85,7 @@ def test_not_finished(mail: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("fautl()\n", READS, "mail.txt:1: fautl()\n  no function and no statement of MyGpu's program is like it; the nearest: fault"),
         ("", READS, "there is no line of an interleaving in it"),
-        ("fault()\n", ["--driver", GPU, "--scenario", "munmap:sleeps"], "no adversary has a scenario munmap:sleeps; there are munmap:reads, "),
+        ("fault()\n", ["--driver", GPU, "--scenario", "munmap:sleeps"], "no adversary has a scenario munmap:sleeps; is it munmap:reads or "),
         ("fault()\n", ["--driver", GPU, "--adversary", "nobody"], "no adversary is called 'nobody'"),
         ("fault()\n", ["--driver", GPU, "--class", "Other"], "has no driver Other; it has MyGpu"),
     ],

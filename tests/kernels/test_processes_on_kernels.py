@@ -23,7 +23,7 @@ FORCED = [
     found
     for name in ("two_devices", "two_processes")
     for found in load_scenarios(REPO / "scenarios" / f"{name}.py")
-    if found.has_device
+    if found.has_device and not found.forks  # a fork cannot be in a forced run
 ]  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """
     refused = check_vma_flags(mm, va, flags)
     if refused != 0:
-        return refused
+        return -EOPNOTSUPP if refused == -EOPNOTSUPP else -EFAULT
     while True:
         if len(huge_pages) > 0:
             is_huge = pmd_trans_huge(mm, va)
@@ -269,7 +269,7 @@ def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
         refused = check_vma_flags(mm, va, flags)
         if refused != 0:
             mm.mmap_lock.read_unlock()
-            return refused
+            return -EOPNOTSUPP if refused == -EOPNOTSUPP else -EFAULT
         pfn = follow_page_pte(mm, va, flags)
         if pfn > NO_PAGE:
             mm.mmap_lock.read_unlock()
