@@ -85,6 +85,7 @@ class Writer(Forms):
                 lambda: f"{self.node(scope)}.slots[{self.index(scope, 2)}].n",
                 lambda: f"{self.node(scope)}.numbers[{self.index(scope, 3)}]",
                 lambda: self.pick("world.turn", "world.total"),
+                lambda: f"container_of({self.node(scope)}.{self.pick('slot', 'slot', 'slot', 'slots[1]')}, Node, \"slot\").small",
                 lambda: f"count(m.small > {self.draw(3)} for m in nodes{self.pick('', ' if m.slot.on')})",
                 lambda: f"count(m.on for m in {self.node(scope)}.slots)",
                 lambda: f"sum(m.{self.pick('small', 'wide', 'small % 3')} for m in nodes{self.pick('', ' if m.slot.on')})",
