@@ -127,7 +127,7 @@ def test_a_driver_is_compiled_once_for_each_set_of_families(tmp_path: Path, monk
     # The process's own memory; that and memfds; either with mprotect; device memory; reclaim and migration; an exclusive
     # device beside it; a userfaultfd; memfds and two processes; fork; huge pages, and those with MADV_COLLAPSE, or that are moved, or split; mappings
     # that move, and those whose memory was written; locked pages that are moved.
-    assert len(built) == len(set(built)) == 17
+    assert len(built) == len(set(built)) == 16
 
 
 @has_compiler
