@@ -210,6 +210,10 @@ def _bounds(starts: Sequence[int], indents: Sequence[int]) -> list[int]:
     return bounds
 
 
+_GOES_ON = (" =", " and", " or", " not", " in", " is", " if", " else", " +", " -", " |", " &", " ==", " !=", " <", " >")
+"""A statement does not end so."""
+
+
 def _joined(pieces: Sequence[ClaimedLine]) -> Iterator[ClaimedLine]:
     """The lines, those that were wrapped in one piece again."""
     i = 0
@@ -224,12 +228,12 @@ def _joined(pieces: Sequence[ClaimedLine]) -> Iterator[ClaimedLine]:
 
 
 def _rest(piece: ClaimedLine, following: Sequence[ClaimedLine]) -> int:
-    """How many of the following lines are the rest of a line: one that goes on with `(` or `=`, or up to where an open bracket is closed."""
+    """How many of the following lines are the rest of a line: one that goes on with `(` or `=`, one that ends with an operator, or up to where an open bracket is closed."""
     deeper = [further for further in following if further.indent > piece.indent and piece.columns[0] in further.columns]
     stands = _STANDS.match(piece.text) is not None
     if piece.place or (piece.text.startswith("^") and not stands) or deeper[:1] != list(following[:1]):
         return 0
-    if following and (following[0].text.startswith(("= ", "()", "(0", "(1")) or piece.text.endswith(" =") or (stands and piece.text.endswith(":"))):
+    if following and (following[0].text.startswith(("= ", "()", "(0", "(1")) or piece.text.endswith(_GOES_ON) or (stands and piece.text.endswith(":"))):
         return 1
     text = piece.text
     if _open(text) > 0:

@@ -196,7 +196,7 @@ class _Teller:
         for call in reversed(stack):
             if call.ended and call.frame not in now.afterwards:
                 self._result(call)
-        if len(self.entries) == before or self._is_wanted(now, before):
+        if (len(self.entries) == before and not self.spoke) or self._is_wanted(now, before):
             self._statement(inmost, now)
         if len(self.entries) > heard or self.spoke:
             self.silent.discard(thread)
