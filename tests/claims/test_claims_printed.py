@@ -14,7 +14,14 @@ from secondsight.contract.lessons import ONLY_HERE, RULES_BROKEN
 from secondsight.devices.device import Device
 from secondsight.devices.exclusive import ExclusiveRetriesLocked
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
-from secondsight.devices.small import ClosesKeepingItsTable, IgnoresParts, KeepsItsMapping, RemembersByAddress, StaysAUser, TrustsItsMemory
+from secondsight.devices.small import (
+    ClosesKeepingItsTable,
+    IgnoresParts,
+    KeepsItsMapping,
+    RemembersByAddress,
+    StaysAUser,
+    TrustsItsMemory,
+)
 from secondsight.lang.reference import Reference
 from secondsight.report.columns import columns
 from secondsight.report.story import ELSEWHERE, tell
