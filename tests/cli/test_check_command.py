@@ -63,6 +63,8 @@ def test_an_error_in_the_driver_comes_with_the_way_there(right: Path) -> None:
     assert lines[end - 1].startswith("page_table.map(va=1, pfn=-EFAULT)") and "right.py:" in lines[end - 1]
     again = secondsight("replay", right, "munmap:reads", lines[-1].split()[-1])
     assert "^ bad-index" in again.out
+    (beside,) = [line for line in secondsight("check", right, "--adversary", "munmap", "--format", "github").out.splitlines() if line.startswith("::")]
+    assert beside.startswith("::error ") and "title=bad-index" in beside and "line=1," not in beside
 
 
 def test_a_rule_of_the_files_own_is_watched_and_replayed(right: Path) -> None:

@@ -313,7 +313,8 @@ def readable_error(result: Result) -> tuple[Violation, ...]:
 
 def _annotations(file: Path, found: list[Checked], traces: list[Shown]) -> list[Annotation]:
     """What is to be shown beside the driver's lines: each broken rule once, and searches that did not finish."""
-    unfinished = [one for checked in found for one in not_finished(file, checked.driver, checked.scenario, checked.result)]
+    without_trace = [checked for checked in found if not readable_error(checked.result)]
+    unfinished = [one for checked in without_trace for one in not_finished(file, checked.driver, checked.scenario, checked.result)]
     return [broken_at(file, told) for _, told, _ in traces] + unfinished
 
 
