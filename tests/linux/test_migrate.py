@@ -124,3 +124,15 @@ def test_a_mover_may_find_the_last_reference_of_another(release: str | None, bot
     results = {(dict(one)["one"], dict(one)["other"]) for one in seen}
     assert {("ok", "ok"), ("ok", "-EAGAIN"), ("-EAGAIN", "ok"), ("ok", "-EBUSY"), ("ok", "-ENOENT")} <= results
     assert (("-EAGAIN", "-EBUSY") in results) is both_fail
+
+
+@pytest.mark.parametrize(("written", "moved"), [(False, "-ENOENT"), (True, "-EACCES")])
+def test_a_fork_leaves_to_faults_what_was_never_written(written: bool, moved: str) -> None:
+    """vma_needs_copy() (mm/memory.c): a vma without an anon_vma gives its child no entries. A kernel saw it: number 7027 of seed 1."""
+    s = Recorder()
+    a = s.mmap(pages=1)
+    s.write(a, "A") if written else s.read(a)
+    child = s.fork()
+    with child:
+        s.move_pages(a, into="moved")
+    assert [dict(one)["moved"] for one in outcomes(s.scenario("a_child_moves", ""))[1]] == [moved]

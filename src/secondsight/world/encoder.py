@@ -263,6 +263,8 @@ class Encoder:
                 largest[name] = max(number, largest.get(name, 0))
         tells = largest.pop(tables.READS_ONLY, 0) & largest.pop(tables.SEALS_WRITES, 0)
         largest["vma_flags"] = max(tells, largest.get("vma_flags", 0))
+        if self.forks and any(place.op.kind == "move_pages" for place in self.places):  # it tells the zero page from none, and a shared page from one that is not
+            largest["anon_prepared"] = 1
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
         derived["pages"] = max(1, largest_space.pages)
