@@ -86,9 +86,12 @@ def device_write_half(device: Driver, va: Va, frame: Folio, value: Char) -> None
 
 @atomic
 def invalidation_waits(device: Driver, va: Va) -> bool:
-    """For rules: whether an invalidation of `va` is going on that still waits for this driver's `invalidate` to return.
+    """For rules: whether an invalidation of `va` is going on that still waits for this driver's `invalidate` to return; or a flush that
+    still waits for its `arch_invalidate_secondary_tlbs`.
     """
     mm = device.notifier.mm
+    if mm is not None and len(mm.secondary_tlbs) > 0:
+        return mm.secondary_tlbs[0].stale[va] > 0
     if va in device.notifier.waiting or mm is None:
         return va in device.notifier.waiting
     return any(is_of(sub, device) and sub is not None and va in sub.waiting for sub in mm.subscriptions.itree)

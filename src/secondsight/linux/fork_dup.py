@@ -52,6 +52,7 @@ from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_page, 
 from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import is_device_private_entry, is_migration_entry, is_swap_entry, migrations, swap_slots
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 from secondsight.linux.userfaultfd import dup_userfaultfd, dup_userfaultfd_complete, dup_userfaultfd_fail, userfaultfd_wp
 from secondsight.linux.util import locked_vms
 from secondsight.linux.vma import vma_iter_store
@@ -79,6 +80,8 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> bool:
     whole = True
     if len(mm.userfaultfd) > 0:
         told = dup_userfaultfd(mm, oldmm)
+    if len(oldmm.secondary_tlbs) > 0:
+        entries_change(oldmm, 0, len(oldmm.ptes))
     at: VaEnd = 0
     while at < len(oldmm.ptes):
         with atomic:
@@ -97,6 +100,8 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> bool:
             if not copied:
                 whole = False
                 break
+    if len(oldmm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(oldmm, 0, len(oldmm.ptes))
     oldmm.mmap_lock.write_unlock()
     if len(mm.userfaultfd) > 0:
         if len(owners) > 0:

@@ -38,6 +38,7 @@ from secondsight.linux.page_alloc import ZERO_PFN, alloc_huge_folio, frames, get
 from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge
 from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
 from secondsight.linux.swapops import swap_slots
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
 __all__ = [
     "can_have_huge_pmd",
@@ -160,12 +161,16 @@ def do_huge_zero_wp_pmd(mm: Mm, va: Va) -> None:
     start = hpage_start(va)
     rng = Range(start, start + HPAGE_PMD_NR, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, start, start + HPAGE_PMD_NR)
     with atomic:
         vma = mm.mm_mt[va]
         folio = mm.ptes[start].frame
         if vma is not None and folio is not None and pmd_trans_huge(mm, va) and not mm.unstable:
             if is_zero_page(folio):
                 map_huge_folio(vma, start, alloc_huge_folio())
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, start, start + HPAGE_PMD_NR)
     mmu_notifier_invalidate_range_end(mm, rng)
 
 

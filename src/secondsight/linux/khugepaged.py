@@ -52,6 +52,7 @@ from secondsight.linux.page_alloc import alloc_huge_folio, folio_nr_pages, frame
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
 from secondsight.linux.swap_state import free_swap_cache
 from secondsight.linux.swapops import is_swap_pte, migrations, swap_slots
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
 __all__ = ["DetachedTable", "collapses_read_only", "detached_tables", "madvise_collapse"]
 
@@ -236,7 +237,11 @@ def collapse_huge_page(mm: Mm, va: Va) -> Result:
             anon_vma_lock_write(mm, va)
             rng = Range(va, va + HPAGE_PMD_NR, Event.CLEAR, True)
             mmu_notifier_invalidate_range_start(mm, rng)
+            if len(mm.secondary_tlbs) > 0:
+                entries_change(mm, va, va + HPAGE_PMD_NR)
             pmdp_collapse_flush(mm, va, table)
+            if len(mm.secondary_tlbs) > 0:
+                flush_secondary_tlbs(mm, va, va + HPAGE_PMD_NR)
             mmu_notifier_invalidate_range_end(mm, rng)
             result = collapse_huge_page_isolate(mm, va, table)
             anon_vma_unlock_write(mm, va)

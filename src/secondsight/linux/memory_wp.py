@@ -40,6 +40,7 @@ from secondsight.linux.swap_state import (
     free_swap_cache,
 )
 from secondsight.linux.swapops import swap_slots
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
 __all__ = [
     "map_new_page",
@@ -98,7 +99,11 @@ def wp_page_copy(mm: Mm, va: Va, unshare: bool) -> Flags:
         return wp_page_copy_user(mm, va, unshare)
     rng = Range(va, va + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, va, va + 1)
     replace_zero_page(mm, va, unshare)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, va, va + 1)
     mmu_notifier_invalidate_range_end(mm, rng)
     return 0
 
@@ -118,12 +123,16 @@ def wp_page_copy_user(mm: Mm, va: Va, unshare: bool) -> Flags:
         return 0
     rng = Range(va, va + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, va, va + 1)
     with atomic:
         copied = replace_page(mm, va, old, contents, unshare)
         if len(frames[ZERO_PFN].second) > 0:
             new = mm.ptes[va].frame
             if copied and new is not None:
                 new.second[0] = second
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, va, va + 1)
     mmu_notifier_invalidate_range_end(mm, rng)
     if not is_zero_page(old):
         drop_copied(old, copied)

@@ -65,7 +65,7 @@ from secondsight.linux.swap_state import (
     free_swap_cache,
 )
 from secondsight.linux.swapops import is_swap_entry, is_swap_pte, migrations, swap_slots
-from secondsight.linux.tlb import tlb_flush_mmu_tlbonly, tlb_remove_tlb_entry
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly, tlb_remove_tlb_entry
 
 __all__ = [
     "tlb_finish_mmu",
@@ -195,6 +195,8 @@ def zap_range(mm: Mm, start: Va, end: VaEnd) -> None:
     """unmap_single_vma() (mm/memory.c), unmap_hugepage_range() (mm/hugetlb.c, Linux 6.12), in a bracket."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, start, end)
     if len(huge_pages) > 0:
         gather = zap_pmd_range(mm, start, end)
     else:
@@ -202,6 +204,8 @@ def zap_range(mm: Mm, start: Va, end: VaEnd) -> None:
     mmu_notifier_invalidate_range_end(mm, rng)
     if len(mm.tlb) > 0:
         tlb_flush_mmu_tlbonly(mm, start, end)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, start, end)
     if gather:
         tlb_finish_mmu(gather)
 
@@ -210,10 +214,14 @@ def zap_file_pages(mm: Mm, start: Va, end: VaEnd) -> None:
     """zap_page_range_single() with zap_details.even_cows false (mm/memory.c, Linux 6.12): the process's own copies stay."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, start, end)
     gather = zap_pte_range(mm, start, end, True)
     mmu_notifier_invalidate_range_end(mm, rng)
     if len(mm.tlb) > 0:
         tlb_flush_mmu_tlbonly(mm, start, end)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, start, end)
     if gather:
         tlb_finish_mmu(gather)
 
@@ -225,6 +233,8 @@ def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Gather:
     """
     rng = Range(start, end, Event.UNMAP, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, start, end)
     gather = zap_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     return gather

@@ -67,6 +67,7 @@ from secondsight.linux.pgtable import folio_mapped, pmd_trans_huge, pte_none, pt
 from secondsight.linux.rmap_migrate import remove_migration_ptes, set_migration_entry, try_to_migrate
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.swapops import is_device_private_entry, migrations
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
 __all__ = [
     "MIGRATE_VMA_SELECT_DEVICE_COHERENT",
@@ -160,10 +161,14 @@ def migrate_vma_setup(args: MigrateVma) -> Errno:
     assert mm is not None
     rng = Range(start, end, Event.MIGRATE, True, owner)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, start, end)
     if len(huge_pages) > 0:
         cpages = migrate_vma_collect_huge(args, mm)
     else:
         cpages = migrate_vma_collect_pmd(args, 0, end - start)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     if cpages > 0:
         migrate_device_unmap(args)

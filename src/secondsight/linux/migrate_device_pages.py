@@ -25,6 +25,7 @@ from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
 from secondsight.linux.rmap_migrate import remove_migration_ptes
 from secondsight.linux.swap_state import folio_free_swap
 from secondsight.linux.swapops import swap_slots
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
 __all__ = [
     "device_page_inserted",
@@ -61,7 +62,11 @@ def migrate_vma_pages(args: MigrateVma) -> None:
                 notified = True
                 first = va
                 mmu_notifier_invalidate_range_start(mm, Range(va, end, Event.MIGRATE, True, owner))
+            if len(mm.secondary_tlbs) > 0:
+                entries_change(mm, va, va + 1)
             migrate_vma_insert_page(args, i)
+            if len(mm.secondary_tlbs) > 0:
+                flush_secondary_tlbs(mm, va, va + 1)
     if notified:
         with atomic:
             mm = args.mm

@@ -77,6 +77,7 @@ __all__ = [
     "PteKind",
     "Range",
     "Result",
+    "SecondaryTlbs",
     "Seq",
     "Subscriber",
     "Subscriptions",
@@ -534,6 +535,15 @@ class Tlb(Record):
     entries: Array[TlbEntry, Literal["pages"]]
 
 
+bound("secondary_tlbs", most=1)
+
+
+class SecondaryTlbs(Record):
+    """A ghost: by page how many changes of its entry have not been told to the devices that walk the process's page tables yet (`tlb`)."""
+
+    stale: Array[Count, Literal["pages"]]
+
+
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
 bound("pmds", most=7)
 
@@ -542,7 +552,8 @@ class Mm(Record):
     """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE.
 
     `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`. `pmds` has half as many where there may be huge
-    pages, else none: then all pages lie under one page table, which is there. `tlb` has one where it is asked what a stale TLB entry does.
+    pages, else none: then all pages lie under one page table, which is there. `tlb` has one where it is asked what a stale TLB entry does;
+    `secondary_tlbs` where a device walks the page tables itself, and is told of flushes.
     """
 
     mmap_lock: RwLock
@@ -553,6 +564,7 @@ class Mm(Record):
     pmds: Array[Pmd, Literal["pmds"]]
     subscriptions: Subscriptions
     tlb: Array[Tlb, Literal["tlbs"]]
+    secondary_tlbs: Array[SecondaryTlbs, Literal["secondary_tlbs"]]
     userfaultfd: Array[UserfaultfdCtx, Literal["userfaultfd"]]
 
 
@@ -620,12 +632,24 @@ class MmuNotifier(Subscriber):
     """struct mmu_notifier with its mmu_notifier_ops: a subscriber to everything that happens in an mm."""
 
     def __init_subclass__(cls) -> None:
-        """Note whether mmu_notifier_ops.invalidate_range_end is set: `has_range_end`."""
+        """Note which of mmu_notifier_ops are set: invalidate_range_start, invalidate_range_end, arch_invalidate_secondary_tlbs."""
+        if "invalidate_range_start" in cls.__dict__ and "has_range_start" not in cls.__dict__:
+            cls.has_range_start = always  # type: ignore[method-assign]
         if "invalidate_range_end" in cls.__dict__ and "has_range_end" not in cls.__dict__:
             cls.has_range_end = always  # type: ignore[method-assign]
+        if "arch_invalidate_secondary_tlbs" in cls.__dict__ and "has_secondary_tlbs" not in cls.__dict__:
+            cls.has_secondary_tlbs = always  # type: ignore[method-assign]
+
+    def has_range_start(self) -> bool:
+        """Whether there is an `invalidate_range_start`."""
+        return False
 
     def has_range_end(self) -> bool:
         """Whether there is an `invalidate_range_end`."""
+        return False
+
+    def has_secondary_tlbs(self) -> bool:
+        """Whether there is an `arch_invalidate_secondary_tlbs`."""
         return False
 
     def is_told_of_failure(self) -> bool:
@@ -638,6 +662,9 @@ class MmuNotifier(Subscriber):
 
     def invalidate_range_end(self, mm: Mm, rng: Range) -> None:
         """The pages of `rng` have changed."""
+
+    def arch_invalidate_secondary_tlbs(self, mm: Mm, start: Va, end: VaEnd) -> None:
+        """Entries of these pages have changed: drop what a TLB has of them, before this returns. It may not sleep."""
 
     def release(self, mm: Mm) -> None:
         """The mm is about to go."""

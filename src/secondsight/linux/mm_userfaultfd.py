@@ -28,6 +28,7 @@ from secondsight.linux.mprotect import change_pte_range
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.pgtable import pte_none
 from secondsight.linux.rmap import anon_vma_is_prepared
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 from secondsight.linux.userfaultfd import is_registered, userfaultfd_wp
 from secondsight.linux.vma import vmas_changed
 
@@ -144,8 +145,12 @@ def uffd_wp_range(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> None:
     no more. Those that are not there stay as they are."""
     rng = Range(start, end, Event.PROTECTION_VMA, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, start, end)
     change_uffd_wp(mm, start, end, enable_wp)
     mmu_notifier_invalidate_range_end(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, start, end)
 
 
 @milestone(quiet=True)

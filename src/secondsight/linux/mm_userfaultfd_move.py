@@ -26,6 +26,7 @@ from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
 from secondsight.linux.pgtable import pte_clear, pte_none
 from secondsight.linux.rmap import anon_vma_is_prepared
 from secondsight.linux.swapops import is_migration_entry, is_swap_entry, is_swap_pte, migrations, swap_slots
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 from secondsight.linux.userfaultfd import userfaultfd_armed
 
 __all__ = ["move_pages"]
@@ -85,7 +86,11 @@ def move_pages_pte(mm: Mm, dst: Va, src: Va) -> Errno:
     """move_pages_pte() (mm/userfaultfd.c, Linux 6.12): -EAGAIN: it is to be tried again."""
     rng = Range(src, src + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, src, src + 1)
     ret = move_entry(mm, dst, src)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, src, src + 1)
     if len(migrations) > 0:
         if ret == -EAGAIN:
             migration_entry_wait(mm, src)

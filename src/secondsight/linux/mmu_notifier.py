@@ -27,7 +27,8 @@ An invalidation calls the subscriptions in the order of the interval tree: by st
 inserted. What was deferred happens last-in, first-out.
 
 *mmu notifiers* (the older kind, in `mmu_notifier_hlist`) watch a whole mm through `invalidate_range_start` and
-`invalidate_range_end`. They are called newest first.
+`invalidate_range_end`. They are called newest first. One of a device that walks the process's page tables itself has
+`arch_invalidate_secondary_tlbs` instead, which is called where the TLBs of the CPUs are flushed (`tlb`).
 
 A *two-pass* interval notifier (Linux 7.x) has `invalidate_start` and `invalidate_finish` in place of `invalidate`: all
 subscriptions are started before the first one is finished, so that several devices can be stopped at the same time.
@@ -36,9 +37,8 @@ A range that is not blockable (the OOM reaper) allows a callback to give up: the
 entries may not be changed and there is no end.
 
 What the kernel does under `subscriptions->lock`, a spinlock, is one step here.
-Left out: mm_count; wrap-around of the sequence number; arch_invalidate_secondary_tlbs and the young/test_young
-callbacks; mmu_notifier_get() and mmu_notifier_put(). None of these raises a false alarm; a driver that relies on the last
-three cannot be written yet.
+Left out: mm_count; wrap-around of the sequence number; the young/test_young callbacks; mmu_notifier_get() and
+mmu_notifier_put(). None of these raises a false alarm; a driver that relies on the last two cannot be written yet.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ from secondsight.linux.mmu_notifier_hlist import (
     enter_callback,
     is_unregistered,
     leave_callback,
+    mmu_notifier_arch_invalidate_secondary_tlbs,
     mmu_notifier_callback,
     mmu_notifier_register,
     mmu_notifier_unregister,
@@ -103,6 +104,7 @@ __all__ = [
     "mmu_interval_read_begin",
     "mmu_interval_read_retry",
     "mmu_interval_set_seq",
+    "mmu_notifier_arch_invalidate_secondary_tlbs",
     "mmu_notifier_callback",
     "mmu_notifier_invalidate_range_end",
     "mmu_notifier_invalidate_range_start",

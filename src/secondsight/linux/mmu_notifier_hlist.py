@@ -23,7 +23,7 @@ from secondsight.lang import (
     tracepoint,
     wait_until,
 )
-from secondsight.linux.errno import EAGAIN
+from secondsight.linux.errno import EAGAIN, EINVAL
 from secondsight.linux.mm_types import (
     Event,
     HlistNode,
@@ -41,6 +41,7 @@ __all__ = [
     "enter_callback",
     "is_unregistered",
     "leave_callback",
+    "mmu_notifier_arch_invalidate_secondary_tlbs",
     "mmu_notifier_callback",
     "mmu_notifier_register",
     "mmu_notifier_unregister",
@@ -224,6 +225,51 @@ def mn_hlist_invalidate_end(mm: Mm, rng: Range) -> None:
     srcu_read_unlock(idx)
 
 
+@atomic
+def next_with_secondary_tlbs(node: Ref[HlistNode]) -> Ref[HlistNode]:
+    """The first from `node` on whose `mmu_notifier_ops` have an arch_invalidate_secondary_tlbs."""
+    while node is not None:
+        sub = node.subscription
+        if sub is not None and sub.has_secondary_tlbs():
+            return node
+        node = node.next
+    return None
+
+
+def mmu_notifier_arch_invalidate_secondary_tlbs(mm: Mm, start: Va, end: VaEnd) -> None:
+    """mmu_notifier_arch_invalidate_secondary_tlbs() (include/linux/mmu_notifier.h), __mmu_notifier_arch_invalidate_secondary_tlbs()
+    (mm/mmu_notifier.c, Linux 6.12): call every mmu notifier that has such a callback.
+
+    Most callers have the page-table lock, a spinlock: none of the callbacks may sleep. (Until 6.4 it is called `invalidate_range`, and called from
+    invalidate_range_end() and from other places than the flushes of the CPUs' TLBs.)
+    """
+    subs = mm.subscriptions
+    with atomic:
+        if subs.list == 0:
+            return
+        idx = srcu_read_lock()
+        node = next_with_secondary_tlbs(hlist_first(subs))
+        sub = subscriber_of(node)
+        enter_flush(sub, start, end)
+    while sub is not None:
+        sub.arch_invalidate_secondary_tlbs(mm, start, end)
+        with atomic:
+            non_block_end()
+            assert node is not None
+            node = next_with_secondary_tlbs(node.next)
+            sub = subscriber_of(node)
+            enter_flush(sub, start, end)
+    srcu_read_unlock(idx)
+
+
+@atomic
+def enter_flush(subscriber: Ref[MmuNotifier], start: Va, end: VaEnd) -> None:
+    """Before a subscriber is told of a flush: the tracepoint (a flush has no event: it is told as CLEAR), and from here on it may not sleep."""
+    if subscriber is not None:
+        mmu_notifier_callback(subscriber, start, end, Event.CLEAR)
+        non_block_start()
+
+
 def mn_hlist_release(mm: Mm) -> None:
     """mn_hlist_release() (mm/mmu_notifier.c, Linux 6.12): tell every mmu notifier that the mm goes, then forget
     them."""
@@ -261,10 +307,15 @@ def mmu_notifier_register(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
     """mmu_notifier_register() (mm/mmu_notifier.c, Linux 6.12): call `subscription` for everything in `mm` from now
     on.
 
-    None: interval notifiers may be inserted from now on. BUG_ON(mm_users <= 0) is the broken rule `mm-without-users`.
+    None: interval notifiers may be inserted from now on. BUG_ON(mm_users <= 0) is the broken rule `mm-without-users`. -EINVAL, and a warning
+    in the kernel: it wants to hear of changes and of flushes.
     """
     mm.mmap_lock.write_lock()
     require(mm.users > 0, "mm-without-users", "registers with an mm that has no users")
+    if len(mm.secondary_tlbs) > 0:
+        if subscription is not None and subscription.has_secondary_tlbs() and (subscription.has_range_start() or subscription.has_range_end()):
+            mm.mmap_lock.write_unlock()
+            return -EINVAL
     with atomic:
         mm_take_all_locks(mm)
         require(mm.users > 0, "mm-without-users", "the mm's last user goes while a subscriber is registered")

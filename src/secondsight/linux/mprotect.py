@@ -28,6 +28,7 @@ from secondsight.linux.mm_types import Event, Flags, Mm, Pgoff, PteKind, Range, 
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 from secondsight.linux.userfaultfd import userfaultfd_pte_wp
 from secondsight.linux.util import locked_vms, vma_is_locked
 from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
@@ -114,8 +115,12 @@ def change_protection(mm: Mm, start: Va, end: VaEnd) -> None:
     says. The mmap lock is held for writing."""
     rng = Range(start, end, Event.PROTECTION_VMA, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, start, end)
     change_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, start, end)
 
 
 @milestone(quiet=True)

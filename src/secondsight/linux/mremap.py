@@ -33,7 +33,7 @@ from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import NOT_PREPARED, Count, Flags, Mm, Pgoff, Result, Va, VaEnd, Vma, anon_vmas, huge_pages
 from secondsight.linux.mremap_tables import move_page_tables
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
-from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
+from secondsight.linux.tlb import flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import (
     mremap_userfaultfd_complete,
     mremap_userfaultfd_prep,
@@ -172,6 +172,8 @@ def do_munmap(mm: Mm, start: Va, end: VaEnd) -> Count:
         free_pgtables(detached)
         if len(mm.tlb) > 0:
             tlb_flush_mmu_tlbonly(mm, start, end)
+        if len(mm.secondary_tlbs) > 0:
+            flush_secondary_tlbs(mm, start, end)
         if gather:
             tlb_finish_mmu(gather)
     return 1 if told else 0

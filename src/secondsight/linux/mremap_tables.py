@@ -34,6 +34,7 @@ from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mm
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.pgtable import pte_clear
 from secondsight.linux.swapops import migrations, swap_slots
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
 __all__ = ["move_page_tables"]
 
@@ -42,10 +43,14 @@ def move_page_tables(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, need_rmap_lo
     """move_page_tables() (mm/mremap.c, Linux 6.12): subscribers hear of the old place, as of an unmapping."""
     rng = Range(addr, addr + length, Event.UNMAP, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, addr, addr + length)
     if len(huge_pages) > 0:
         move_pmds(mm, addr, addr + length, new_addr, need_rmap_locks)
     else:
         move_ptes(mm, addr, length, new_addr, need_rmap_locks)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, addr, addr + length)
     mmu_notifier_invalidate_range_end(mm, rng)
 
 

@@ -14,7 +14,7 @@ from secondsight.linux.mmu_notifier import (
     mmu_notifier_invalidate_range_end,
     mmu_notifier_invalidate_range_start_nonblock,
 )
-from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 
 __all__ = ["oom_reap_task_mm", "process_mrelease"]
 
@@ -54,10 +54,14 @@ def reap_private(mm: Mm) -> bool:
             if mmu_notifier_invalidate_range_start_nonblock(mm, rng) != 0:
                 ret = False
             else:
+                if len(mm.secondary_tlbs) > 0:
+                    entries_change(mm, start, end)
                 gather = zap_pte_range(mm, start, end)
                 mmu_notifier_invalidate_range_end(mm, rng)
                 if len(mm.tlb) > 0:
                     tlb_flush_mmu_tlbonly(mm, start, end)
+                if len(mm.secondary_tlbs) > 0:
+                    flush_secondary_tlbs(mm, start, end)
                 if gather:
                     tlb_finish_mmu(gather)
         start = end

@@ -58,6 +58,7 @@ from secondsight.linux.page_alloc import folio_order, folio_page, page_folio, pu
 from secondsight.linux.pgtable import folio_mapped, page_mapcount
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import swap_slots
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 from secondsight.linux.util import locked_vms, vma_is_locked
 
 __all__ = [
@@ -291,7 +292,11 @@ def try_to_unmap_one(folio: Folio, vma: Vma) -> bool:
     if len(hints) > 0:
         rng = Range(va, va + 1, Event.CLEAR, True, None, hints[0])
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, va, va + 1)
     ret = unmap_entry(folio, folio, mm, va)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, va, va + 1)
     mmu_notifier_invalidate_range_end(mm, rng)
     return ret
 
@@ -303,8 +308,12 @@ def try_to_unmap_large(folio: Folio, vma: Vma, mm: Mm, va: Va) -> bool:
         end = vma_address_end(vma, folio)
     rng = Range(va, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, va, end)
     split_huge_pmd_locked(mm, va, folio, False)
     ret = unmap_entries(folio, vma, mm, va, end)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, va, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     return ret
 

@@ -36,6 +36,7 @@ from secondsight.linux.page_alloc import folio_order, frames, page_folio, put_pa
 from secondsight.linux.page_writeback import folio_mark_dirty
 from secondsight.linux.pgtable import folio_mapped, pte_present
 from secondsight.linux.swapops import swap_slots
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
 __all__ = ["make_device_exclusive", "make_device_exclusive_range", "unlock_and_put"]
 
@@ -115,7 +116,11 @@ def page_make_device_exclusive_one(folio: Folio, mm: Mm, va: Va, owner: Ref[Owne
     if len(huge_pages) > 0:
         rng = Range(va, end_of_folio(folio, mm, va), Event.EXCLUSIVE, True, owner)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, rng.start, rng.end)
     valid = set_exclusive(folio, mm, va, False)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, rng.start, rng.end)
     mmu_notifier_invalidate_range_end(mm, rng)
     return valid
 
@@ -170,7 +175,11 @@ def make_device_exclusive(mm: Mm, va: Va, owner: Ref[Owner]) -> Pfn:
         folio_lock(frames[pfn])
         rng = Range(va, va + 1, Event.EXCLUSIVE, True, owner)
         mmu_notifier_invalidate_range_start(mm, rng)
+        if len(mm.secondary_tlbs) > 0:
+            entries_change(mm, va, va + 1)
         done = set_exclusive(frames[pfn], mm, va, True)
+        if len(mm.secondary_tlbs) > 0:
+            flush_secondary_tlbs(mm, va, va + 1)
         mmu_notifier_invalidate_range_end(mm, rng)
         if done:
             return pfn

@@ -29,6 +29,7 @@ from secondsight.linux.rmap import (
     vma_address_end,
 )
 from secondsight.linux.swapops import is_migration_entry, swap_slots
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
 __all__ = [
     "remove_migration_ptes",
@@ -70,7 +71,11 @@ def try_to_migrate_one(folio: Folio, vma: Vma, splits: bool) -> bool:
     if len(hints) > 0:
         rng = Range(va, va + 1, Event.CLEAR, True, None, hints[0])
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, va, va + 1)
     ret = set_migration_entry(folio, folio, mm, va)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, va, va + 1)
     mmu_notifier_invalidate_range_end(mm, rng)
     return ret
 
@@ -83,11 +88,19 @@ def try_to_migrate_large(folio: Folio, vma: Vma, mm: Mm, va: Va, splits: bool) -
     if splits:
         whole = Range(low, low + HPAGE_PMD_NR, Event.CLEAR, True)
         mmu_notifier_invalidate_range_start(mm, whole)
+        if len(mm.secondary_tlbs) > 0:
+            entries_change(mm, low, low + HPAGE_PMD_NR)
         split_huge_pmd_locked(mm, va, folio, True)
+        if len(mm.secondary_tlbs) > 0:
+            flush_secondary_tlbs(mm, low, low + HPAGE_PMD_NR)
         mmu_notifier_invalidate_range_end(mm, whole)
     rng = Range(va, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    if len(mm.secondary_tlbs) > 0:
+        entries_change(mm, va, end)
     ret = set_migration_entries(folio, vma, mm, va, end)
+    if len(mm.secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, va, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     return ret
 

@@ -1,4 +1,4 @@
-"""mm/mmu_gather.c, arch/x86/mm/tlb.c: what CPUs have of a page whose entry has gone, until their TLBs are flushed.
+"""mm/mmu_gather.c, arch/x86/mm/tlb.c: what CPUs and devices have of a page whose entry has gone, until their TLBs are flushed.
 
 A zap clears the entries first, and flushes the TLBs of all CPUs when it is done with the range, outside of the page-table lock and of the notifier
 bracket; only then the pages are given back:
@@ -14,15 +14,39 @@ file with a file's. This is there where the bound `tlbs` is 1; each access may f
 Left out: flushes that come earlier, as under the page-table lock where a file's dirty page is zapped, or because the CPU changes to another
 process (allows more than a kernel does; raises no false alarm in agreement with kernels, and may raise one in a rule about CPUs); what mprotect, fork, reclaim and userfaultfd put off (may hide a bug); two entries of one
 page that have both gone: the later one counts.
+
+A device that walks the process's page tables has a TLB too. It is flushed where those of the CPUs are, by its driver, who is told
+(`mmu_notifier_arch_invalidate_secondary_tlbs`): after a zap or an mprotect() outside of the page-table lock, before a page is given back; of a page that is
+copied, moved or reclaimed under that lock; at the end of fork. This is there where the bound `secondary_tlbs` is 1, which is a driver's to ask for. Then an
+access of its device by an entry that has changed is one of before the change, until the driver's callback has returned: from `entries_change` on until
+`flush_tlb_mm_range` is over. Left out, of these: that the page-table lock is held while callbacks run, where it is (others may look at the new entry, as
+if the callbacks had been faster); that nothing is flushed where no entry was there, and all where many were (may hide a bug); the
+flush where a huge page is split: its halves are where they were.
 """
 
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, choose
 from secondsight.linux.mm_types import Folio, Mm, Va, VaEnd
+from secondsight.linux.mmu_notifier import mmu_notifier_arch_invalidate_secondary_tlbs
 from secondsight.linux.pgtable import pte_present
 
-__all__ = ["stale_tlb_entry", "tlb_flush_mmu_tlbonly", "tlb_remove_tlb_entry"]
+__all__ = ["entries_change", "flush_secondary_tlbs", "stale_tlb_entry", "tlb_flush_mmu_tlbonly", "tlb_remove_tlb_entry"]
+
+
+@atomic
+def entries_change(mm: Mm, start: Va, end: VaEnd) -> None:
+    """A ghost, before entries change that are flushed by `flush_secondary_tlbs` of the same range: until then, old entries may be used."""
+    for va in range(start, end):
+        mm.secondary_tlbs[0].stale[va] += 1
+
+
+def flush_secondary_tlbs(mm: Mm, start: Va, end: VaEnd) -> None:
+    """The last line of flush_tlb_mm_range() (arch/x86/mm/tlb.c, Linux 6.12): the TLBs of devices, after those of the CPUs."""
+    mmu_notifier_arch_invalidate_secondary_tlbs(mm, start, end)
+    with atomic:
+        for va in range(start, end):
+            mm.secondary_tlbs[0].stale[va] -= 1
 
 
 @atomic

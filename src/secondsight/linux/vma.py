@@ -33,7 +33,7 @@ from secondsight.linux.mm_types import (
     huge_pages,
 )
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
-from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
+from secondsight.linux.tlb import flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
 from secondsight.linux.util import locked_vms, vma_is_locked
 from secondsight.linux.vma_lock import vma_start_write
@@ -359,6 +359,8 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
         free_pgtables(detached)
         if len(mm.tlb) > 0:
             tlb_flush_mmu_tlbonly(mm, start, end)
+        if len(mm.secondary_tlbs) > 0:
+            flush_secondary_tlbs(mm, start, end)
         if gather:
             tlb_finish_mmu(gather)
     mm.mmap_lock.read_unlock()
