@@ -49,6 +49,8 @@ NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd"}
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
 MOVES = ("mremap", "mremap_dontunmap")
+ENDS = ("exit", "kill")
+"""What ends a process, so that a driver may be the last user of its address space."""
 _ROWS = ("handles", "devices", "other_processes")
 
 
@@ -264,6 +266,7 @@ class Encoder:
         tells = largest.pop(tables.READS_ONLY, 0) & largest.pop(tables.SEALS_WRITES, 0)
         largest["vma_flags"] = max(tells, largest.get("vma_flags", 0))
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
+        derived["last_mmput"] = int(driver is not None and any(place.op.kind in ENDS for place in self.places))
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
         derived["pages"] = max(1, largest_space.pages)
         if largest.get("userfaultfd"):
