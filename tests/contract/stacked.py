@@ -14,8 +14,8 @@ from secondsight.lang import Errno, Mutex, Ref, SpinLock, atomic, pool
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY, EFAULT, EINVAL
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.mm_types import Driver, Event, Mm, Pgoff, Range, Seq, Va
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = ["LeavesItsSubscription", "Stacked"]
 

@@ -16,8 +16,8 @@ from secondsight.lang.plain import replay
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.mm_types import Mm, Pgoff, Va
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 from secondsight.search import Verdict
 
 

@@ -11,7 +11,6 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.dax import DevDax, dax_mmap, dev_dax_probe, unregister_dev_dax
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.fork import mmput
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memremap import dev_pagemap_kill
 from secondsight.linux.mm_types import Event, Mm, Range, Result, Va
@@ -141,7 +140,7 @@ def test_a_registered_range_keeps_the_process_and_no_process_means_no_range() ->
         assert tracked is not None
         assert mm.users == 2
         hmm.hmm_range_unregister(tracked)
-        mmput(mm)
+        exit_mm(mm)
         assert hmm.hmm_range_register(mirror, 0, 1) is None
 
 

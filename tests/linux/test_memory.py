@@ -10,12 +10,12 @@ from secondsight.linux import EEXIST, EINVAL, ENOMEM, SIGBUS, SIGSEGV
 from secondsight.linux.dma_buf import dma_buf_mmap
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.fork import mmget_not_zero
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mmap import do_mmap, get_unmapped_area, vm_munmap
 from secondsight.linux.oom_kill import oom_reap_task_mm
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, put_page
+from secondsight.linux.sched_mm import mmget_not_zero
 from secondsight.linux.shmem import F_SEAL_SHRINK
 from secondsight.linux.udmabuf import udmabuf_create, udmabufs
 

@@ -13,7 +13,6 @@ from secondsight.linux import EBUSY, EFAULT, EOPNOTSUPP
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.fork import mmput
 from secondsight.linux.gup import (
     FOLL_LONGTERM,
     FOLL_PIN,
@@ -32,6 +31,7 @@ from secondsight.linux.oom_kill import oom_reap_task_mm
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.pgtable import folio_kept_by, pte_none
 from secondsight.linux.rmap_exclusive import make_device_exclusive, make_device_exclusive_range, unlock_and_put
+from secondsight.linux.sched_mm import mmput
 from secondsight.linux.shmem import F_SEAL_SHRINK
 
 

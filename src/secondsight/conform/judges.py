@@ -29,13 +29,13 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "device.py": ("neither", "stands for hardware, which no file of the kernel's is"),
     "cma.py": ("neither", "mm/cma.c (a bitmap of areas) is one line here; what is modelled is alloc_contig_range() of mm/page_alloc.c (172 outside symbols)"),
     "errno.py": ("neither", "numbers and names alone; a conformer that compares results compares them too"),
-    "exit.py": ("agreement", "kernel/exit.c (142 outside symbols): three lines of exit_mm() are modelled, and who waits for whom differs from the kernel"),
+    "exit.py": ("agreement", "kernel/exit.c (142 outside symbols): three lines of exit_mm() are modelled"),
     "fault.py": (
         "agreement",
         "arch/x86/mm/fault.c: the exception entry and the hardware's own walk have no counterpart in user space; what is modelled is the "
         "mmap lock around handle_mm_fault(), and a step of the CPU",
     ),
-    "fork.py": ("agreement", "kernel/fork.c (274 outside symbols): modelled is the count mm_users alone, two inline functions of a header"),
+    "fork.py": ("agreement", "kernel/fork.c (274 outside symbols): modelled are the slab of vmas, and an mm's first user"),
     "fs_dax.py": (
         "neither",
         "fs/dax.c and fs/ext4/inode.c: a guest would need a pmem device and ext4 on it; a conformer of fs/dax.c the page cache's tree (linked for mm/memfd.c already) "
@@ -123,6 +123,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "inline functions of headers, which have no file to compile; the real ones look at the page tables of mm/hmm.c's conformer",
     ),
     "releases.py": ("agreement", "a table of what differs between releases, each line seen on booted kernels"),
+    "sched_mm.py": ("agreement", "inline functions of a header, and a few lines of kernel/fork.c (274 outside symbols): modelled is the count mm_users"),
     "shmem.py": (
         "agreement",
         "mm/shmem.c (267 outside symbols): the punch and the fault's wait for it need the page cache's tree, truncation "

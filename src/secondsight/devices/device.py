@@ -19,9 +19,9 @@ from secondsight.lang import U8, Array, Char, Errno, Record, Ref, atomic, curren
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
 from secondsight.linux.errno import EBADF, EFAULT, EINVAL, EOPNOTSUPP
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.mm_types import Driver, Folio, Mm, Pfn, Pgoff, Range, Result, Va, VaEnd
 from secondsight.linux.page_alloc import frames
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = [
     "DEVICE_FAULT",

@@ -33,10 +33,10 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
 from secondsight.linux.errno import EBADF, EBUSY, EFAULT, EINVAL
 from secondsight.linux.filemap import folio_unlock
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.mm_types import Driver, Event, Folio, Mm, PageBits, Pfn, Pgoff, Range, Result, Va
 from secondsight.linux.page_alloc import frames, put_page
 from secondsight.linux.page_writeback import set_page_dirty
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = [
     "AtomicDevice",

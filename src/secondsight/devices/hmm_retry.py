@@ -28,11 +28,11 @@ from secondsight.lang import U8, Errno, Mutex, Record, atomic, shared
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, EINTR, EINVAL
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.hmm import HMM_PFN_REQ_FAULT, HMM_PFN_REQ_WRITE, HMM_PFN_VALID, HmmRange
 from secondsight.linux.memory import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_ERROR, VM_FAULT_RETRY, handle_mm_fault
 from secondsight.linux.mm_types import Mm, Pgoff, Range, Seq, Va, VaEnd
 from secondsight.linux.page_writeback import set_page_dirty
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = ["RangeMirror", "RetryChoices", "Signals", "signals"]
 

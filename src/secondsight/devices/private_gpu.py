@@ -25,7 +25,6 @@ from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBADF, EBUSY, EFAULT, EINVAL
 from secondsight.linux.filemap import folio_lock
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.highmem import clear_highpage, copy_highpage
 from secondsight.linux.memory import VM_FAULT_SIGBUS, vma_lookup
 from secondsight.linux.memremap_private import PrivatePagemap, memremap_private, memunmap_private, zone_device_page_init
@@ -43,6 +42,7 @@ from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_types import Count, Flags, Folio, Mm, Owner, Pgoff, Range, Result, Va
 from secondsight.linux.page_alloc import alloc_page
 from secondsight.linux.page_writeback import set_page_dirty
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = ["PrivateGpu"]
 

@@ -17,12 +17,12 @@ from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.lang import atomic
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBADF, EFAULT, EINVAL
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memory import vma_lookup
 from secondsight.linux.migrate_device import MIGRATE_VMA_SELECT_SYSTEM, migrate_vma_init, migrate_vma_setup, migrate_vmas
 from secondsight.linux.migrate_device_pages import migrate_vma_finalize, migrate_vma_pages
 from secondsight.linux.migrate_device_range import migrate_device_finalize, migrate_device_pages, migrate_device_range
 from secondsight.linux.mm_types import Count, Event, Mm, Pgoff, Range, Result, Va
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = ["ClearsItsRange", "PrivateRangeGpu"]
 

@@ -25,11 +25,11 @@ from secondsight.devices.device import DEVICE_FAULT, Device, DevicePageTable, Pr
 from secondsight.lang import Array, Char, Errno, Mutex, Ref, atomic, wait_until
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import ENOENT
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
 from secondsight.linux.mm_flags import VM_UFFD_WP
 from secondsight.linux.mm_types import Event, Folio, Mm, Pgoff, Range, Result, UffdEvent, Va, VaEnd
 from secondsight.linux.page_alloc import frames
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 from secondsight.linux.userfaultfd import find_message, read_message
 from secondsight.linux.userfaultfd_ioctl import new_userfaultfd, userfaultfd_register, userfaultfd_release
 

@@ -20,8 +20,8 @@ from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
 from secondsight.linux.errno import EAGAIN, EBADF, EBUSY, EINVAL
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.mm_types import Driver, Event, Finish, Mm, PageBits, Pgoff, Range, Result, Seq, Va
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = ["PassChoices", "Refuser", "TwoPassGpu"]
 

@@ -19,9 +19,10 @@ from secondsight.devices.device import Device, DevicePageTable, Promise
 from secondsight.lang import Bits, Char, Errno, atomic, wait_until
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EAGAIN
-from secondsight.linux.fork import mmget_not_zero, mmput, mms
+from secondsight.linux.fork import mms
 from secondsight.linux.mm_flags import UFFD_MINOR, UFFD_MISSING, UFFD_WP, VM_UFFD_MISSING
 from secondsight.linux.mm_types import Count, Mm, PageBits, Pgoff, UffdEvent, Va
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 from secondsight.linux.userfaultfd import find_message, read_message
 from secondsight.linux.userfaultfd_ioctl import (
     new_userfaultfd,

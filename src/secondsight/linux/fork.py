@@ -1,19 +1,14 @@
-"""kernel/fork.c: address spaces come and go with their users.
+"""kernel/fork.c: address spaces and vmas come into being.
 
-An mm lives while `users` (mm_users) is not 0: its process, and whoever got hold of it by `mmget_not_zero`. The
-last one to leave tears it down (`mmap.exit_mmap`).
-
-fork itself is in `fork_dup`. Left out: mm_count. The teardown is always run by the exiting process (see `exit.exit_mm`), which
-waits for the others to leave, where in the kernel the last to leave runs it. So an mmput() under a lock that a
-callback takes is not found to deadlock: may hide a bug.
+fork itself is in `fork_dup`, who uses an address space and how it ends in `sched_mm`.
 """
 
 from __future__ import annotations
 
-from secondsight.lang import Record, Ref, atomic, bound, out_of_records, pool, require, shared, shared_array, tracepoint
+from secondsight.lang import Record, Ref, atomic, bound, out_of_records, pool, shared, shared_array, tracepoint
 from secondsight.linux.mm_types import NOT_PREPARED, Mm, Vma, anon_vmas
 
-__all__ = ["mm_alloc", "mm_touch", "mmget_not_zero", "mmput", "mms", "proc_caches_init", "vm_area_alloc", "vm_area_dup", "vm_area_free", "vmas"]
+__all__ = ["mm_alloc", "mm_touch", "mms", "proc_caches_init", "vm_area_alloc", "vm_area_dup", "vm_area_free", "vmas"]
 
 
 class VmAreaCache(Record):
@@ -102,19 +97,3 @@ def vm_area_free(vma: Vma) -> None:
     vma.next = vm_area_cache.free
     vm_area_cache.free = vma
 
-
-@atomic
-def mmget_not_zero(mm: Ref[Mm]) -> bool:
-    """mmget_not_zero() (include/linux/sched/mm.h, Linux 6.12): become a user, unless the last one has gone."""
-    assert mm is not None
-    if mm.users == 0:
-        return False
-    mm.users += 1
-    return True
-
-
-@atomic
-def mmput(mm: Mm) -> None:
-    """mmput() (kernel/fork.c, Linux 6.12): stop being a user; as mmput_async(), never tears down in the caller."""
-    require(mm.users > 0, "use-after-free", "drops an mm that has no users")
-    mm.users -= 1

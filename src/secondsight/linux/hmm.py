@@ -24,7 +24,7 @@ from typing import Annotated, Final, Literal
 
 from secondsight.lang import Array, Bounds, Errno, Record, Ref, atomic, hold_point, milestone, require
 from secondsight.linux.errno import EBUSY, EFAULT, ENOENT, EPERM
-from secondsight.linux.fork import mm_touch, mmget_not_zero, mmput
+from secondsight.linux.fork import mm_touch
 from secondsight.linux.hugetlb_vma_lock import hugetlb_vma_look
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.migrate import migration_entry_wait
@@ -34,6 +34,7 @@ from secondsight.linux.mm_types import HPAGE_PMD_NR, Flags, Folio, IntervalNotif
 from secondsight.linux.mmu_notifier import mmu_interval_check_retry
 from secondsight.linux.page_alloc import ZERO_PFN, frames, page_to_pfn
 from secondsight.linux.pgtable import pmd_trans_huge, pte_present
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 from secondsight.linux.swapops import is_device_private_entry, is_migration_entry, migrations
 
 __all__ = [

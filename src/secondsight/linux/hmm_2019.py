@@ -46,7 +46,6 @@ from secondsight.lang import (
     wait_until,
 )
 from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, ENOENT, EPERM
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.memremap import get_dev_pagemap, put_dev_pagemap
 from secondsight.linux.mm_flags import VM_DEVMAP, VM_PFNMAP
@@ -59,6 +58,7 @@ from secondsight.linux.mmu_notifier import (
 )
 from secondsight.linux.page_alloc import page_to_pfn
 from secondsight.linux.pgtable import pte_present
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = [
     "Hmm",

@@ -49,6 +49,8 @@ NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd"}
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
 MOVES = ("mremap", "mremap_dontunmap")
+ENDS = ("exit", "kill")
+"""What ends a process, so that a driver may be the last user of its address space."""
 _ROWS = ("handles", "devices", "other_processes")
 
 
@@ -266,6 +268,7 @@ class Encoder:
         if self.forks and any(place.op.kind == "move_pages" for place in self.places):  # it tells the zero page from none, and a shared page from one that is not
             largest["anon_prepared"] = 1
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
+        derived["last_mmput"] = int(driver is not None and any(place.op.kind in ENDS for place in self.places))
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
         derived["pages"] = max(1, largest_space.pages)
         if largest.get("userfaultfd"):

@@ -324,6 +324,21 @@ def _device_writes(s: Recorder) -> None:
             s.read(page, into="its")
 
 
+@PRIVATE.setting("device-memory-shared", OTHERS, "a child has it too, and the process exits", "private")
+def _exits_with_a_child(s: Recorder) -> None:
+    page, (gpu,) = _page(s)
+    gpu.migrate(page, pages=1)
+    s.fork()
+
+    @s.thread
+    def engine() -> None:
+        gpu.write(page, "D", into="first")
+
+    @s.thread
+    def cpu() -> None:
+        s.exit()
+
+
 @PRIVATE.setting("device-memory-shared", OTHERS, "another device reads it", "private")
 def _another_reads(s: Recorder) -> None:
     page, gpus = _page(s, 2)

@@ -8,8 +8,8 @@ from secondsight.lang import Errno, Mutex, atomic
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY, EFAULT
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.mm_types import Va
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = ["ChangesOutsideTheLock", "FaultsUnderItsLock", "LooksIntoItsTable", "MayNotSleep"]
 

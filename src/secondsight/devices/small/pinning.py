@@ -9,10 +9,10 @@ from secondsight.devices.device import Device, DevicePageTable, Promise
 from secondsight.lang import Array, Errno, Mutex, Ref
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EFAULT, ENOENT
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_remote, unpin_folio
 from secondsight.linux.mm_types import Flags, Folio, Mm, Pgoff, Va
 from secondsight.linux.page_alloc import frames
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = ["Pins", "StaysPinned", "UnpinsBeforeItStops", "UnpinsTwice"]
 

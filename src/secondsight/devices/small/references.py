@@ -8,11 +8,11 @@ from secondsight.lang import Errno, atomic
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EFAULT, EINVAL, ENOENT
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memremap import get_dev_pagemap
 from secondsight.linux.mm_types import Count, Event, Mm, Pfn, Pgoff, Range, Va
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, put_page
 from secondsight.linux.page_writeback import set_page_dirty
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = [
     "ForgetsThatItIsAUser",

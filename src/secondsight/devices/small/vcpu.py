@@ -9,12 +9,12 @@ from secondsight.devices.device import Device, DevicePageTable, Promise
 from secondsight.lang import Bounds, Errno, SpinLock, atomic
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault
 from secondsight.linux.mm_types import Count, Event, Mm, Pfn, Pgoff, Range, Va
 from secondsight.linux.page_alloc import page_to_pfn
 from secondsight.linux.page_writeback import set_page_dirty
 from secondsight.linux.pgtable import pte_present
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = ["Vcpu", "VcpuWithoutCount"]
 

@@ -1,0 +1,52 @@
+"""include/linux/sched/mm.h, and of kernel/fork.c what it declares: address spaces go with their users.
+
+An mm lives while `users` (mm_users) is not 0: its process, and whoever got hold of it by `mmget_not_zero`. The last one to leave
+tears it down, whoever that is: subscribers are called, and locks of the mm are taken, in the middle of its mmput().
+
+Left out: mm_count.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Ref, atomic, bound, out_of_records, require, shared_array
+from secondsight.linux.mm_types import Mm
+from secondsight.linux.mmap import exit_mmap
+
+__all__ = ["last_mmput", "mmget_not_zero", "mmput", "mmput_testzero"]
+
+last_mmput = shared_array(bool, bound("last_mmput", least=1, most=1))
+"""Whether anybody but an ending process may be the last user of an mm: where none ends, nobody is."""
+
+
+@atomic
+def mmget_not_zero(mm: Ref[Mm]) -> bool:
+    """mmget_not_zero() (include/linux/sched/mm.h, Linux 6.12): become a user, unless the last one has gone."""
+    assert mm is not None
+    if mm.users == 0:
+        return False
+    mm.users += 1
+    return True
+
+
+def mmput(mm: Mm) -> None:
+    """mmput(), __mmput() (kernel/fork.c, Linux 6.12): stop being a user; the last one tears the address space down, here and now.
+
+    The caller may hold no lock that the end of an address space takes: not the mm's, and none of a subscriber's callbacks. Left out: might_sleep()
+    in an mmput() that is not the last.
+    """
+    with atomic:
+        last = mmput_testzero(mm)
+        if len(last_mmput) == 0:
+            if last:
+                out_of_records("last_mmput")
+    if len(last_mmput) > 0:
+        if last:
+            exit_mmap(mm)
+
+
+@atomic
+def mmput_testzero(mm: Mm) -> bool:
+    """atomic_dec_and_test() of mm_users in mmput() (kernel/fork.c, Linux 6.12): whether it was the last user that has left."""
+    require(mm.users > 0, "use-after-free", "drops an mm that has no users")
+    mm.users -= 1
+    return mm.users == 0
