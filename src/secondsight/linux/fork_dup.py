@@ -26,8 +26,8 @@ from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import copy_huge_pmd, next_pinned_huge_pmd, pte_alloc, split_huge_pmd
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory_swap import restore_exclusive_pte
-from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_flags import VM_LOCKED, VM_UFFD_FLAGS
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_dontcopy, vma_is_accessible
+from secondsight.linux.mm_flags import VM_LOCKED, VM_UFFD_FLAGS, VM_WIPEONFORK
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
 from secondsight.linux.mm_types import (
     CLONED,
@@ -49,7 +49,7 @@ from secondsight.linux.mm_types import (
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import alloc_page, get_page, page_folio
 from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_page, vm_normal_folio
-from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
+from secondsight.linux.rmap import anon_vma_link, anon_vma_prepare, folio_add_new_anon_rmap
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import is_device_private_entry, is_migration_entry, is_swap_entry, migrations, swap_slots
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
@@ -115,7 +115,10 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> bool:
 
 @atomic
 def dup_vma(mm: Mm, oldmm: Mm, vma: Vma) -> None:
-    """The part of dup_mmap() (kernel/fork.c, Linux 6.12) that makes the child's vma: it is in the tree of its file behind the parent's."""
+    """The part of dup_mmap() (kernel/fork.c, Linux 6.12) that makes the child's vma: it is in the tree of its file behind the parent's. Of one with VM_DONTCOPY
+    there is none; one with VM_WIPEONFORK is as if nobody had touched it."""
+    if vma_dontcopy(vma):
+        return
     new = vm_area_dup(vma)
     new.vm_mm = mm
     if len(locked_vms) > 0:  # nothing of a child is locked, but there is the same limit
@@ -128,7 +131,13 @@ def dup_vma(mm: Mm, oldmm: Mm, vma: Vma) -> None:
     if len(mm.userfaultfd) > 0:
         if not mm.userfaultfd[0].opened:
             new.flags[0] = new.flags[0] & (255 - VM_UFFD_FLAGS)
-    anon_vma_link(new)
+    if len(new.on_fork) > 0 and new.on_fork[0] & VM_WIPEONFORK != 0:
+        if len(new.anon_prepared) > 0:
+            new.anon_prepared[0] = NOT_PREPARED
+        new.anon_vma = None
+        anon_vma_prepare(new)
+    else:
+        anon_vma_link(new)
     vma_iter_store(mm, new)
     file = vma.vm_file
     if file is not None:
@@ -149,6 +158,10 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
         if len(vma.anon_prepared) > 0 and len(mm.userfaultfd) == 0:
             private = private and vma.anon_prepared[0] != NOT_PREPARED
         needed = private or (file is not None and file.vm_flags() != 0)
+        if len(vma.on_fork) > 0:
+            if vma.on_fork[0] != 0:  # there is no such vma, or it has nothing of this one
+                private = False
+                needed = False
     if private:
         rng = Range(start, end, Event.PROTECTION_PAGE, True)
         mmu_notifier_invalidate_range_start(oldmm, rng)

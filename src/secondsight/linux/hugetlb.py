@@ -82,6 +82,10 @@ class HugetlbFile(ShmemFile):
                 return -ENOMEM
         return ret
 
+    def fallocate_punch_hole(self, first: Pgoff, length: Pgoff) -> Errno:
+        """hugetlbfs_fallocate() (fs/hugetlbfs/inode.c, Linux 6.12)."""
+        return hugetlbfs_punch_hole(self, first, length)
+
 
 hugetlb_files = pool(HugetlbFile, bound("hugetlb_files", most=4))
 

@@ -7,12 +7,12 @@ file, no fork) there is nothing to tell, and no place for it: the bound `cow` is
 from __future__ import annotations
 
 from secondsight.lang import atomic
-from secondsight.linux.mm_flags import VM_NONE, VM_PRIVATE, VM_SEALED
+from secondsight.linux.mm_flags import VM_DONTCOPY, VM_NONE, VM_PRIVATE, VM_SEALED
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Folio, Va, Vma
 from secondsight.linux.page_alloc import is_zero_page
 
-__all__ = ["folio_test_anon", "is_cow_mapping", "page_anon_exclusive", "vma_is_accessible", "vma_is_shared_maywrite"]
+__all__ = ["folio_test_anon", "is_cow_mapping", "page_anon_exclusive", "vma_dontcopy", "vma_is_accessible", "vma_is_shared_maywrite"]
 
 
 @atomic
@@ -22,6 +22,14 @@ def is_cow_mapping(vma: Vma) -> bool:
         if vma.flags[0] & VM_PRIVATE != 0:
             return True
     return vma.vm_file is None
+
+
+@atomic
+def vma_dontcopy(vma: Vma) -> bool:
+    """VM_DONTCOPY (include/linux/mm.h, Linux 6.12): a child has no such vma."""
+    if len(vma.on_fork) > 0:
+        return vma.on_fork[0] & VM_DONTCOPY != 0
+    return False
 
 
 @atomic
@@ -37,7 +45,7 @@ def vma_is_shared_maywrite(vma: Vma) -> bool:
     """vma_is_shared_maywrite() (include/linux/mm.h, Linux 6.12), of a file's vma."""
     if len(vma.flags) > 0:
         return vma.flags[0] & (VM_SEALED | VM_PRIVATE) == 0
-    return vma.write  # nothing is mapped for reading and sealed against writing too (`bound("vma_flags")`)
+    return True  # nothing is mapped for reading and sealed against writing too (`bound("vma_flags")`)
 
 
 @atomic

@@ -15,6 +15,7 @@ __all__ = [
     "UFFD_MISSING",
     "UFFD_WP",
     "VM_DEVMAP",
+    "VM_DONTCOPY",
     "VM_FAULT_ERROR",
     "VM_FAULT_NOPAGE",
     "VM_FAULT_RETRY",
@@ -31,6 +32,7 @@ __all__ = [
     "VM_UFFD_MINOR",
     "VM_UFFD_MISSING",
     "VM_UFFD_WP",
+    "VM_WIPEONFORK",
 ]
 
 # enum vm_fault_reason and enum fault_flag; the kernel's own values do not all fit a byte.
@@ -76,6 +78,11 @@ VM_LOCKED = 2
 """mlock(): the pages stay in memory. (VM_DEVMAP is a file's to say, as VM_PFNMAP is.)"""
 VM_UFFD_FLAGS = 193
 """Any of the three."""
+
+VM_DONTCOPY: Final = 1
+"""MADV_DONTFORK: a child has no such vma. This one and the next are kept in `Vma.on_fork`."""
+VM_WIPEONFORK: Final = 2
+"""MADV_WIPEONFORK: a child's vma is as if nobody had touched it."""
 
 UFFD_MISSING: Final = 0
 UFFD_WP: Final = 1

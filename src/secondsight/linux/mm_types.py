@@ -45,7 +45,7 @@ from secondsight.lang import (
     container_of,
     shared_array,
 )
-from secondsight.linux.errno import EAGAIN, EFAULT
+from secondsight.linux.errno import EAGAIN, EFAULT, ENODEV
 
 __all__ = [
     "CLONED",
@@ -329,12 +329,17 @@ class AddressSpace(Record):
         """is_vm_hugetlb_page() of what maps it: its pages are huge, and no part of one is mapped or unmapped alone."""
         return False
 
+    def fallocate_punch_hole(self, first: Pgoff, length: Pgoff) -> Errno:
+        """`f_op->fallocate` with FALLOC_FL_PUNCH_HOLE, behind the checks of vfs_fallocate() (fs/open.c, Linux 6.12): -ENODEV of what is no regular file."""
+        return -ENODEV
+
     def unlinked(self) -> None:
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
 
 
 bound("vma_flags", most=1, usual=1)
 bound("anon_prepared", most=1, usual=1)
+bound("fork_flags", most=1, usual=1)
 
 NOT_PREPARED: Final = 0
 PREPARED: Final = 1
@@ -361,7 +366,7 @@ class Vma(Record):
     else there is no such place. `hugetlb_lock` has struct hugetlb_vma_lock in its first place, where there are files of huge pages (`hugetlb_vma_lock`). `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
     place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
     where there may be huge pages, and where mappings move (mremap). `vm_pgoff` of a vma without a file is its address, as long as it has not
-    moved after such a write. `next` leads to the next of those
+    moved after such a write. `on_fork` is what a child gets of it (VM_DONTCOPY, VM_WIPEONFORK), where somebody has a say in that. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -378,6 +383,7 @@ class Vma(Record):
     vm_lock: Array[VmaLock, Literal["vma_locks"]]
     anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
+    on_fork: Array[Flags, Literal["fork_flags"]]
     hugetlb_lock: Array[RwLock, Literal["hugetlb_vma_lock"]]
     shared: Ref[Vma]
     next: Ref[Vma]

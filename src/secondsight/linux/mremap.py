@@ -229,9 +229,12 @@ def copy_vma(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, low: Va, high: VaEnd
                 low = new_addr
             if vma.vm_start == new_addr + length:
                 high = new_addr + length
+    on_fork: Flags = 0
+    if len(vma.on_fork) > 0:
+        on_fork = vma.on_fork[0]
     before: Pgoff = vma.vm_pgoff
     vma_start_write(vma)
-    merged = vma_merge_new_range(mm, new_addr, new_addr + length, file, pgoff, vma.write, flags, prepared, low, high)
+    merged = vma_merge_new_range(mm, new_addr, new_addr + length, file, pgoff, vma.write, flags, prepared, low, high, on_fork)
     if merged is not None:
         source = mm.mm_mt[addr]
         return source is merged or merged.vm_pgoff <= before

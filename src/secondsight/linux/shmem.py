@@ -224,6 +224,10 @@ class ShmemFile(AddressSpace):
             return -EPERM
         return 0
 
+    def fallocate_punch_hole(self, first: Pgoff, length: Pgoff) -> Errno:
+        """shmem_fallocate() (mm/shmem.c, Linux 6.12)."""
+        return shmem_fallocate_punch_hole(self, first, length)
+
 
 shmem_files = pool(ShmemFile, bound("files", usual=4))
 

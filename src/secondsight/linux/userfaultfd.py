@@ -37,6 +37,7 @@ and is killed goes on with it. The order among those woken.
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone, out_of_records, wait_until
+from secondsight.linux.mm import vma_dontcopy
 from secondsight.linux.mm_flags import (
     FAULT_FLAG_ALLOW_RETRY,
     UFFD_MISSING,
@@ -226,7 +227,7 @@ def dup_userfaultfd(mm: Mm, oldmm: Mm) -> bool:
     whether user space is to be told. The mmap lock of the parent is held for writing."""
     with atomic:
         ctx = oldmm.userfaultfd[0]
-        told = ctx.forks and not ctx.released and any(is_registered(vma) for vma in oldmm.mm_mt)
+        told = ctx.forks and not ctx.released and any(is_copied(vma) and is_registered(vma) for vma in oldmm.mm_mt)
         if told:
             mm.userfaultfd[0].opened = True
             mm.userfaultfd[0].sigbus = ctx.sigbus
@@ -299,6 +300,12 @@ def userfaultfd_unmap_prep(mm: Mm, start: Va, end: VaEnd) -> bool:
     if told:
         mmap_changes(ctx)
     return told
+
+
+@atomic
+def is_copied(vma: Ref[Vma]) -> bool:
+    """Whether there is a vma that a child gets (VM_DONTCOPY)."""
+    return vma is not None and not vma_dontcopy(vma)
 
 
 @atomic

@@ -11,6 +11,8 @@ faults run beside the zap and find nothing mapped, and nothing can be mapped the
 
 from __future__ import annotations
 
+from typing import Final
+
 from secondsight.lang import Errno, Ref, atomic, bound, shared_array, tracepoint
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.fork import mms, vm_area_dup, vm_area_free
@@ -50,6 +52,9 @@ __all__ = [
     "vms_gather_munmap_vmas",
 ]
 
+
+AS_IT_WAS: Final = 255
+"""What a child gets of a vma does not change."""
 
 joins_untouched = shared_array(bool, bound("joins_untouched", most=1))
 """Of size 1 where a release says so: see `releases` (touched-memory-joins-untouched)."""
@@ -133,7 +138,8 @@ def is_within_hugetlb(mm: Mm, va: VaEnd) -> bool:
 
 @atomic
 def vma_merge_new_range(
-    mm: Mm, start: Va, end: VaEnd, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count, low: Va, high: VaEnd
+    mm: Mm, start: Va, end: VaEnd, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count, low: Va, high: VaEnd,
+    on_fork: Flags = 0,
 ) -> Ref[Vma]:
     """vma_merge_new_range(), vma_expand() (mm/vma.c, Linux 6.12): make a neighbour map the range too; None: none can.
 
@@ -152,10 +158,10 @@ def vma_merge_new_range(
     if end < high:
         following = mm.mm_mt[end]
     if prev is not None:
-        if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared):
+        if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared, on_fork):
             prev = None
     if following is not None:
-        if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared):
+        if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared, on_fork):
             following = None
     expanded = following if prev is None else prev
     if expanded is None:
@@ -189,10 +195,13 @@ def vma_merge_new_range(
 
 
 @atomic
-def is_mergeable_vma(vma: Vma, file: Ref[AddressSpace], write: bool, flags: Flags) -> bool:
+def is_mergeable_vma(vma: Vma, file: Ref[AddressSpace], write: bool, flags: Flags, on_fork: Flags) -> bool:
     """is_mergeable_vma() (mm/vma.c, Linux 6.12): whether a vma has that file and those flags."""
     if len(vma.flags) > 0:
         if vma.flags[0] != flags:
+            return False
+    if len(vma.on_fork) > 0:
+        if vma.on_fork[0] != on_fork:
             return False
     return vma.vm_file is file and vma.write == write
 
@@ -221,27 +230,32 @@ def dup_anon_vma(expanded: Vma, prepared: Count) -> None:
 
 
 @atomic
-def can_vma_merge_after(prev: Vma, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count) -> bool:
+def can_vma_merge_after(prev: Vma, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count, on_fork: Flags) -> bool:
     """can_vma_merge_after() (mm/vma.c, Linux 6.12): whether what begins with the file's page `pgoff` continues `prev`."""
     continues = prev.vm_pgoff + prev.vm_end - prev.vm_start == pgoff
-    return continues and is_mergeable_vma(prev, file, write, flags) and is_mergeable_anon_vma(prepared, prev)
+    return continues and is_mergeable_vma(prev, file, write, flags, on_fork) and is_mergeable_anon_vma(prepared, prev)
 
 
 @atomic
-def can_vma_merge_before(following: Vma, file: Ref[AddressSpace], end: Pgoff, write: bool, flags: Flags, prepared: Count) -> bool:
+def can_vma_merge_before(following: Vma, file: Ref[AddressSpace], end: Pgoff, write: bool, flags: Flags, prepared: Count, on_fork: Flags) -> bool:
     """can_vma_merge_before() (mm/vma.c, Linux 6.12): whether `following` continues what ends before the file's page `end`."""
     continues = following.vm_pgoff == end
-    return continues and is_mergeable_vma(following, file, write, flags) and is_mergeable_anon_vma(prepared, following)
+    return continues and is_mergeable_vma(following, file, write, flags, on_fork) and is_mergeable_anon_vma(prepared, following)
 
 
 @atomic
-def vma_modify_flags(vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags, low: Va, high: VaEnd) -> None:
+def vma_modify_flags(
+    vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags, low: Va, high: VaEnd, on_fork: Flags = AS_IT_WAS
+) -> None:
     """vma_modify_flags(), vma_modify() (mm/vma.c, Linux 6.12): the pages `start` to before `end` of a vma come to be of one that may
     write, or may not, and has those other flags: of a neighbour, or of what is left of this one when the rest is split off.
 
-    `low`, `high`: see `vma_merge_new_range`.
+    `low`, `high`: see `vma_merge_new_range`. `on_fork`: its `Vma.on_fork` too.
     """
-    is_merged = vma_merge_existing_range(vma, start, end, write, flags, low, high)
+    if len(vma.on_fork) > 0:
+        if on_fork == AS_IT_WAS:
+            on_fork = vma.on_fork[0]
+    is_merged = vma_merge_existing_range(vma, start, end, write, flags, low, high, on_fork)
     if not is_merged:
         if vma.vm_start < start:
             split_vma(vma, start, True)
@@ -251,10 +265,12 @@ def vma_modify_flags(vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags,
         vma.write = write
         if len(vma.flags) > 0:
             vma.flags[0] = flags
+        if len(vma.on_fork) > 0:
+            vma.on_fork[0] = on_fork
 
 
 @atomic
-def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags, low: Va, high: VaEnd) -> bool:
+def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags, low: Va, high: VaEnd, on_fork: Flags) -> bool:
     """vma_merge_existing_range(), commit_merge(), vma_complete() (mm/vma.c, Linux 6.12): give a part of a vma to neighbours.
 
     What lies at an edge of the vma goes to the vma beside it, if that has the flags; the whole of it to both, which become one. True:
@@ -275,12 +291,12 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     if start == vma.vm_start and start > low:
         prev = mm.mm_mt[start - 1]
         if prev is not None:
-            if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared):
+            if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared, on_fork):
                 prev = None
     if end == vma.vm_end and end < high:
         following = mm.mm_mt[end]
         if following is not None:
-            if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared):
+            if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared, on_fork):
                 following = None
     expanded = following if prev is None else prev
     if expanded is None:

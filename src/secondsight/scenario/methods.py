@@ -527,3 +527,34 @@ class RecorderMethods(ABC):
         """fallocate(FALLOC_FL_PUNCH_HOLE) of such a file: waits until nobody uses one of its pages (direct I/O, a pin); what is touched there next is zero.
         Nobody may hold such a page for long: `pin` fails with -EOPNOTSUPP. On the model only."""
         self._operation("fs_dax_punch_hole", into, file=file, page=page, pages=pages)
+
+    def madvise_dontfork(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_DONTFORK: a child that is forked from now on has nothing at these addresses. Fails with -ENOMEM (not mapped)."""
+        self._operation("madvise_dontfork", into, addr=addr, pages=pages)
+
+    def madvise_dofork(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_DOFORK: a child has these pages again. Fails with -ENOMEM (not mapped)."""
+        self._operation("madvise_dofork", into, addr=addr, pages=pages)
+
+    def madvise_wipeonfork(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_WIPEONFORK: a child that is forked from now on finds zeros in these pages. Fails with -ENOMEM (not mapped), -EINVAL (not anonymous)."""
+        self._operation("madvise_wipeonfork", into, addr=addr, pages=pages)
+
+    def madvise_keeponfork(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_KEEPONFORK: a child gets what these pages hold again. Fails with -ENOMEM (not mapped)."""
+        self._operation("madvise_keeponfork", into, addr=addr, pages=pages)
+
+    def madvise_populate_read(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_POPULATE_READ: the pages are faulted in as for a load, and nobody has looked at them. Fails with -ENOMEM (not mapped), -EINVAL (PROT_NONE, or a udmabuf's
+        mapping), -EFAULT (past the end of the file)."""
+        self._operation("madvise_populate_read", into, addr=addr, pages=pages)
+
+    def madvise_populate_write(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_POPULATE_WRITE: the same as for a store; the pages hold what they held. Fails with -ENOMEM (not mapped), -EINVAL (may not be written, or a udmabuf's mapping),
+        -EFAULT (past the end of the file)."""
+        self._operation("madvise_populate_write", into, addr=addr, pages=pages)
+
+    def madvise_remove(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_REMOVE: a hole in the file that is mapped there, as `fallocate_punch_hole` makes one. Fails with -ENOMEM (not mapped), -EINVAL (no file's, or
+        locked), -EACCES (a private mapping), -EPERM (write-sealed), -ENODEV (a udmabuf)."""
+        self._operation("madvise_remove", into, addr=addr, pages=pages)

@@ -419,6 +419,44 @@ class ProcessMethods(ABC):
         done: str = self._do("fs_dax_punch_hole", file=file, page=page, pages=pages)
         return done
 
+    def madvise_dontfork(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_DONTFORK: a child that is forked from now on has nothing at these addresses. Fails with -ENOMEM (not mapped)."""
+        done: str = self._do("madvise_dontfork", addr=addr, pages=pages)
+        return done
+
+    def madvise_dofork(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_DOFORK: a child has these pages again. Fails with -ENOMEM (not mapped)."""
+        done: str = self._do("madvise_dofork", addr=addr, pages=pages)
+        return done
+
+    def madvise_wipeonfork(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_WIPEONFORK: a child that is forked from now on finds zeros in these pages. Fails with -ENOMEM (not mapped), -EINVAL (not anonymous)."""
+        done: str = self._do("madvise_wipeonfork", addr=addr, pages=pages)
+        return done
+
+    def madvise_keeponfork(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_KEEPONFORK: a child gets what these pages hold again. Fails with -ENOMEM (not mapped)."""
+        done: str = self._do("madvise_keeponfork", addr=addr, pages=pages)
+        return done
+
+    def madvise_populate_read(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_POPULATE_READ: the pages are faulted in as for a load, and nobody has looked at them. Fails with -ENOMEM (not mapped), -EINVAL (PROT_NONE, or a udmabuf's
+        mapping), -EFAULT (past the end of the file)."""
+        done: str = self._do("madvise_populate_read", addr=addr, pages=pages)
+        return done
+
+    def madvise_populate_write(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_POPULATE_WRITE: the same as for a store; the pages hold what they held. Fails with -ENOMEM (not mapped), -EINVAL (may not be written, or a udmabuf's mapping),
+        -EFAULT (past the end of the file)."""
+        done: str = self._do("madvise_populate_write", addr=addr, pages=pages)
+        return done
+
+    def madvise_remove(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_REMOVE: a hole in the file that is mapped there, as `fallocate_punch_hole` makes one. Fails with -ENOMEM (not mapped), -EINVAL (no file's, or
+        locked), -EACCES (a private mapping), -EPERM (write-sealed), -ENODEV (a udmabuf)."""
+        done: str = self._do("madvise_remove", addr=addr, pages=pages)
+        return done
+
 
 class DeviceMethods(ABC):
     """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""

@@ -14,7 +14,7 @@ from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
     "BY_REFERENCE", "CLOSES", "DIFFERS", "DONTUNMAP", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NOT_RUN", "NO_MOVE", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
-    "SEALS_WRITES", "SKIPPED", "SUCCESS", "WHOLE",
+    "SEALS_WRITES", "SKIPPED", "SUCCESS", "UNDOES", "WHOLE", "WIPES", "WRITES",
     "DeviceNumber", "Handle",
     "Pinned", "RowNumber", "TABLES",
     "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "pins", "process", "process_number", "process_of", "results",
@@ -47,6 +47,12 @@ NO_MOVE: Final = 32
 """The difference `userfaultfd-moves-pages`, of that operation."""
 BY_REFERENCE: Final = 32
 """The difference `direct-io-by-reference`."""
+UNDOES: Final = 1
+"""MADV_DOFORK, MADV_KEEPONFORK: of what undoes another."""
+WIPES: Final = 2
+"""MADV_WIPEONFORK, MADV_KEEPONFORK."""
+WRITES: Final = 1
+"""MADV_POPULATE_WRITE."""
 
 READS_ONLY: Final = "maps for reading"
 SEALS_WRITES: Final = "seals against writing"

@@ -24,6 +24,11 @@
 /* Handle h, when it is a file, is this descriptor: a closed number is never used again. */
 #define DESCRIPTOR(h) (100 + (h))
 
+#ifndef MADV_POPULATE_READ /* since Linux 5.14 */
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
 static int udmabuf = -1;
 
 void reserve_descriptors(int open) { dup3(open, DESCRIPTOR(MAX_HANDLES), O_CLOEXEC); }
@@ -275,6 +280,16 @@ int do_madvise_dontneed(const long *arg, int makes)
 	(void)makes;
 	return madvise(address(arg), arg[2] * UNIT, MADV_DONTNEED) ? failed() : DONE;
 }
+
+static int advise(const long *arg, int advice) { return madvise(address(arg), arg[2] * UNIT, advice) ? failed() : DONE; }
+
+int do_madvise_dontfork(const long *arg, int makes) { return (void)makes, advise(arg, MADV_DONTFORK); }
+int do_madvise_dofork(const long *arg, int makes) { return (void)makes, advise(arg, MADV_DOFORK); }
+int do_madvise_wipeonfork(const long *arg, int makes) { return (void)makes, advise(arg, MADV_WIPEONFORK); }
+int do_madvise_keeponfork(const long *arg, int makes) { return (void)makes, advise(arg, MADV_KEEPONFORK); }
+int do_madvise_populate_read(const long *arg, int makes) { return (void)makes, advise(arg, MADV_POPULATE_READ); }
+int do_madvise_populate_write(const long *arg, int makes) { return (void)makes, advise(arg, MADV_POPULATE_WRITE); }
+int do_madvise_remove(const long *arg, int makes) { return (void)makes, advise(arg, MADV_REMOVE); }
 
 int do_madvise_pageout(const long *arg, int makes)
 {

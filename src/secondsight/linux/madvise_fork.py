@@ -1,0 +1,60 @@
+"""mm/madvise.c: MADV_DONTFORK, MADV_WIPEONFORK and their opposites: what a child gets of a vma (`Vma.on_fork`, `fork_dup`).
+
+Who pins memory and forks asks for the first: the child has no such vma, so that no write of the parent's replaces the page that a device uses.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Errno, atomic, milestone
+from secondsight.linux.errno import EINVAL, ENOMEM
+from secondsight.linux.huge_memory import vma_adjust_trans_huge
+from secondsight.linux.madvise import find_vma_from
+from secondsight.linux.mm_flags import VM_WIPEONFORK
+from secondsight.linux.mm_types import Flags, Mm, Pgoff, Va, VaEnd, huge_pages
+from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
+
+__all__ = ["madvise_fork"]
+
+
+@milestone
+def madvise_fork(mm: Mm, va: Va, length: Pgoff, flag: Flags, sets: bool, low: Va, high: VaEnd) -> Errno:
+    """madvise_vma_behavior(), madvise_update_vma() (mm/madvise.c, Linux 6.12) of one of the flags, vma by vma: 0; -ENOMEM where nothing is mapped, done
+    all the same where something is; -EINVAL: VM_WIPEONFORK of a file's vma, or an end within a huge page of a file: the rest stays as it is.
+
+    `low`, `high`: see `vma.vma_merge_new_range`. Left out: VM_IO, VM_DROPPABLE.
+    """
+    mm.mmap_lock.write_lock()
+    ret: Errno = 0
+    start: VaEnd = va
+    while start < va + length:
+        with atomic:
+            first = find_vma_from(mm, start, va + length)
+            end = first
+            changes = False
+            if first != start:
+                ret = -ENOMEM
+            vma = mm.mm_mt[first] if first < va + length else None
+            on_fork: Flags = 0
+            if vma is not None:
+                end = min(vma.vm_end, va + length)
+                on_fork = vma.on_fork[0] | flag if sets else vma.on_fork[0] & (255 - flag)
+                changes = vma.on_fork[0] != on_fork
+                if sets and flag == VM_WIPEONFORK and vma.vm_file is not None:
+                    ret = -EINVAL
+                elif len(huge_pages) > 0:
+                    if changes and may_split(mm, first, end) != 0:
+                        ret = -EINVAL
+        if ret == -EINVAL:
+            break
+        if changes:
+            assert vma is not None
+            if len(huge_pages) > 0:
+                vma_adjust_trans_huge(mm, first, end)
+            with atomic:
+                flags: Flags = vma.flags[0] if len(vma.flags) > 0 else 0
+                vma_modify_flags(vma, first, end, vma.write, flags, low, high, on_fork)
+        start = end
+    with atomic:
+        vmas_changed(mm, va, va + length)
+        mm.mmap_lock.write_unlock()
+    return ret
