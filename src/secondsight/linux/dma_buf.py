@@ -15,7 +15,10 @@ Drivers that export derive from `DmaBuf`; the importer's record is its driver's 
   importers have been told, work on the old place may still run until its fence is signalled.
 * Linux 7.2 calls the notification dma_buf_invalidate_mappings(), and says what an exporter has to wait for after it.
 
-Lock order: the mmap lock, then `resv`. Left out: peer-to-peer, vmap, direction of mappings, begin and end of CPU access.
+* A CPU's access is between dma_buf_begin_cpu_access() and dma_buf_end_cpu_access(): work in flight is waited for, as far as its fences
+  are of implicit synchronisation (WRITE, and READ for a CPU that writes; KERNEL always).
+
+Lock order: the mmap lock, then `resv`. Left out: peer-to-peer, vmap, direction of mappings; caches that are not coherent.
 CONFIG_DMABUF_MOVE_NOTIFY is on.
 """
 
@@ -24,7 +27,7 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.lang import Array, Char, Errno, Record, Ref, atomic, bound, milestone, pool, require, tracepoint
-from secondsight.linux.dma_resv import DmaResv, DmaResvUsage, dma_resv_wait_timeout
+from secondsight.linux.dma_resv import DmaResv, DmaResvUsage, dma_resv_usage_rw, dma_resv_wait_timeout
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.mm_flags import VM_PFNMAP
 from secondsight.linux.mm_types import AddressSpace, Count, Driver, Flags, Folio, Mm, Pgoff, Result, Va
@@ -37,8 +40,10 @@ __all__ = [
     "attachments",
     "dma_buf_attach",
     "dma_buf_attach_revocable",
+    "dma_buf_begin_cpu_access",
     "dma_buf_detach",
     "dma_buf_dynamic_attach",
+    "dma_buf_end_cpu_access",
     "dma_buf_fget",
     "dma_buf_fput",
     "dma_buf_invalidate_mappings",
@@ -121,6 +126,14 @@ class DmaBuf(AddressSpace):
 
     def unmap_dma_buf(self, attach: DmaBufAttachment) -> None:
         """dma_buf_ops.unmap_dma_buf: `attach.sgt` is no longer used. `resv` is held."""
+
+    def begin_cpu_access(self, write: bool) -> Errno:
+        """dma_buf_ops.begin_cpu_access: a CPU is about to use the buffer. 0 or an error. `resv` is not held."""
+        return 0
+
+    def end_cpu_access(self, write: bool) -> Errno:
+        """dma_buf_ops.end_cpu_access: the CPU is done. 0 or an error. `resv` is not held."""
+        return 0
 
 
 attachments = pool(DmaBufAttachment, bound("attachments", usual=2))
@@ -357,6 +370,28 @@ def importer_at(dmabuf: DmaBuf, at: Count) -> Ref[Driver]:
         return None
     attach = dmabuf.attachments[at]
     return None if attach is None else attach.importer
+
+
+@milestone
+def dma_buf_begin_cpu_access(dmabuf: DmaBuf, write: bool) -> Errno:
+    """dma_buf_begin_cpu_access(), __dma_buf_begin_cpu_access() (drivers/dma-buf/dma-buf.c, Linux 6.12): a CPU may use the buffer until
+    `dma_buf_end_cpu_access`. 0 or the exporter's error.
+
+    The exporter is asked first; then fences are waited for: of writers, and of readers for a CPU that writes (DMA_TO_DEVICE,
+    DMA_BIDIRECTIONAL). Nobody is kept from queueing new work meanwhile. Left out: a signal that ends the wait.
+    """
+    ret = dmabuf.begin_cpu_access(write)
+    if len(dmabuf.resv.fences) > 0:
+        if ret == 0:
+            dma_resv_wait_timeout(dmabuf.resv, dma_resv_usage_rw(write))
+    return ret
+
+
+@milestone
+def dma_buf_end_cpu_access(dmabuf: DmaBuf, write: bool) -> Errno:
+    """dma_buf_end_cpu_access() (drivers/dma-buf/dma-buf.c, Linux 6.12): the CPU is done. 0 or the exporter's error."""
+    ret = dmabuf.end_cpu_access(write)
+    return ret
 
 
 def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, shared: bool, write: bool = True) -> Result:

@@ -12,8 +12,8 @@ The kernel keeps an array and replaces it when it is too small; `fences` is the 
 it is (of the last 16): a walk that does not hold the lock begins again when it was replaced. `max_fences`: for how many there is room; as with
 CONFIG_DEBUG_MUTEXES no room is left over when the lock is dropped.
 
-A machine whose bound `resv_fences` is 0 has no fences: the lock is all that there is, and to wait is nothing. Left out: acquire
-contexts (locks of several buffers, and who backs off: a deadlock there is reported as one); failing allocations; timeouts.
+A machine whose bound `resv_fences` is 0 has no fences: the lock is all that there is, and to wait is nothing. The locks of several buffers are
+taken under a context (`ww_mutex`). Left out: failing allocations; timeouts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Literal
 
-from secondsight.lang import U8, Array, Mutex, Record, Ref, atomic, bound, count, milestone, out_of_records, require
+from secondsight.lang import U8, Array, Errno, Record, Ref, atomic, bound, count, milestone, out_of_records, require
 from secondsight.linux.dma_fence import (
     DmaFence,
     dma_fence_get,
@@ -30,6 +30,7 @@ from secondsight.linux.dma_fence import (
     dma_fence_wait,
 )
 from secondsight.linux.mm_types import Count
+from secondsight.linux.ww_mutex import WwAcquireCtx, WwMutex, ww_mutex_lock, ww_mutex_lock_slow, ww_mutex_unlock
 
 __all__ = [
     "DmaResv",
@@ -37,6 +38,7 @@ __all__ = [
     "DmaResvUsage",
     "dma_resv_add_fence",
     "dma_resv_lock",
+    "dma_resv_lock_slow",
     "dma_resv_replace_fences",
     "dma_resv_reserve_fences",
     "dma_resv_test_signaled",
@@ -68,7 +70,7 @@ class DmaResvEntry(Record):
 bound("resv_fences")
 
 
-class DmaResv(Mutex):
+class DmaResv(WwMutex):
     """struct dma_resv: a lock, and with it fences."""
 
     fences: Array[DmaResvEntry, Literal["resv_fences"]]
@@ -76,9 +78,20 @@ class DmaResv(Mutex):
     array: Count
 
 
-def dma_resv_lock(obj: DmaResv) -> None:
-    """dma_resv_lock() (include/linux/dma-resv.h, Linux 6.12), without an acquire context."""
+def dma_resv_lock(obj: DmaResv, ctx: Ref[WwAcquireCtx] = None) -> Errno:
+    """dma_resv_lock() (include/linux/dma-resv.h, Linux 6.12): 0. With a context -EALREADY: it has the lock; -EDEADLK: it gives back what it has, and then
+    calls `dma_resv_lock_slow`."""
+    if len(obj.ctx) > 0:
+        if ctx is not None:
+            ret = ww_mutex_lock(obj, ctx)
+            return ret
     obj.lock()
+    return 0
+
+
+def dma_resv_lock_slow(obj: DmaResv, ctx: WwAcquireCtx) -> None:
+    """dma_resv_lock_slow() (include/linux/dma-resv.h, Linux 6.12): after -EDEADLK, with no other lock of the context held."""
+    ww_mutex_lock_slow(obj, ctx)
 
 
 def dma_resv_trylock(obj: DmaResv) -> bool:
@@ -91,7 +104,7 @@ def dma_resv_unlock(obj: DmaResv) -> None:
     with atomic:
         if len(obj.fences) > 0:
             obj.max_fences = num_fences(obj)
-        obj.unlock()
+        ww_mutex_unlock(obj)
 
 
 @atomic

@@ -11,9 +11,11 @@ from typing import Final
 __all__ = [
     "EACCES",
     "EAGAIN",
+    "EALREADY",
     "EBADF",
     "EBADFD",
     "EBUSY",
+    "EDEADLK",
     "EEXIST",
     "EFAULT",
     "EINTR",
@@ -43,8 +45,10 @@ EBUSY: Final = 16
 EEXIST: Final = 17
 ENODEV: Final = 19
 EINVAL: Final = 22
+EDEADLK: Final = 35
 EBADFD: Final = 77
 EOPNOTSUPP: Final = 95
+EALREADY: Final = 114
 
 SIGBUS: Final = 7
 SIGSEGV: Final = 11

@@ -3,6 +3,7 @@
     create     seals are looked at; each page is found in the memfd, or made there, and pinned: until release
     mmap       a fault maps the pinned page; the memfd is never looked at again
     map        the sg table is the pinned pages
+    begin      of a CPU's access: the buffer gets an sg table of its own device, once, and keeps it; to end one that never began is an error
 
 So the buffer is the pages that the memfd had at creation. After a hole is punched the memfd has other pages there,
 or none, and nobody is told: the exporter is not dynamic and never calls move_notify.
@@ -11,7 +12,7 @@ Seals: F_SEAL_SHRINK is wanted, F_SEAL_WRITE and F_SEAL_FUTURE_WRITE are refused
 punched all the same.
 
 Left out: size limits (list_limit, size_limit_mb; bounds of the model instead), hugetlb memfds, alignment (all is
-counted in pages), begin and end of CPU access, vmap. The inode lock around the check and the pinning is of later
+counted in pages), vmap; a machine whose bound `udmabuf_sg` is 0 has no access of CPUs that begins. The inode lock around the check and the pinning is of later
 6.12.y.
 """
 
@@ -40,10 +41,14 @@ __all__ = [
 ]
 
 
+bound("udmabuf_sg", most=1)
+
+
 class Udmabuf(DmaBuf):
-    """struct udmabuf: the pinned pages, in the buffer's order."""
+    """struct udmabuf: the pinned pages, in the buffer's order. `sg[0]`: whether `udmabuf.sg` is there."""
 
     folios: Array[Ref[Folio], Literal["dmabuf_pages"]]
+    sg: Array[bool, Literal["udmabuf_sg"]]
 
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """udmabuf_vm_fault() (drivers/dma-buf/udmabuf.c, Linux 6.12): map the pinned page."""
@@ -67,6 +72,14 @@ class Udmabuf(DmaBuf):
     def unmap_dma_buf(self, attach: DmaBufAttachment) -> None:
         """unmap_udmabuf(), put_sg_table() (drivers/dma-buf/udmabuf.c, Linux 6.12)."""
 
+    def begin_cpu_access(self, write: bool) -> Errno:
+        """begin_cpu_udmabuf() (drivers/dma-buf/udmabuf.c, Linux 6.12): the table is made if there is none. Left out: -ENOMEM."""
+        return begin_cpu_udmabuf(self)
+
+    def end_cpu_access(self, write: bool) -> Errno:
+        """end_cpu_udmabuf() (drivers/dma-buf/udmabuf.c, Linux 6.12): -EINVAL if there is no table."""
+        return end_cpu_udmabuf(self)
+
 
 class UdmabufCreateItem(Record):
     """struct udmabuf_create_item, in the caller's memory: `size` pages of `memfd` from `offset`. None: not a memfd."""
@@ -78,6 +91,23 @@ class UdmabufCreateItem(Record):
 
 udmabufs = pool(Udmabuf, bound("udmabufs", usual=2))
 create_items = pool(UdmabufCreateItem, bound("create_items", usual=4))
+
+
+@atomic
+def begin_cpu_udmabuf(ubuf: Udmabuf) -> Errno:
+    """begin_cpu_udmabuf() (drivers/dma-buf/udmabuf.c, Linux 6.12), get_sg_table() and all: one step."""
+    if len(ubuf.sg) == 0:
+        out_of_records("udmabuf_sg")
+    ubuf.sg[0] = True
+    return 0
+
+
+@atomic
+def end_cpu_udmabuf(ubuf: Udmabuf) -> Errno:
+    """end_cpu_udmabuf() (drivers/dma-buf/udmabuf.c, Linux 6.12)."""
+    if len(ubuf.sg) > 0:
+        return 0 if ubuf.sg[0] else -EINVAL
+    return -EINVAL
 
 
 @atomic

@@ -176,6 +176,14 @@ class RecorderMethods(ABC):
         made: File = self._operation("udmabuf_create_list", into, ranges=ranges)
         return made
 
+    def begin_cpu_access(self, udmabuf: File, *, write: bool = False, into: str | None = None) -> None:
+        """DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC_START, to read, or to read and write. Fails with -EBADF (closed)."""
+        self._operation("begin_cpu_access", into, udmabuf=udmabuf, write=write)
+
+    def end_cpu_access(self, udmabuf: File, *, write: bool = False, into: str | None = None) -> None:
+        """DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC_END. Fails with -EBADF (closed), -EINVAL (no access has begun, ever)."""
+        self._operation("end_cpu_access", into, udmabuf=udmabuf, write=write)
+
     def importer(self, udmabuf: File, *, into: str | None = None) -> Importer:
         """A device attached to a udmabuf (dma_buf_attach). -EBADF: closed. On a real kernel only."""
         made: Importer = self._operation("importer", into, udmabuf=udmabuf)

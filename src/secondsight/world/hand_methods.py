@@ -167,6 +167,16 @@ class ProcessMethods(ABC):
         done: File = self._do("udmabuf_create_list", ranges=ranges)
         return done
 
+    def begin_cpu_access(self, udmabuf: File, *, write: bool = False) -> str:
+        """DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC_START, to read, or to read and write. Fails with -EBADF (closed)."""
+        done: str = self._do("begin_cpu_access", udmabuf=udmabuf, write=write)
+        return done
+
+    def end_cpu_access(self, udmabuf: File, *, write: bool = False) -> str:
+        """DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC_END. Fails with -EBADF (closed), -EINVAL (no access has begun, ever)."""
+        done: str = self._do("end_cpu_access", udmabuf=udmabuf, write=write)
+        return done
+
     def exit(self) -> str:
         """End the process and all its threads; other processes go on. Results that are missing then read `exited`."""
         done: str = self._do("exit")

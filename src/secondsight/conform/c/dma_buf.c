@@ -22,7 +22,7 @@ struct importer {
 
 static struct dma_buf *buf;
 static struct importer *importer;
-static int frame, maps, pins, refuses_map, refuses_pin, turn;
+static int frame, maps, pins, cpus, refuses_map, refuses_pin, turn;
 
 /* The reservation lock, and fences, of which there are none. */
 
@@ -84,11 +84,30 @@ static void unpin(struct dma_buf_attachment *attach)
 	ss_stop("back", SS_FROM, 0, 0);
 }
 
+static int begin(struct dma_buf *of, enum dma_data_direction direction)
+{
+	ss_stop("begin", SS_FROM, 0, 0);
+	if (!refuses_map)
+		cpus += direction == DMA_BIDIRECTIONAL ? 2 : 1;
+	ss_stop("back", SS_FROM, 0, 0);
+	return refuses_map ? -EBUSY : 0;
+}
+
+static int end(struct dma_buf *of, enum dma_data_direction direction)
+{
+	ss_stop("end", SS_FROM, 0, 0);
+	if (!refuses_pin)
+		cpus -= direction == DMA_BIDIRECTIONAL ? 2 : 1;
+	ss_stop("back", SS_FROM, 0, 0);
+	return refuses_pin ? -EINVAL : 0;
+}
+
 static void nothing(struct dma_buf *of) { }
 
-static const struct dma_buf_ops fixed = { .map_dma_buf = map, .unmap_dma_buf = unmap, .release = nothing };
-static const struct dma_buf_ops caching = { .cache_sgt_mapping = true, .map_dma_buf = map, .unmap_dma_buf = unmap, .release = nothing };
-static const struct dma_buf_ops moving = { .pin = pin, .unpin = unpin, .map_dma_buf = map, .unmap_dma_buf = unmap, .release = nothing };
+#define CPU .begin_cpu_access = begin, .end_cpu_access = end
+static const struct dma_buf_ops fixed = { .map_dma_buf = map, .unmap_dma_buf = unmap, .release = nothing, CPU };
+static const struct dma_buf_ops caching = { .cache_sgt_mapping = true, .map_dma_buf = map, .unmap_dma_buf = unmap, .release = nothing, CPU };
+static const struct dma_buf_ops moving = { .pin = pin, .unpin = unpin, .map_dma_buf = map, .unmap_dma_buf = unmap, .release = nothing, CPU };
 
 /* The importers. */
 
@@ -122,7 +141,7 @@ static const struct dma_buf_attach_ops follows = { .move_notify = move_notify };
 
 /* Operations; their numbers are those of `Op` in conform/targets/dma_buf.py. */
 
-enum { OP_ATTACH, OP_DETACH, OP_MAP, OP_UNMAP, OP_PIN, OP_UNPIN, OP_MOVE };
+enum { OP_ATTACH, OP_DETACH, OP_MAP, OP_UNMAP, OP_PIN, OP_UNPIN, OP_MOVE, OP_BEGIN, OP_END };
 
 static long with_lock(int operation, struct importer *me)
 {
@@ -168,6 +187,10 @@ long ss_operate(int operation, const long *at)
 
 	if (operation == OP_MOVE)
 		return with_lock(operation, NULL);
+	if (operation == OP_BEGIN)
+		return dma_buf_begin_cpu_access(buf, at[0] % 2 ? DMA_BIDIRECTIONAL : DMA_FROM_DEVICE);
+	if (operation == OP_END)
+		return dma_buf_end_cpu_access(buf, at[0] % 2 ? DMA_BIDIRECTIONAL : DMA_FROM_DEVICE);
 	ss_stop("operation", 0, 0, 0);
 	if (operation == OP_ATTACH) {
 		if (me->attach)
@@ -207,7 +230,7 @@ void ss_setup(const long *at)
 	INIT_LIST_HEAD(&buf->attachments);
 	importer = ss_alloc(SLOTS * sizeof(*importer));
 	frame = 1;
-	maps = pins = turn = 0;
+	maps = pins = cpus = turn = 0;
 	refuses_pin = refuses_map = 0;
 	for (i = 0; i < SLOTS; i++) {
 		importer[i].dynamic = at[3 + i * 3];
@@ -237,6 +260,8 @@ void ss_look(void)
 	ss_number(maps);
 	ss_text(" pins=");
 	ss_number(pins);
+	ss_text(" cpus=");
+	ss_number(cpus);
 	ss_text(" turn=");
 	ss_number(turn);
 	ss_text(" list=");

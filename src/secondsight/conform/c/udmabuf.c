@@ -15,6 +15,9 @@
 #define ENTRIES 3
 #define DESCRIPTOR 3
 
+/* Operations; their numbers are those of `Op` in conform/targets/udmabuf.py. */
+enum { OP_CREATE, OP_CREATE_LIST, OP_RELEASE, OP_MAP, OP_FAULT, OP_PUNCH, OP_SEAL, OP_BEGIN, OP_END };
+
 struct memfd {
 	struct file file;
 	struct inode inode;
@@ -29,6 +32,7 @@ static int entry[ENTRIES];
 static int wanted[SS_THREADS]; /* O_CLOEXEC, if whoever asks for a buffer asks for it */
 static struct udmabuf_create_item items[2];
 static struct miscdevice device;
+static int tables; /* of pages, that are not freed */
 
 /* Frames: the one freed last is the next to be used. */
 
@@ -132,6 +136,7 @@ int sg_alloc_table(struct sg_table *table, unsigned int nents, gfp_t flags)
 {
 	table->sgl = ss_alloc(nents * sizeof(*table->sgl));
 	table->nents = table->orig_nents = nents;
+	tables++;
 	return 0;
 }
 
@@ -150,14 +155,17 @@ int sg_alloc_table_from_pages_segment(struct sg_table *table, struct page **page
 	return 0;
 }
 
-void sg_free_table(struct sg_table *table) { }
+void sg_free_table(struct sg_table *table) { tables--; }
 int dma_map_sgtable(struct device *dev, struct sg_table *table, enum dma_data_direction dir, unsigned long attrs) { return 0; }
 void dma_unmap_sg_attrs(struct device *dev, struct scatterlist *sg, int nents, enum dma_data_direction dir, unsigned long attrs) { }
 
-/* The device's own file, CPU access, kernel mappings. */
+static int synced; /* for whom last */
+
+void __dma_sync_sg_for_cpu(struct device *dev, struct scatterlist *sg, int nents, enum dma_data_direction dir) { synced = OP_BEGIN; }
+void __dma_sync_sg_for_device(struct device *dev, struct scatterlist *sg, int nents, enum dma_data_direction dir) { synced = OP_END; }
+
+/* The device's own file, kernel mappings. */
 SS_NEVER(mem_dump_obj);
-SS_NEVER(__dma_sync_sg_for_cpu);
-SS_NEVER(__dma_sync_sg_for_device);
 SS_NEVER(__vma_start_write);
 SS_NEVER(_copy_from_user);
 SS_NEVER(dma_buf_put);
@@ -170,10 +178,6 @@ SS_NEVER(vm_map_ram);
 SS_NEVER(vm_unmap_ram);
 SS_NEVER_DATA(param_ops_int);
 SS_NEVER_DATA(hugetlb_optimize_vmemmap_key);
-
-/* Operations; their numbers are those of `Op` in conform/targets/udmabuf.py. */
-
-enum { OP_CREATE, OP_CREATE_LIST, OP_RELEASE, OP_MAP, OP_FAULT, OP_PUNCH, OP_SEAL };
 
 static long create(struct udmabuf_create_item *list, int count, long number)
 {
@@ -217,6 +221,19 @@ static long fault(struct dma_buf *of, long pgoff, long va)
 	return udmabuf_vm_fault(&vmf) == VM_FAULT_NOPAGE ? 0 : 1;
 }
 
+static long access(struct dma_buf *of, int operation)
+{
+	long ret;
+
+	synced = 0;
+	if (operation == OP_BEGIN)
+		ret = of->ops->begin_cpu_access(of, DMA_BIDIRECTIONAL);
+	else
+		ret = of->ops->end_cpu_access(of, DMA_BIDIRECTIONAL);
+	BUG_ON(synced != (ret ? 0 : operation));
+	return ret;
+}
+
 long ss_operate(int operation, const long *at)
 {
 	struct udmabuf_create_item one = { .memfd = at[1], .offset = at[2] << PAGE_SHIFT, .size = at[3] << PAGE_SHIFT };
@@ -253,6 +270,9 @@ long ss_operate(int operation, const long *at)
 		return 0;
 	case OP_MAP:
 		return map(of);
+	case OP_BEGIN:
+	case OP_END:
+		return access(of, operation);
 	case OP_FAULT:
 		return fault(of, at[1], at[2]);
 	}
@@ -293,7 +313,7 @@ static void look_buffer(struct dma_buf *of)
 	pgoff_t i;
 
 	ss_number((long)(of->size >> PAGE_SHIFT));
-	ss_text(":");
+	ss_text(ubuf->sg ? "t:" : ":");
 	for (i = 0; i < ubuf->pagecount; i++) {
 		ss_text(i ? "," : "");
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
@@ -332,7 +352,9 @@ void ss_look(void)
 			look_buffer(buffer[i]);
 		ss_text(" ");
 	}
-	ss_text("entries=");
+	ss_text("tables=");
+	ss_number(tables);
+	ss_text(" entries=");
 	for (i = 0; i < ENTRIES; i++) {
 		ss_text(i ? "," : "");
 		ss_number(entry[i]);

@@ -18,8 +18,10 @@ from secondsight.linux.dma_buf import (
     DmaBuf,
     DmaBufAttachment,
     attachments,
+    dma_buf_begin_cpu_access,
     dma_buf_detach,
     dma_buf_dynamic_attach,
+    dma_buf_end_cpu_access,
     dma_buf_map_attachment,
     dma_buf_move_notify,
     dma_buf_pin,
@@ -46,6 +48,8 @@ class Op(IntEnum):
     PIN = 4
     UNPIN = 5
     MOVE = 6
+    BEGIN = 7
+    END = 8
 
 
 Number = Annotated[int, Bounds(0, 100)]
@@ -71,6 +75,7 @@ class Exporter(DmaBuf):
     frame: Number = 1
     maps: Value
     pins: Value
+    cpus: Value
     refuses_map: bool
     refuses_pin: bool
 
@@ -85,6 +90,20 @@ class Exporter(DmaBuf):
 
     def unmap_dma_buf(self, attach: DmaBufAttachment) -> None:
         self.maps -= 1
+
+    def begin_cpu_access(self, write: bool) -> Errno:
+        with atomic:
+            ret = -EBUSY if self.refuses_map else 0
+            if ret == 0:
+                self.cpus += 2 if write else 1
+        return ret
+
+    def end_cpu_access(self, write: bool) -> Errno:
+        with atomic:
+            ret = -EINVAL if self.refuses_pin else 0
+            if ret == 0:
+                self.cpus -= 2 if write else 1
+        return ret
 
 
 class Caching(Exporter):
@@ -187,6 +206,16 @@ def move(buffer: Exporter) -> None:
     buffer.resv.unlock()
 
 
+def cpu_access(buffer: Exporter, op: Op, number: Number) -> Value:
+    """A CPU begins to use the buffer, or ends: to read, or for an odd number to write."""
+    write = number % 2 == 1
+    if op == Op.BEGIN:
+        ret = dma_buf_begin_cpu_access(buffer, write)
+    else:
+        ret = dma_buf_end_cpu_access(buffer, write)
+    return ret
+
+
 def script(buffer: Exporter, i0: Importer, i1: Importer, i2: Importer, thread: Count, at: Number, end: Number) -> None:
     """What a thread does: the operations from `at` to before `end`."""
     while at < end:
@@ -195,6 +224,8 @@ def script(buffer: Exporter, i0: Importer, i1: Importer, i2: Importer, thread: C
         ret: Value = 0
         if op == Op.MOVE:
             move(buffer)
+        elif op == Op.BEGIN or op == Op.END:
+            ret = cpu_access(buffer, op, a)
         elif op == Op.ATTACH:
             ret = attach_one(buffer, i0 if a == 0 else i1 if a == 1 else i2)
         elif op == Op.DETACH:
@@ -219,7 +250,8 @@ class DmaBufFile(Target):
     releases = ("6.12",)
     functions = (
         "dma_buf_attach", "dma_buf_dynamic_attach", "dma_buf_detach", "__map_dma_buf", "__unmap_dma_buf", "dma_buf_map_attachment",
-        "dma_buf_unmap_attachment", "dma_buf_pin", "dma_buf_unpin", "dma_buf_move_notify",
+        "dma_buf_unmap_attachment", "dma_buf_pin", "dma_buf_unpin", "dma_buf_move_notify", "dma_buf_begin_cpu_access",
+        "__dma_buf_begin_cpu_access", "dma_buf_end_cpu_access",
     )  # fmt: skip
     boundaries = (
         Crossing("script", "results.of[thread] = ret", Stop("result")),
@@ -256,6 +288,7 @@ class DmaBufFile(Target):
         # The exporter.
         *(Crossing(f"{kind}.map_dma_buf", "with atomic:", Stop("map")) for kind in ("Exporter", "Caching", "Moving")),
         *(Crossing(f"{kind}.unmap_dma_buf", "self.maps -= 1", Stop("unmap")) for kind in ("Exporter", "Caching", "Moving")),
+        *(Crossing(f"{kind}.{edge}_cpu_access", "with atomic:", Stop(edge)) for kind in ("Exporter", "Caching", "Moving") for edge in ("begin", "end")),
         Crossing("Moving.pin", "with atomic:", Stop("pin")),
         Crossing("Moving.unpin", "self.pins -= 1", Stop("unpin")),
     )
@@ -303,7 +336,7 @@ class DmaBufFile(Target):
             mine = [slot for slot in range(SLOTS) if slot % count == number]
             operations = []
             for _ in range(source.randint(1, 5)):
-                op = source.choice([Op.ATTACH, Op.ATTACH, Op.DETACH, Op.MAP, Op.MAP, Op.UNMAP, Op.UNMAP, Op.MOVE, Op.MOVE, Op.PIN, Op.UNPIN])
+                op = source.choice([Op.ATTACH, Op.ATTACH, Op.DETACH, Op.MAP, Op.MAP, Op.UNMAP, Op.UNMAP, Op.MOVE, Op.MOVE, Op.PIN, Op.UNPIN, Op.BEGIN, Op.END])
                 slot = source.choice(mine)
                 if op in (Op.PIN, Op.UNPIN) and not dynamic[slot] and source.random() < 0.8:
                     op = Op.MOVE
@@ -317,7 +350,7 @@ class DmaBufFile(Target):
         def does(slot: int, *ops: Op) -> tuple[TargetOperation, ...]:
             return tuple(task(op, slot) for op in ops)
 
-        attach, detach, map_, unmap, pin, unpin, moves = Op
+        attach, detach, map_, unmap, pin, unpin, moves, begin, end = Op
         for kind in (FIXED, CACHING, MOVING):
             yield Configuration((kind, 0, 0, *new, *plain, *obeys), (does(0, attach, map_, detach), does(1, attach, map_, detach), does(2, moves)))
             yield Configuration((kind, 0, 0, *obeys, *there, *plain_there), (does(0, map_, unmap), does(1, map_, map_, detach), does(2, moves, moves)))
@@ -326,6 +359,8 @@ class DmaBufFile(Target):
             yield Configuration((FIXED, *refuses, *new, *plain, *there), (does(0, attach, map_, detach), does(1, attach, map_), does(2, pin, detach)))
         yield Configuration((MOVING, 0, 0, *there, *obeys, *plain_there), (does(0, pin, unpin, detach), does(1, map_, detach), does(2, map_, unmap, moves)))
         yield Configuration((MOVING, 0, 0, *there, *plain_there, *new), (does(0, detach, attach), does(1, pin), does(2, attach, moves)))
+        for refuses in ((0, 0), (1, 0), (0, 1)):
+            yield Configuration((MOVING, *refuses, *there, *plain, *new), (does(0, begin, map_, end), does(1, attach, begin, end), does(2, moves, begin)))
 
     def scene(self, configuration: Configuration) -> Scene:
         kind, refuses_pin, refuses_map = configuration.setup[:3]
@@ -367,6 +402,7 @@ def _look(program: Program, buffer: Exporter, importers: list[Importer], threads
     of = eyes.array(results, "of")[:threads]
     turn, owner = eyes.field(results, "turn"), eyes.field(buffer.resv, "owner")
     frame, maps, pins = (eyes.field(buffer, name) for name in ("frame", "maps", "pins"))
+    cpus = eyes.field(buffer, "cpus")
     listed = eyes.array(buffer, "attachments")
     importer_at = {eyes.offset(importer): i for i, importer in enumerate(importers)}
     held = [eyes.field(importer, "attach") for importer in importers]
@@ -386,7 +422,7 @@ def _look(program: Program, buffer: Exporter, importers: list[Importer], threads
     def look(state: bytes) -> str:
         order = "".join(attachment(state, at) for at in (read(state) for read in listed) if at)
         return "".join(f"{read(state)} " for read in of) + (
-            f"resv={int(owner(state) != 0)} frame={frame(state)} maps={maps(state)} pins={pins(state)} turn={turn(state)} list={order}"
+            f"resv={int(owner(state) != 0)} frame={frame(state)} maps={maps(state)} pins={pins(state)} cpus={cpus(state)} turn={turn(state)} list={order}"
             + "".join(f" told={count(state)}:{when(state)}" for count, when in told)
         )
 

@@ -47,6 +47,8 @@ class Op(IntEnum):
     FAULT = 4
     PUNCH = 5
     SEAL = 6
+    BEGIN = 7
+    END = 8
 
 
 Number = Annotated[int, Bounds(0, 100)]
@@ -120,6 +122,10 @@ def one(mm: Mm, at: Number) -> Value:
         return 0
     if op == Op.MAP:
         return map_all(buffer)
+    if op == Op.BEGIN:
+        return buffer.begin_cpu_access(True)
+    if op == Op.END:
+        return buffer.end_cpu_access(True)
     return 0 if buffer.fault(mm, third[at], second[at], 0) == VM_FAULT_NOPAGE else 1
 
 
@@ -163,10 +169,12 @@ class UdmabufFile(Target):
     releases = ("6.12", "7.2")
     functions = (
         "udmabuf_create", "udmabuf_pin_folios", "check_memfd_seals", "add_to_unpin_list", "unpin_all_folios", "export_udmabuf",
-        "release_udmabuf", "get_sg_table", "put_sg_table", "map_udmabuf", "unmap_udmabuf", "udmabuf_vm_fault",
+        "release_udmabuf", "get_sg_table", "put_sg_table", "map_udmabuf", "unmap_udmabuf", "begin_cpu_udmabuf", "end_cpu_udmabuf",
+        "udmabuf_vm_fault",
     )  # fmt: skip
     model_functions = (
         "check_memfd_seals", "udmabuf_create", "udmabuf_create_list", "udmabuf_pin_folios", "udmabuf_add_folio", "udmabuf_insert", "release_udmabuf",
+        "begin_cpu_udmabuf", "end_cpu_udmabuf",
     )  # fmt: skip
     boundaries = (
         Crossing("script", "world.of[thread] = ret", Stop("result")),
@@ -226,7 +234,7 @@ class UdmabufFile(Target):
             setup += [seals, *(int(source.random() < 0.6) for _ in range(PAGES))]
         for _ in range(2):
             setup += [source.choice([0, 0, 1, 1, FILES]), *source.choice(RANGES)]
-        kinds = [Op.RELEASE, Op.RELEASE, Op.MAP, Op.MAP, Op.PUNCH, Op.PUNCH, Op.SEAL] + ([Op.FAULT] if release == "6.12" else [])
+        kinds = [Op.RELEASE, Op.RELEASE, Op.MAP, Op.MAP, Op.PUNCH, Op.PUNCH, Op.SEAL, Op.BEGIN, Op.END] + ([Op.FAULT] if release == "6.12" else [])
         threads = []
         for number in range(source.randint(2, THREADS)):
             operations = []
@@ -262,6 +270,8 @@ class UdmabufFile(Target):
         yield Configuration((*full, *half, *wrong), ((listed, maps[2]), (one, leaves[0]), (late,)))
         yield Configuration((*half, *sealed, *both), ((listed, maps[2]), (punch, seals), (other, maps[1])))
         yield Configuration((*half, *full, *none), ((listed, one, leaves[0]), (punch,), (maps[0], task(Op.CREATE, 1, FILES, 0, 1))))
+        cpu = tuple(task(op, 0) for op in (Op.END, Op.BEGIN, Op.END))
+        yield Configuration((*full, *full, *both), ((one, *cpu, leaves[0]), (task(Op.BEGIN, 0), maps[0]), (task(Op.END, 0), listed)))
         if release == "6.12":
             faults = tuple(task(Op.FAULT, 0, pgoff, pgoff) for pgoff in range(3))
             yield Configuration((*half, *full, *both), ((one, faults[1], leaves[0], one), (punch, faults[0], faults[2]), (faults[1],)))
@@ -275,7 +285,7 @@ class UdmabufFile(Target):
         }
         data["conform.operation"] = [Op(task.code) for task in tasks]
         sizes = bounds(
-            pages=ENTRIES, frames=FRAMES, files=FILES, file_pages=PAGES, udmabufs=BUFFERS, dmabuf_pages=4, attachments=1, create_items=2
+            pages=ENTRIES, frames=FRAMES, files=FILES, file_pages=PAGES, udmabufs=BUFFERS, dmabuf_pages=4, attachments=1, create_items=2, udmabuf_sg=1
         )
         machine = Machine(bounds=sizes, data=data)
         with machine:
@@ -318,15 +328,15 @@ def _look(program: Program, mm: Mm, files: list[ShmemFile], threads: int) -> Cal
     number_at = {eyes.offset(frames[i]): i for i in range(FRAMES)} | {0: 0}
     each_file = [(eyes.semaphore(file.i_rwsem), eyes.field(file, "seals"), eyes.array(file, "pages")) for file in files]
     each_frame = [(eyes.field(frames[i], "refcount"), eyes.field(frames[i], "pins")) for i in range(1, FRAMES)]
-    each_buffer = {eyes.offset(ubuf): (eyes.field(ubuf, "nr_pages"), eyes.array(ubuf, "folios")) for ubuf in udmabufs}
+    each_buffer = {eyes.offset(ubuf): (eyes.field(ubuf, "nr_pages"), eyes.array(ubuf, "folios"), eyes.array(ubuf, "sg")[0]) for ubuf in udmabufs}
     entries = [eyes.field(pte, "frame") for pte in mm.ptes]
 
     def buffer(state: bytes, at: int) -> str:
         if not at:
             return ""
-        pages, folios = each_buffer[at]
+        pages, folios, table = each_buffer[at]
         size = pages(state)
-        return f"{size}:" + ",".join(str(number_at[folio(state)]) for folio in folios[:size])
+        return f"{size}{'t' if table(state) else ''}:" + ",".join(str(number_at[folio(state)]) for folio in folios[:size])
 
     def look(state: bytes) -> str:
         parts = [f"{read(state)}" for read in of]
@@ -334,6 +344,7 @@ def _look(program: Program, mm: Mm, files: list[ShmemFile], threads: int) -> Cal
             parts.append(f"memfd={inode(state)}:{seals(state)}:{','.join(str(number_at[page(state)]) for page in pages)}")
         parts.append("frames=" + " ".join(f"{refs(state)}/{pins(state)}" for refs, pins in each_frame))
         parts += [f"buffer={buffer(state, read(state))}" for read in buffers]
+        parts.append(f"tables={sum(table(state) for _, _, table in each_buffer.values())}")
         parts.append("entries=" + ",".join(str(number_at[read(state)]) for read in entries))
         return " ".join(parts)
 

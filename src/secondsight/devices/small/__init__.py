@@ -51,6 +51,7 @@ from secondsight.devices.small.importing import (
     ReservesTooEarly,
     SignalsNothing,
     StaysAttached,
+    SyncsImplicitly,
     UnmapsUnlocked,
 )
 from secondsight.devices.small.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
@@ -128,7 +129,7 @@ __all__ = [
     "LooksAtTheMapping", "LooksIntoItsTable", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep",
     "MirrorInParts", "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
     "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress",
-    "RemembersByProcess", "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned",
+    "RemembersByProcess", "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "SyncsImplicitly",
     "StopsTheDeviceLast", "SubscribesTwice", "TakesAPartForNothing", "TakesItsLocksInBothOrders", "TrustsMlock", "UnlocksTwice",
     "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
     "WalksWithoutBeingAUser", "WritesAllTheSame",

@@ -7,7 +7,15 @@ from secondsight.devices.job import job_fence, job_prepare, job_start
 from secondsight.lang import Char, atomic, wait_until
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment, dma_buf_detach, dma_buf_unmap_attachment
 from secondsight.linux.dma_fence import DmaFenceCb, dma_fence_add_callback, dma_fence_put, dma_fence_wait
-from secondsight.linux.dma_resv import DmaResvUsage, dma_resv_add_fence, dma_resv_lock, dma_resv_reserve_fences, dma_resv_unlock
+from secondsight.linux.dma_resv import (
+    DmaResvUsage,
+    dma_resv_add_fence,
+    dma_resv_lock,
+    dma_resv_reserve_fences,
+    dma_resv_unlock,
+    dma_resv_usage_rw,
+    dma_resv_wait_timeout,
+)
 
 __all__ = [
     "AddsItsFenceLate",
@@ -25,6 +33,7 @@ __all__ = [
     "ReservesTooEarly",
     "SignalsNothing",
     "StaysAttached",
+    "SyncsImplicitly",
     "UnmapsUnlocked",
 ]
 
@@ -214,3 +223,15 @@ class DropsTheJobsFence(AsksToBeCalled):
             dma_fence_add_callback(fence, self.called)
             job_start(self.job)
             dma_fence_put(fence)
+
+
+class SyncsImplicitly(FencedImporter):
+    """Right: its jobs wait for those before them that are in their way, and whoever comes after is told what they do with the buffer."""
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        dma_resv_wait_timeout(buffer.resv, dma_resv_usage_rw(value != 0))
+        with atomic:
+            dma_resv_reserve_fences(buffer.resv, 1)
+            fence = job_prepare(self.job, attach, 0, value, CONTEXT)
+            dma_resv_add_fence(buffer.resv, fence, DmaResvUsage.WRITE if value != 0 else DmaResvUsage.READ)
+            job_start(self.job)

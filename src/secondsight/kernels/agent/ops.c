@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/dma-buf.h>
 #include <linux/mempolicy.h>
 #include <linux/udmabuf.h>
 #include <setjmp.h>
@@ -379,6 +380,25 @@ int do_udmabuf_create_list(const long *arg, int makes)
 			.size = arg[3 + 3 * i] * UNIT,
 		};
 	return keep_file(ioctl(udmabuf, UDMABUF_CREATE_LIST, &list), makes);
+}
+
+/* DMA_BUF_IOCTL_SYNC: of arg[0], to write too if arg[1] says so. */
+static int sync_for_cpu(const long *arg, unsigned long edge)
+{
+	struct dma_buf_sync sync = {.flags = edge | (arg[1] ? DMA_BUF_SYNC_RW : DMA_BUF_SYNC_READ)};
+	return ioctl(DESCRIPTOR(arg[0]), DMA_BUF_IOCTL_SYNC, &sync) ? failed() : DONE;
+}
+
+int do_begin_cpu_access(const long *arg, int makes)
+{
+	(void)makes;
+	return sync_for_cpu(arg, DMA_BUF_SYNC_START);
+}
+
+int do_end_cpu_access(const long *arg, int makes)
+{
+	(void)makes;
+	return sync_for_cpu(arg, DMA_BUF_SYNC_END);
 }
 
 int do_add_seals(const long *arg, int makes)

@@ -8,12 +8,12 @@ from typing import Any
 from secondsight.devices.device import Device
 from secondsight.lang import Ref, atomic
 from secondsight.linux import udmabuf
-from secondsight.linux.dma_buf import dma_buf_fget, dma_buf_fput, dma_buf_mmap
+from secondsight.linux.dma_buf import dma_buf_begin_cpu_access, dma_buf_end_cpu_access, dma_buf_fget, dma_buf_fput, dma_buf_mmap
 from secondsight.linux.errno import EBADF, EINVAL
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.mmap import do_mmap_fixed
 from secondsight.linux.shmem import ShmemFile
-from secondsight.linux.udmabuf import create_items, udmabufs
+from secondsight.linux.udmabuf import Udmabuf, create_items, udmabufs
 from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs, Often
 from secondsight.world.declare import arm, on_kernels, operation
 from secondsight.world.tables import (
@@ -36,6 +36,7 @@ from secondsight.world.tables import (
     range_pages,
     ranges,
     udmabuf_of,
+    value,
 )
 
 __all__: list[str] = []
@@ -137,6 +138,51 @@ def made_udmabuf(i: RowNumber, ret: Result) -> Result:
     handles[makes[i]].file = udmabufs[ret]
     handles[makes[i]].made = True
     return 0
+
+
+@operation(
+    udmabuf=Arg(ArgType.UDMABUF),
+    write=Arg(ArgType.FLAG, False, keyword=True),
+    needs=Needs.UDMABUF,
+    at_least=lambda args: {"udmabuf_sg": 1},
+    often=Often(2, 1, 0),
+)
+def begin_cpu_access(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC_START, to read, or to read and write. Fails with -EBADF (closed)."""
+    file = dma_buf_of_row(i)
+    if file is None:
+        return -EBADF
+    ret = dma_buf_begin_cpu_access(file, value[i] != 0)
+    dma_buf_fput(file)
+    return ret
+
+
+@operation(
+    udmabuf=Arg(ArgType.UDMABUF),
+    write=Arg(ArgType.FLAG, False, keyword=True),
+    needs=Needs.UDMABUF,
+    at_least=lambda args: {"udmabuf_sg": 1},
+    often=Often(2, 1, 0),
+)
+def end_cpu_access(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC_END. Fails with -EBADF (closed), -EINVAL (no access has begun, ever)."""
+    file = dma_buf_of_row(i)
+    if file is None:
+        return -EBADF
+    ret = dma_buf_end_cpu_access(file, value[i] != 0)
+    dma_buf_fput(file)
+    return ret
+
+
+@atomic
+def dma_buf_of_row(i: RowNumber) -> Ref[Udmabuf]:
+    """The udmabuf that an operation is about, with a reference to its file; None if its descriptor is closed."""
+    if handles[needs[i]].closed:
+        return None
+    file = udmabuf_of(handles[needs[i]])
+    if file is not None:
+        dma_buf_fget(file)
+    return file
 
 
 @arm("mmap", HandleType.UDMABUF)

@@ -1,0 +1,195 @@
+"""kernel/locking/ww_mutex.h and mutex.c: mutexes that are taken several at a time in any order.
+
+Who takes several has a *context*, which is as old as it began (`stamp`). One that would wait for an older one while it has locks gets -EDEADLK:
+it gives back all that it has, and waits for that lock with nothing held (wait-die, the class that reservation objects are of):
+
+    ww_acquire_init(ctx)
+    ww_mutex_lock(a, ctx)            0
+    ww_mutex_lock(b, ctx)            0; -EALREADY: it has it; -EDEADLK: unlock a, ww_mutex_lock_slow(b, ctx), and a again
+    ww_acquire_done(ctx)             no more are taken
+    ww_mutex_unlock(a), ww_mutex_unlock(b)
+    ww_acquire_fini(ctx)
+
+A lock that was taken without a context is waited for, whoever waits: two that take two such locks in both orders do deadlock.
+
+A context is on the stack: `with ww_acquire_ctxs.on_stack() as ctx:`; a machine has as many as the bound `ww_contexts` says, and where the
+bound `ww_locks` is 0 mutexes know nothing of contexts. Stamps are those of the contexts that are alive, the oldest is 1: the kernel's go on counting.
+
+What CONFIG_DEBUG_MUTEXES warns of is the broken rule `ww-mutex`.
+
+Left out: wound-wait (the other kind of class); ww_mutex_lock_interruptible(); the -EDEADLK that CONFIG_DEBUG_WW_MUTEX_SLOWPATH makes up; the turn of
+a waiter that was woken in vain (one that waits may find the lock taken each time: may raise a false alarm where threads go round for ever).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from secondsight.lang import Array, Errno, Mutex, Record, Ref, atomic, bound, milestone, pool, require, wait_until
+from secondsight.linux.errno import EALREADY, EDEADLK
+from secondsight.linux.mm_types import Count
+
+__all__ = [
+    "WwAcquireCtx",
+    "WwMutex",
+    "ww_acquire_ctxs",
+    "ww_acquire_done",
+    "ww_acquire_fini",
+    "ww_acquire_init",
+    "ww_mutex_lock",
+    "ww_mutex_lock_slow",
+    "ww_mutex_trylock",
+    "ww_mutex_unlock",
+]
+
+
+class WwAcquireCtx(Record):
+    """struct ww_acquire_ctx. `waits_for`: the lock in whose queue it stands; `contending_lock`: the one that it was told to wait for with
+    nothing held."""
+
+    stamp: Count
+    acquired: Count
+    done_acquire: bool
+    waits_for: Ref[WwMutex]
+    contending_lock: Ref[WwMutex]
+
+
+bound("ww_locks", most=1)
+
+
+class WwMutex(Mutex):
+    """struct ww_mutex. `ctx[0]`: the context that it was taken under."""
+
+    ctx: Array[Ref[WwAcquireCtx], Literal["ww_locks"]]
+
+
+ww_acquire_ctxs = pool(WwAcquireCtx, bound("ww_contexts"))
+
+
+@atomic
+def ww_acquire_init(ctx: WwAcquireCtx) -> None:
+    """ww_acquire_init() (include/linux/ww_mutex.h, Linux 6.12): the youngest of all contexts, with no lock."""
+    youngest: Count = 0
+    for other in ww_acquire_ctxs:
+        if ww_acquire_ctxs.is_used(other):
+            youngest = max(youngest, other.stamp)
+    ctx.stamp = youngest + 1
+    ctx.acquired = 0
+    ctx.done_acquire = False
+
+
+@atomic
+def ww_acquire_done(ctx: WwAcquireCtx) -> None:
+    """ww_acquire_done() (include/linux/ww_mutex.h, Linux 6.12): it takes no more locks."""
+    require(not ctx.done_acquire, "ww-mutex", "says twice that it takes no more locks")
+    ctx.done_acquire = True
+
+
+@atomic
+def ww_acquire_fini(ctx: WwAcquireCtx) -> None:
+    """ww_acquire_fini() (include/linux/ww_mutex.h, Linux 6.12): the context ends; its locks have been given back."""
+    require(ctx.acquired == 0, "ww-mutex", "ends a context that has locks")
+    for other in ww_acquire_ctxs:
+        if ww_acquire_ctxs.is_used(other):
+            if other.stamp > ctx.stamp:
+                other.stamp -= 1
+    ctx.stamp = 0
+
+
+@atomic
+def must_die(lock: WwMutex, ctx: WwAcquireCtx) -> bool:
+    """__ww_mutex_check_kill(), and what __ww_mutex_add_waiter() looks at (kernel/locking/ww_mutex.h, Linux 6.12): whether one that has locks would
+    wait for an older one, which has this lock or waits for it."""
+    if ctx.acquired == 0:
+        return False
+    holder = lock.ctx[0]
+    if holder is not None:
+        if holder.stamp < ctx.stamp:
+            return True
+    for other in ww_acquire_ctxs:
+        if ww_acquire_ctxs.is_used(other):
+            if other.waits_for is lock and other.stamp < ctx.stamp:
+                return True
+    return False
+
+
+@atomic
+def ww_mutex_lock_acquired(lock: WwMutex, ctx: WwAcquireCtx) -> None:
+    """ww_mutex_lock_acquired() (kernel/locking/ww_mutex.h, Linux 6.12), with its warnings."""
+    require(not ctx.done_acquire, "ww-mutex", "takes a lock after it said that it takes no more")
+    contending = ctx.contending_lock
+    if contending is not None:
+        require(contending is lock, "ww-mutex", "takes another lock than the one that it was told to wait for")
+        require(ctx.acquired == 0, "ww-mutex", "takes the lock that it was told to wait for, and has others still")
+        ctx.contending_lock = None
+    ctx.acquired += 1
+    lock.ctx[0] = ctx
+
+
+@atomic
+def ww_mutex_kill(lock: WwMutex, ctx: WwAcquireCtx) -> None:
+    """__ww_mutex_kill() (kernel/locking/ww_mutex.h, Linux 6.12): remembers the lock; whoever was told before and has not obeyed is in the wrong."""
+    require(ctx.contending_lock is None, "ww-mutex", "was told to give its locks back, and asks for one with others held")
+    ctx.contending_lock = lock
+
+
+@atomic
+def try_or_queue(lock: WwMutex, ctx: WwAcquireCtx) -> Errno:
+    """A round of __mutex_lock_common() (kernel/locking/mutex.c, Linux 6.12): the lock is tried before anybody dies. 1: it has to wait."""
+    if lock.ctx[0] is ctx:
+        return -EALREADY
+    if lock.trylock():
+        ctx.waits_for = None
+        ww_mutex_lock_acquired(lock, ctx)
+        return 0
+    if must_die(lock, ctx):
+        ctx.waits_for = None
+        ww_mutex_kill(lock, ctx)
+        return -EDEADLK
+    ctx.waits_for = lock
+    return 1
+
+
+@milestone
+def ww_mutex_lock(lock: WwMutex, ctx: Ref[WwAcquireCtx]) -> Errno:
+    """ww_mutex_lock(), __ww_mutex_lock(), __mutex_lock_common() (kernel/locking/mutex.c, Linux 6.12): 0; -EALREADY: the context has it; -EDEADLK:
+    it has to give back what it has. Without a context as mutex_lock()."""
+    if ctx is None:
+        lock.lock()
+        return 0
+    ret = try_or_queue(lock, ctx)
+    while ret == 1:
+        wait_until(lock.owner == 0 or must_die(lock, ctx))
+        ret = try_or_queue(lock, ctx)
+    return ret
+
+
+@milestone
+def ww_mutex_lock_slow(lock: WwMutex, ctx: WwAcquireCtx) -> None:
+    """ww_mutex_lock_slow() (include/linux/ww_mutex.h, Linux 6.12): wait for the lock that it was told to wait for; it has given back all others.
+
+    The kernel looks at no result: one that has others still goes on without the lock. So does this, but that `ww-mutex` is broken before.
+    """
+    require(ctx.contending_lock is not None, "ww-mutex", "waits for a lock that it was not told to wait for")
+    ww_mutex_lock(lock, ctx)
+
+
+@atomic
+def ww_mutex_trylock(lock: WwMutex, ctx: Ref[WwAcquireCtx]) -> bool:
+    """ww_mutex_trylock() (kernel/locking/mutex.c, Linux 6.12): whether the lock was free. No deadlock is looked for."""
+    taken = lock.trylock()
+    if taken and ctx is not None:
+        ww_mutex_lock_acquired(lock, ctx)
+    return taken
+
+
+@atomic
+def ww_mutex_unlock(lock: WwMutex) -> None:
+    """ww_mutex_unlock(), __ww_mutex_unlock() (kernel/locking/mutex.c, ww_mutex.h, Linux 6.12)."""
+    if len(lock.ctx) > 0:
+        ctx = lock.ctx[0]
+        if ctx is not None:
+            require(ctx.acquired > 0, "ww-mutex", "gives back a lock that its context does not count")
+            ctx.acquired -= 1
+            lock.ctx[0] = None
+    lock.unlock()
