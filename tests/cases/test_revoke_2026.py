@@ -9,10 +9,13 @@ import pytest
 
 from secondsight.cases import search_cell
 from secondsight.cases.revoke_2026 import COLUMNS, ROWS, TABLE, program_of
-from secondsight.devices.fenced_importer import UsesTheOldMapping
-from secondsight.devices.revocable_buffer import FencesOnly
+from secondsight.devices.fenced_importer import FencedImporter, UsesTheOldMapping
+from secondsight.devices.revocable_buffer import FencesOnly, RearmsAtRevoke
+from secondsight.lang import Errno
 from secondsight.lang.errors import RuleBroken
 from secondsight.lang.reference import Reference
+from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
+from secondsight.linux.errno import ENODEV
 from secondsight.search import Result, Verdict, breadth_first
 
 RULES = {
@@ -78,6 +81,28 @@ def test_an_importer_that_uses_its_old_mapping_does_not_get_the_new_memory_from_
     made = program_of(FencesOnly, replace(column, importer=UsesTheOldMapping))
     violation = breadth_first(Reference(made)).violation
     assert violation is not None and violation.rule == "no-freed-frame"
+
+
+class GivesUpForGood(FencedImporter):
+    """Wrong: an importer that was refused once asks no more."""
+
+    refused: bool
+
+    def map_locked(self, buffer: DmaBuf, attach: DmaBufAttachment) -> Errno:
+        """-ENODEV from then on."""
+        if self.refused:
+            return -ENODEV
+        ret = FencedImporter.map_locked(self, buffer, attach)
+        self.refused = ret != 0
+        return ret
+
+
+def test_an_importer_that_gives_up_does_not_get_the_new_memory() -> None:
+    """No row breaks this rule: the importer does."""
+    column = next(c for c in COLUMNS if c.entry.name == "new memory")
+    made = program_of(RearmsAtRevoke, replace(column, importer=GivesUpForGood))
+    violation = breadth_first(Reference(made)).violation
+    assert violation is not None and violation.rule == "restored"
 
 
 def test_the_claims() -> None:

@@ -19,8 +19,9 @@ from secondsight.lang import Ref
 from secondsight.lang.errors import RuleBroken
 from secondsight.lang.reference import Reference
 from secondsight.linux import udmabuf
+from secondsight.linux.errno import EBUSY
 from secondsight.linux.memory_hotplug import offline_pages
-from secondsight.linux.mm_types import Folio, Pgoff
+from secondsight.linux.mm_types import Folio, Mm, Pgoff, Va
 from secondsight.linux.page_alloc import page_folio
 from secondsight.linux.shmem import ShmemFile
 from secondsight.scenario.schedule import CannotForce
@@ -115,11 +116,25 @@ class MakesNoBufferAgain(designs.UdmabufReferences):
         """Nothing is given back."""
 
 
+class MakesOneBuffer(designs.UdmabufReferences):
+    """Wrong: one that was made once is not made again."""
+
+    made: bool
+
+    def create(self, memfd: Ref[ShmemFile], mm: Mm, va: Va, first: Pgoff, size: Pgoff) -> int:
+        """-EBUSY the second time."""
+        if self.made:
+            return -EBUSY
+        self.made = True
+        return designs.UdmabufReferences.create(self, memfd, mm, va, first, size)
+
+
 WRONG = [
     (KeepsOnePage, "given back", "balance"),
     (StaysCounted, "given back", "balance"),
     (MapsTheHead, "sub-pages", "sub-page"),
     (MakesNoBufferAgain, "reboot", "movable"),
+    (MakesOneBuffer, "reboot", "reboot"),
 ]
 
 

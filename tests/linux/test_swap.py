@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from linux_world import A, B, search, world
 
+from secondsight.lang.errors import RuleBroken
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.gup import FOLL_PIN, FOLL_WRITE, get_user_page_vma_remote, unpin_folio
 from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
@@ -12,6 +14,7 @@ from secondsight.linux.mm_types import PteKind
 from secondsight.linux.mmap import do_mmap, exit_mmap, vm_munmap
 from secondsight.linux.page_alloc import frames, get_page, put_page, zone
 from secondsight.linux.shmem import shmem_fallocate_punch_hole
+from secondsight.linux.swap_state import swap_free
 from secondsight.linux.swapops import swap_slots
 
 SWAP = {"frames": 5, "pages": 2, "anon_vmas": 1, "swap_slots": 2}
@@ -114,3 +117,9 @@ def test_a_hole_of_the_file_leaves_a_private_copy_that_is_in_swap() -> None:
         assert mm.ptes[0].kind == PteKind.SWAP
         shmem_fallocate_punch_hole(file, 0, 1)
         assert mm.ptes[0].kind == PteKind.SWAP and cpu_read(mm, 0) == A
+
+
+def test_an_entry_that_nobody_has_cannot_be_dropped() -> None:
+    """No driver does this: page tables alone count entries."""
+    with world(**SWAP), pytest.raises(RuleBroken, match="drops a swap entry that no page-table entry stands for"):
+        swap_free(0)

@@ -10,7 +10,15 @@ from secondsight.contract.adversaries import EVERY_ADVERSARY
 from secondsight.contract.check import RULES, rules_for
 from secondsight.contract.driver_mutants import driver_mutants
 from secondsight.contract.harmless import HARMLESS, JUDGED
-from secondsight.contract.lessons import ALSO_BROKEN, ALWAYS_CHECKED, KEPT, ONLY_HERE, RULES_BROKEN
+from secondsight.contract.lessons import (
+    ALSO_BROKEN,
+    ALWAYS_CHECKED,
+    BROKEN_ELSEWHERE,
+    BROKEN_IN_A_TABLE,
+    KEPT,
+    ONLY_HERE,
+    RULES_BROKEN,
+)
 from secondsight.devices.device import Device, Promise
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.mirror_2019 import Mirror2019, Mirror2019MmapSem
@@ -58,7 +66,7 @@ def _promises() -> Iterator[str]:
 
 def _rules() -> Iterator[str]:
     yield "\n## Rules\n\nIn the same scenarios, at the same bound:\n\n| rule | with | broken by | kept by |\n| --- | --- | --- | --- |\n"
-    names = [*RULES, *ALWAYS_CHECKED, *(rule for rule, *_ in RULES_BROKEN)]
+    names = [*RULES, *ALWAYS_CHECKED, *(rule for rule, *_ in RULES_BROKEN), *BROKEN_IN_A_TABLE, *BROKEN_ELSEWHERE]
     for name in dict.fromkeys(names):
         rows = [row for row in RULES_BROKEN if row[0] == name]
         if name in ALSO_BROKEN:
@@ -66,6 +74,11 @@ def _rules() -> Iterator[str]:
             rows.append((name, adversary, wrong, right))
         for at, (_, adversary, wrong, right) in enumerate(rows):
             yield f"| {'' if at else f'`{name}`'} | `{adversary}` | `{wrong.__name__}` | `{right.__name__}` |\n"
+        if name in BROKEN_IN_A_TABLE:
+            table, wrong, right = BROKEN_IN_A_TABLE[name]
+            yield f"| `{name}` | table `{table}` | {', '.join(wrong)} | {', '.join(right)} |\n"
+        if name in BROKEN_ELSEWHERE and name != "progress":
+            yield f"| `{name}` | | {BROKEN_ELSEWHERE[name]} | |\n"
         if name == "progress":
             yield f"| `progress` | | {', '.join(f'`{part}`' for part in ALWAYS_CHECKED)}, below | |\n"
 

@@ -234,6 +234,22 @@ HARMLESS: dict[str, dict[str, str]] = {
             _FENCED: "queue: drop 3; wait_for_jobs: drop 1",
         }
     ),
+    "KeepsRequests": {
+        "fault: without the lock 1": "nobody else has the record",
+    },
+    "TakesItsCallbackBack": _by_name(
+        {
+            _FENCED: "wait_for_jobs: drop 2",
+            "who is called all the same only comes off the list": "wait_for_jobs: drop 4",
+        }
+    ),
+    "InTwoPasses": _by_name(
+        {
+            _UNDER_ONE_LOCK: "invalidate_start: swap 1",
+            _STILL_IN_THE_CALLBACK: "invalidate_start: swap 2",
+            "who has no structure left does all in the first pass": "take: negate 1; invalidate_finish: negate 1; invalidate_finish: drop 1",
+        }
+    ),
     "ForgetsByEvents": _by_name(
         {
             _NOT_CLOSED: (

@@ -21,6 +21,7 @@ from secondsight.devices.small import (
     AsksToBeCalled,
     AsksToWriteFirst,
     AsksTwice,
+    AssertsThatItMaySleep,
     ChangesOutsideTheLock,
     ClearsByItself,
     ClearsTheFirst,
@@ -33,14 +34,18 @@ from secondsight.devices.small import (
     CountsFromTheFirstPage,
     DetachesMapped,
     DropsEverything,
+    DropsItsReferencesTwice,
     DropsTheJobsFence,
     EvictsBesideFaults,
     FaultsUnderItsLock,
     ForgetsThatItIsAUser,
     ForgetsWhatItWrote,
+    FreesItsRequestEarly,
+    FreesItsRequestTwice,
     GivesItUnlocked,
     GivesReferencesBack,
     GivesUp,
+    HasOneStructure,
     HoldsWhatGoesBack,
     IgnoresExclusive,
     IgnoresFork,
@@ -48,16 +53,20 @@ from secondsight.devices.small import (
     IgnoresMoves,
     IgnoresParts,
     IgnoresProtection,
+    InTwoPasses,
     KeepsForReading,
     KeepsItsFence,
     KeepsItsLock,
     KeepsItsMapping,
     KeepsReferences,
+    KeepsRequests,
     KeepsThePagemap,
     KeepsWhatGoesBack,
     LeavesOldContents,
+    LeavesTwice,
     LocksInItsCallback,
     LooksAtTheMapping,
+    LooksBeforeItMaps,
     LooksIntoItsTable,
     MapsWhatDidNotMove,
     MarksUnderThePageLock,
@@ -71,6 +80,7 @@ from secondsight.devices.small import (
     OwnsAllMemory,
     PassesOverItsOwn,
     Pins,
+    PinsUntold,
     PrefaultsAfterwards,
     PrefaultsBeforeItSubscribes,
     RefusesAndStays,
@@ -88,11 +98,13 @@ from secondsight.devices.small import (
     StopsTheDeviceLast,
     SubscribesTwice,
     TakesAPartForNothing,
+    TakesItsCallbackBack,
     TakesItsLocksInBothOrders,
     TakesItsMemoryAwayTwice,
     TakesPagesBackEarly,
     TakesPagesForNothing,
     TakesPagesToTheEnd,
+    TakesTheLastForItsOwn,
     TrustsItsMemory,
     TrustsMlock,
     UnlocksTwice,
@@ -108,7 +120,7 @@ from secondsight.devices.small import (
 )
 from secondsight.devices.vfio_type1 import VfioType1, VfioUncounted, VfioUncountsNothing, VfioUnpinsFirst, VfioWithoutLongterm
 
-__all__ = ["ALSO_BROKEN", "ALWAYS_CHECKED", "KEPT", "ONLY_HERE", "RULES_BROKEN"]
+__all__ = ["ALSO_BROKEN", "ALWAYS_CHECKED", "BROKEN_ELSEWHERE", "BROKEN_IN_A_TABLE", "KEPT", "ONLY_HERE", "RULES_BROKEN"]
 
 RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "close", ClosesKeepingItsTable, Mirror),
@@ -192,6 +204,15 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "device-memory-goes", TrustsItsMemory, CoherentGpu),
     ("as-if-cpu", "device-memory-shared", OwnsAllMemory, PrivateGpu),
     ("as-if-cpu", "device-memory-shared", IgnoresMigrate, PrivateGpu),
+    ("use-after-free", "munmap", FreesItsRequestEarly, KeepsRequests),
+    ("use-after-free", "exit", LeavesTwice, Mirror),
+    ("double-free", "munmap", FreesItsRequestTwice, KeepsRequests),
+    ("bad-page", "swap", DropsItsReferencesTwice, GivesReferencesBack),
+    ("none-followed", "munmap", LooksBeforeItMaps, MirrorInParts),
+    ("assertion", "oom-reaper", AssertsThatItMaySleep, MirrorInParts),
+    ("finish-in-use", "mmap-fixed", HasOneStructure, InTwoPasses),
+    ("another-fence", "buffer-moves", TakesTheLastForItsOwn, TakesItsCallbackBack),
+    ("not-dynamic", "buffer-moves", PinsUntold, FencedImporter),
 ]
 """A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
 
@@ -250,3 +271,27 @@ ALWAYS_CHECKED = {
     "lock-order": "two locks are taken in both orders",
 }
 """What the rule `progress` stands for: names that a trace may have."""
+
+BROKEN_IN_A_TABLE: dict[str, tuple[str, tuple[str, str], tuple[str, str]]] = {
+    "access": ("2026-hmm-retry", ("driver's loop", "userfaultfd"), ("read after", "userfaultfd")),
+    "direct-read": ("2011-12-ib", ("at once", "O_DIRECT, ref"), ("at once", "O_DIRECT")),
+    "left-in-use": ("2026-two-passes", ("fails late", "a later one fails"), ("bracket first", "a later one fails")),
+    "never-older": ("2023-07-udmabuf", ("keep-old", "never older"), ("not present", "never older")),
+    "no-unwritten-zero": ("2023-07-udmabuf", ("keep-old", "no unwritten zero"), ("prepare ioctl", "no unwritten zero")),
+    "pairing": ("2023-06-pins", ("reference", "VFIO"), ("as VFIO", "VFIO")),
+    "reads-new-data": ("2023-07-udmabuf", ("pinned", "reads new data"), ("prepare ioctl", "reads new data")),
+    "same-page": ("2023-06-pins", ("folios", "hole"), ("as VFIO", "hole")),
+    "told-without-writer": ("2023-07-udmabuf", ("pinned", "told without writer"), ("new-mapping notifier", "told without writer")),
+}
+"""Rules of a table's own: a table, the row and the column of a cell that breaks it, and of one that keeps it."""
+
+BROKEN_ELSEWHERE = {
+    "progress": "stands for the names of its parts, of which each has a driver",
+    "sub-page": "of a table that every row keeps: tests/cases/test_thread_2023_pins.py has a buffer that breaks it",
+    "reboot": "of a table that every row keeps: tests/cases/test_thread_2023_pins.py has a buffer that breaks it",
+    "restored": "of a table that every row keeps: tests/cases/test_revoke_2026.py has an importer that breaks it",
+    "swap-count": "page tables alone count swap entries, and no function that a driver calls does: tests/linux/test_swap.py breaks it by hand",
+    "dax-page-is-free": "a file system that waits for nobody breaks it, and no driver: tests/linux/test_fs_dax.py has one",
+    "left-out": "says that something is not modelled: the model refuses it, and no driver is wrong",
+}
+"""Other rules that no small driver breaks with an adversary, and who shows that they can break."""

@@ -47,11 +47,14 @@ from secondsight.devices.small.importing import (
     KeepsItsFence,
     KeepsItsMapping,
     LocksInItsCallback,
+    PinsUntold,
     ReservesNothing,
     ReservesTooEarly,
     SignalsNothing,
     StaysAttached,
     SyncsImplicitly,
+    TakesItsCallbackBack,
+    TakesTheLastForItsOwn,
     UnmapsUnlocked,
 )
 from secondsight.devices.small.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
@@ -75,6 +78,15 @@ from secondsight.devices.small.opening import (
     RefusesWhileSomethingGoesOn,
     StopsTheDeviceLast,
 )
+from secondsight.devices.small.overdropping import (
+    AssertsThatItMaySleep,
+    DropsItsReferencesTwice,
+    FreesItsRequestEarly,
+    FreesItsRequestTwice,
+    KeepsRequests,
+    LeavesTwice,
+    LooksBeforeItMaps,
+)
 from secondsight.devices.small.parts import MirrorInParts
 from secondsight.devices.small.pinning import Pins, StaysPinned, UnpinsBeforeItStops, UnpinsTwice
 from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading, LooksAtTheMapping, TrustsMlock
@@ -88,6 +100,7 @@ from secondsight.devices.small.references import (
     WalksWithoutBeingAUser,
 )
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
+from secondsight.devices.small.two_passes import HasOneStructure, InTwoPasses
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
 from secondsight.devices.small.writeback import (
     ForgetsWhatItWrote,
@@ -98,6 +111,18 @@ from secondsight.devices.small.writeback import (
 )
 
 __all__ = [
+    "PinsUntold",
+    "TakesItsCallbackBack",
+    "TakesTheLastForItsOwn",
+    "AssertsThatItMaySleep",
+    "DropsItsReferencesTwice",
+    "FreesItsRequestEarly",
+    "FreesItsRequestTwice",
+    "KeepsRequests",
+    "LeavesTwice",
+    "LooksBeforeItMaps",
+    "HasOneStructure",
+    "InTwoPasses",
     "UnpinsTwice",
     "TakesPagesToTheEnd",
     "TakesItsMemoryAwayTwice",

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from secondsight.devices.fenced_importer import CONTEXT, FencedImporter
 from secondsight.devices.job import job_fence, job_prepare, job_start
-from secondsight.lang import Char, atomic, wait_until
-from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment, dma_buf_detach, dma_buf_unmap_attachment
-from secondsight.linux.dma_fence import DmaFenceCb, dma_fence_add_callback, dma_fence_put, dma_fence_wait
+from secondsight.lang import Char, Errno, Ref, atomic, wait_until
+from secondsight.linux.dma_buf import (
+    DmaBuf,
+    DmaBufAttachment,
+    dma_buf_attach,
+    dma_buf_detach,
+    dma_buf_pin,
+    dma_buf_unmap_attachment,
+)
+from secondsight.linux.dma_fence import (
+    DmaFence,
+    DmaFenceCb,
+    dma_fence_add_callback,
+    dma_fence_get,
+    dma_fence_put,
+    dma_fence_remove_callback,
+    dma_fence_wait,
+)
 from secondsight.linux.dma_resv import (
     DmaResvUsage,
     dma_resv_add_fence,
@@ -16,6 +31,7 @@ from secondsight.linux.dma_resv import (
     dma_resv_usage_rw,
     dma_resv_wait_timeout,
 )
+from secondsight.linux.errno import ENODEV
 
 __all__ = [
     "AddsItsFenceLate",
@@ -31,9 +47,12 @@ __all__ = [
     "LocksInItsCallback",
     "ReservesNothing",
     "ReservesTooEarly",
+    "PinsUntold",
     "SignalsNothing",
     "StaysAttached",
     "SyncsImplicitly",
+    "TakesItsCallbackBack",
+    "TakesTheLastForItsOwn",
     "UnmapsUnlocked",
 ]
 
@@ -235,3 +254,50 @@ class SyncsImplicitly(FencedImporter):
             fence = job_prepare(self.job, attach, 0, value, CONTEXT)
             dma_resv_add_fence(buffer.resv, fence, DmaResvUsage.WRITE if value != 0 else DmaResvUsage.READ)
             job_start(self.job)
+
+
+class TakesItsCallbackBack(AsksToBeCalled):
+    """Right: takes its callback back where it waits for the fence itself."""
+
+    def wait_for_jobs(self) -> None:
+        with atomic:
+            fence = self.fence_to_wait_for()
+            if fence is not None:
+                dma_fence_remove_callback(fence, self.called)
+        if fence is not None:
+            dma_fence_wait(fence)
+            dma_fence_put(fence)
+
+    @atomic
+    def fence_to_wait_for(self) -> Ref[DmaFence]:
+        """Its job's, with a reference."""
+        return job_fence(self.job)
+
+
+class TakesTheLastForItsOwn(TakesItsCallbackBack):
+    """Takes the fence that was added last for its own: since then the exporter may have added that of a move."""
+
+    @atomic
+    def fence_to_wait_for(self) -> Ref[DmaFence]:
+        buffer = self.buffer
+        assert buffer is not None
+        last: Ref[DmaFence] = None
+        for entry in buffer.resv.fences:
+            if entry.fence is not None:
+                last = entry.fence
+        if last is not None:
+            dma_fence_get(last)
+        return last
+
+
+class PinsUntold(FencedImporter):
+    """Attaches without a `move_notify`, and pins the buffer for its jobs all the same: for such an importer it is pinned at attach."""
+
+    def attach_to(self, buffer: DmaBuf) -> Errno:
+        self.buffer = buffer
+        attach = dma_buf_attach(buffer, self)
+        self.attach = attach
+        return 0 if attach is not None else -ENODEV
+
+    def map_locked(self, buffer: DmaBuf, attach: DmaBufAttachment) -> Errno:
+        return dma_buf_pin(buffer, attach)
