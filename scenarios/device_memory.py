@@ -56,3 +56,20 @@ def device_memory_unmapped_meanwhile(s: Recorder) -> None:
     @s.thread
     def cpu() -> None:
         s.munmap(a)
+
+
+@scenario
+def device_memory_moved_on(s: Recorder) -> None:
+    """Memory that nobody has touched comes first into the device's; its mapping moves, and a CPU reads there while the driver empties its memory."""
+    a = s.mmap(pages=1)
+    gpu = s.device()
+    gpu.migrate(a)
+    moved = s.mremap(a, pages=1)
+
+    @s.thread
+    def driver() -> None:
+        gpu.evict(into="gone")
+
+    @s.thread
+    def cpu() -> None:
+        s.read(moved, into="seen")

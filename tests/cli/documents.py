@@ -133,8 +133,8 @@ kernel, on which the original passes. *Missing*: what the model does not have ye
 kernel selftest 6.12-own`, and the scenarios in the same boot; it prints both verdicts. (`make docs` writes this page.)
 
 Each original of HMM runs twice: with device-private memory, and with device-coherent memory, for which the boot line sets memory
-aside (`memmap=`, `test_hmm.spm_addr_dev0` and `spm_addr_dev1`). The scenarios have device-private memory on the kernel:
-secondsight.ko has no other; a device with coherent memory is on the model alone (`devices.coherent_gpu`).
+aside (`memmap=`, `test_hmm.spm_addr_dev0` and `spm_addr_dev1`). So do those scenarios in which pages move into a device's memory
+(`devices.private_gpu`, `devices.coherent_gpu`).
 """
 
 

@@ -21,7 +21,7 @@ from secondsight.kernels.c_tables import points_header
 from secondsight.kernels.encode import SentSchedule, encode, encode_steps, pages_of
 from secondsight.kernels.initramfs import initramfs
 from secondsight.kernels.qemu import Guest
-from secondsight.kernels.real_device import SOURCE, VARIANTS, built_for
+from secondsight.kernels.real_device import FREELY, SOURCE, VARIANTS, built_for
 from secondsight.scenario import Recorder, Scenario, scenario
 from secondsight.scenario.holds import HOLDS, USUAL
 from secondsight.search import Verdict
@@ -462,7 +462,7 @@ def test_the_module_refuses_a_machine_that_the_tool_has_not_started(kernel_6_12:
 
 def test_the_module_and_the_model_have_the_same_drivers_and_hold_points() -> None:
     drivers = (SOURCE / "drivers.c").read_text().split("drivers[] = {")[1].split("};")[0]
-    assert re.findall(r'\{ "([\w-]+)"', drivers) == list(VARIANTS.values())
+    assert re.findall(r'\{ "([\w-]+)"', drivers) == [*VARIANTS.values(), *FREELY.values()]
     header = points_header()
     used = set(re.findall(r"SS_POINT_\w+", "".join(path.read_text() for path in SOURCE.glob("*.c"))))
     assert used == {f"SS_POINT_{point.symbol}" for point in HOLDS.values()}

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from secondsight.agree.forced import NOT_COMPARED, Plan, both_told, judge_forced, plan_of, replanned
-from secondsight.agree.generate import DrawnKind, scenario_of
+from secondsight.agree.generate import DrawnKind, driver_of, scenario_of
 from secondsight.agree.judge import ModelAnswer, ask, both_answers, judge, signature_of
 from secondsight.agree.shrink import renumbered, shrink
 from secondsight.agree.sides import Booted, KernelAnswer
@@ -31,9 +31,10 @@ from secondsight.scenario import Scenario
 
 __all__ = ["BATCH", "RUNS", "CampaignProgress", "examine", "run_campaign", "shrink_findings"]
 
-RUNS: dict[DrawnKind, int] = {"sequential": 1, "free": 25, "forced": 1}
+RUNS: dict[DrawnKind, int] = {"sequential": 1, "free": 25, "forced": 1, "migrating": 25}
 """How often a scenario runs on the kernel."""
-BATCH: dict[DrawnKind, int] = {"sequential": 100, "free": 20, "forced": 25}
+BATCH: dict[DrawnKind, int] = {"sequential": 100, "free": 20, "forced": 25, "migrating": 20}
+WITH_MODULE: tuple[DrawnKind, ...] = ("forced", "migrating")
 PR_SET_PDEATHSIG = 1
 
 
@@ -54,13 +55,14 @@ def examine(booted: Booted, scenarios: dict[int, Scenario], kind: DrawnKind, see
     if kind == "forced":
         return list(_forced(booted, scenarios, seed))
     numbers = {scenario.name: number for number, scenario in scenarios.items()}
+    drivers = {scenario.name: driver_of(kind, number) for number, scenario in scenarios.items()}
     answers: dict[str, ModelAnswer] = {}
     results = []
 
     def think(scenario: Scenario) -> None:
-        answers[scenario.name] = ask(scenario, booted.release)
+        answers[scenario.name] = ask(scenario, booted.release, driver=drivers[scenario.name])
 
-    for scenario, seen in booted.answers(list(scenarios.values()), RUNS[kind], think):
+    for scenario, seen in booted.answers(list(scenarios.values()), RUNS[kind], think, drivers):
         results.append(_judged(numbers[scenario.name], scenario, answers[scenario.name], seen))
     return results
 
@@ -147,14 +149,14 @@ def shrink_findings(store: CampaignStore, campaign: Campaign, kernel: Kernel, mo
             todo.setdefault(one.finding.signature, one)
     if not todo:
         return
-    with Booted(kernel, campaign.kind == "forced") as booted:
+    with _booted(kernel, campaign.kind) as booted:
         for one in list(todo.values())[:most]:
             assert one.finding is not None
             if campaign.kind == "forced":
                 driver = plan_of(scenario_of("forced", campaign.seed, one.number), campaign.seed, one.number, booted.release).driver
                 small = shrunk_forced(booted, one.finding, driver)
             else:
-                small = shrunk(booted, one.finding, campaign.kind)
+                small = shrunk(booted, one.finding, campaign.kind, driver_of(campaign.kind, one.number))
             store.add(campaign, [replace(one, finding=small)])
 
 
@@ -174,17 +176,17 @@ def shrunk_forced(booted: Booted, finding: CampaignFinding, driver: type[Device]
     return last
 
 
-def shrunk(booted: Booted, finding: CampaignFinding, kind: DrawnKind) -> CampaignFinding:
+def shrunk(booted: Booted, finding: CampaignFinding, kind: DrawnKind, driver: type[Device] | None = None) -> CampaignFinding:
     """The finding with the smallest scenario found on which kernel and model still differ in the same way."""
     runs = 1 if kind == "sequential" else 8 * RUNS[kind]  # a race may not show at once
     last = finding
 
     def still(candidate: Scenario) -> bool:
         nonlocal last
-        answer = ask(candidate, booted.release)
+        answer = ask(candidate, booted.release, driver=driver)
         if answer.problem or not answer.complete:
             return False
-        seen = booted.answer(candidate, runs)
+        seen = booted.answer(candidate, runs, driver)
         wrong = [outcome for outcome in seen.outcomes if outcome not in answer.possible]
         same = any(signature_of(candidate, answer, outcome) == finding.signature for outcome in wrong)
         if same:
@@ -195,6 +197,11 @@ def shrunk(booted: Booted, finding: CampaignFinding, kind: DrawnKind) -> Campaig
         return finding  # it did not show again: the drawn scenario is all there is
     shrink(last.scenario, still, most=200 if kind == "sequential" else 80)
     return last
+
+
+def _booted(kernel: Kernel, kind: DrawnKind) -> Booted:
+    """The kernel, with what scenarios of a kind need of it."""
+    return Booted(kernel, kind in WITH_MODULE, coherent=kind == "migrating")
 
 
 # The worker processes.
@@ -267,7 +274,7 @@ def _work(line: Connection, kernel: Kernel, kind: DrawnKind, seed: int, parent: 
     if os.getppid() != parent:
         return
     try:
-        with Booted(kernel, kind == "forced") as booted:
+        with _booted(kernel, kind) as booted:
             while True:
                 numbers = line.recv()
                 drawn = {number: booted.fitted(scenario_of(kind, seed, number)) for number in numbers}

@@ -7,6 +7,8 @@
 * `free`: a setup, two or three threads of one to three operations on shared files and mappings, and a look at the end.
 * `forced`: memory and a device that mirrors it; one or two threads of the process beside one of the device. With it goes a
   driver and a schedule (`forced.py`): both sides run that one interleaving.
+* `migrating`: private memory and a device with memory of its own, into which pages go and come back: one that no CPU reaches, or (`driver_of`) one that CPUs do;
+  one or two threads of the process beside one of the device, which run freely.
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
 may be either's. One in eight has huge pages, of private memory or of files. Of the
@@ -26,14 +28,16 @@ from typing import Literal, get_args
 
 from secondsight.agree.draw import Draw, Seeded, chance, weighted
 from secondsight.agree.drawn import Budget, SpaceLeft, World, act, can_be_drawn, map_file
+from secondsight.devices.coherent_gpu import CoherentGpu
+from secondsight.devices.device import Device
 from secondsight.linux import BOUNDS
 from secondsight.scenario import Recorder, Scenario
 from secondsight.scenario.ops import OPS, HandleType, Needs, Often, Operation
 from secondsight.world.encoder import suits_huge_pages
 
-__all__ = ["KINDS", "DrawnKind", "fingerprint", "generate", "scenario_of"]
+__all__ = ["KINDS", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
 
-DrawnKind = Literal["sequential", "free", "forced"]
+DrawnKind = Literal["sequential", "free", "forced", "migrating"]
 KINDS: tuple[DrawnKind, ...] = get_args(DrawnKind)
 
 WITH_HUGE = (Needs.HUGE, Needs.HUGETLB)
@@ -74,6 +78,10 @@ def _beside(often: Often) -> int:
 
 def _by_the_device(often: Often) -> int:
     return often.by_the_device
+
+
+def _into_its_memory(often: Often) -> int:
+    return often.into_its_memory
 
 
 def _draw_ops(w: World, count: int, weights: _Weights) -> None:
@@ -199,6 +207,26 @@ def _forced(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
             _look(w)
 
 
+def _migrating(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
+    """Of one process, and no userfaultfd: what those do to pages in a device's memory is not modelled, or not yet compared."""
+    w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(5), most=2)
+    act(w, OPS["mmap"])
+    if chance(draw, 75):
+        act(w, OPS["write"])
+    w.device = s.device()
+    if chance(draw, 50):
+        act(w, OPS["device_migrate"])
+    _draw_ops(w, draw.integer(0, 2), _weights(_beside, "exit"))
+    for number in range(2 if chance(draw, 20) else 1):
+        _thread(s, w, f"cpu{number}", draw.integer(1, 3), _weights(_beside))
+    _thread(s, w, "device", draw.integer(1, 2), _weights(_into_its_memory))
+    for child in w.forked:
+        _thread(s, child, "child", draw.integer(1, 2), _weights(_beside))
+    if chance(draw, 60):
+        with s.after():
+            _look(w)
+
+
 def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> None:
     inner, of = w.inside(), w.process or s
 
@@ -217,7 +245,7 @@ HUGE = 8
 WATCHED = 7
 """Of so many scenarios the last has a userfaultfd, unless it is a forced one."""
 
-_DRAWN: dict[DrawnKind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
+_DRAWN: dict[DrawnKind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced, "migrating": _migrating}
 
 
 def generate(kind: DrawnKind, draw: Draw, name: str = "drawn", several: bool = False, with_uffd: bool = False) -> Scenario:
@@ -230,11 +258,16 @@ def generate(kind: DrawnKind, draw: Draw, name: str = "drawn", several: bool = F
 def scenario_of(kind: DrawnKind, seed: int, index: int) -> Scenario:
     """Scenario `index` of a seed: always the same one, whatever was drawn before."""
     name, draw = f"{kind}_{seed}_{index}", Seeded(f"{kind}/{seed}/{index}")
-    if index % HUGE == HUGE - 1:
+    if index % HUGE == HUGE - 1 and kind != "migrating":
         s = Recorder()
         _huge(kind, draw, s)
         return s.scenario(name, "")
     return generate(kind, draw, name, index % SEVERAL == SEVERAL - 1, index % WATCHED == WATCHED - 1)
+
+
+def driver_of(kind: DrawnKind, index: int) -> type[Device] | None:
+    """The driver of the device in scenario `index`, where it is not drawn with a schedule; None: what the scenario's operations need."""
+    return CoherentGpu if kind == "migrating" and index % 2 == 1 else None
 
 
 @cache

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 from secondsight.agree.compare import kind_of_value
 from secondsight.agree.store import AGREES, DISAGREES, NO_VERDICT, REFUSED
+from secondsight.devices.device import Device
 from secondsight.lang import LangError
 from secondsight.scenario import Outcome, Scenario, show_outcome
-from secondsight.scenario.ops import ScenarioError
+from secondsight.scenario.ops import HandleType, ScenarioError
 from secondsight.search import Limits, Request, Verdict
 from secondsight.world.model import only_outcome, outcomes
 
@@ -30,29 +31,33 @@ _NOTHING = "(nothing failed, nothing to tell)"
 
 @dataclass(frozen=True)
 class ModelAnswer:
-    """What the model says: the possible outcomes; `complete`: all of them. `problem`: why it says nothing. `release`: of which kernel it was asked."""
+    """What the model says: the possible outcomes; `complete`: all of them. `problem`: why it says nothing. `release`: of which kernel it was asked; `driver`: of which of its
+    device."""
 
     possible: frozenset[Outcome]
     states: int = 0
     complete: bool = True
     problem: str = ""
     release: str | None = None
+    driver: type[Device] | None = None
 
 
-def ask(scenario: Scenario, release: str | None = None, states: int = 300_000, tlbs: bool = False) -> ModelAnswer:
+def ask(
+    scenario: Scenario, release: str | None = None, states: int = 300_000, tlbs: bool = False, driver: type[Device] | None = None
+) -> ModelAnswer:
     """Ask the model about a scenario, as a kernel of that release would answer; searches end after so many states. `tlbs`: CPUs may use TLB entries until they
-    are flushed."""
+    are flushed. `driver`: its device's, if it is not the one that the operations need."""
     try:
-        if not scenario.threads:
+        if not scenario.threads and not any(place.op.declared.makes is HandleType.DEVICE for place in scenario.places()):
             return ModelAnswer(frozenset([only_outcome(scenario, release)]), release=release)
-        result, possible = outcomes(scenario, request=Request(limits=Limits(states=states)), bounds={"tlbs": 1} if tlbs else None, release=release)
+        result, possible = outcomes(scenario, driver, request=Request(limits=Limits(states=states)), bounds={"tlbs": 1} if tlbs else None, release=release)
     except (LangError, ScenarioError) as error:  # a scenario that was made smaller may be one that the model has not
         return ModelAnswer(frozenset(), problem=f"{type(error).__name__}: {error}")
     if result.error is not None:
         return ModelAnswer(frozenset(), result.states, problem=str(result.error))
     if result.verdict is Verdict.BROKEN and result.violation is not None:
         return ModelAnswer(possible, result.states, problem=f"{result.violation.rule}: {result.violation.message}")
-    return ModelAnswer(possible, result.states, result.verdict is Verdict.HOLDS, release=release)
+    return ModelAnswer(possible, result.states, result.verdict is Verdict.HOLDS, release=release, driver=driver)
 
 
 def judge(scenario: Scenario, answer: ModelAnswer, seen: Iterable[Outcome]) -> tuple[str, str]:
@@ -65,7 +70,7 @@ def judge(scenario: Scenario, answer: ModelAnswer, seen: Iterable[Outcome]) -> t
     if not answer.complete:
         return NO_VERDICT, f"more than {answer.states:,} states"
     if _takes_away(scenario):
-        again = ask(scenario, answer.release, tlbs=True)
+        again = ask(scenario, answer.release, tlbs=True, driver=answer.driver)
         if not again.problem:
             wrong = [outcome for outcome in wrong if outcome not in again.possible]
             if not wrong:

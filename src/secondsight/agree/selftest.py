@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from secondsight.devices.coherent_gpu import CoherentGpu
+from secondsight.devices.device import Device
 from secondsight.kernels.catalog import Kernel, selftest_sources
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.initramfs import compiler
@@ -43,6 +45,8 @@ RUNS = 25
 """How often each of our scenarios runs."""
 
 AGREES, DIFFERS = "agrees", "differs"
+COHERENTLY = ", with coherent memory"
+"""Behind the name of a scenario that ran with such a device."""
 
 OnLine = Callable[[str, str], None]  # what is running, and the line that it has just printed
 
@@ -83,11 +87,12 @@ def selftest(kernel: Kernel, progress: OnLine | None = None, boot_seconds: float
         programs = [_compiled(sources, name, Path(folder)) for name in PROGRAMS]
         guest = boot(kernel, module=True, boot_seconds=boot_seconds, programs=programs, memory=_memory(), coherent=True)
     with guest:
-        return run_in(guest, our_scenarios(), progress)
+        ours = our_scenarios()
+        return run_in(guest, ours, progress, [scenario for scenario in ours if _moves(scenario)])
 
 
-def run_in(vm: VM, scenarios: Sequence[Scenario], progress: OnLine | None = None) -> SelftestReport:
-    """Run our scenarios, then the programs, on a booted kernel that has them."""
+def run_in(vm: VM, scenarios: Sequence[Scenario], progress: OnLine | None = None, coherent: Sequence[Scenario] = ()) -> SelftestReport:
+    """Run our scenarios, those of `coherent` with a device of coherent memory, then the programs, on a booted kernel that has them."""
     tell = progress or (lambda what, line: None)
     start = time.monotonic()
     ours: list[Ours] = []
@@ -99,6 +104,9 @@ def run_in(vm: VM, scenarios: Sequence[Scenario], progress: OnLine | None = None
         for scenario in scenarios:
             tell("scenario", scenario.name)
             ours.append(_ours(vm, scenario))
+        for scenario in coherent:
+            tell("scenario", f"{scenario.name}{COHERENTLY}")
+            ours.append(_ours(vm, scenario, CoherentGpu))
         boots[vm.boot_id()] = None
         for name in PROGRAMS:
             output[name] = []
@@ -107,7 +115,8 @@ def run_in(vm: VM, scenarios: Sequence[Scenario], progress: OnLine | None = None
             boots[vm.boot_id()] = None
     except KernelError as error:
         died = str(error)
-        ours += [Ours(scenario.name, NOT_RUN, error.reason) for scenario in scenarios[len(ours) :]]
+        names = [scenario.name for scenario in scenarios] + [f"{scenario.name}{COHERENTLY}" for scenario in coherent]
+        ours += [Ours(name, NOT_RUN, error.reason) for name in names[len(ours) :]]
         found += _cut_off(output, {one.program for one in found}, error.reason)
     seconds = time.monotonic() - start
     return SelftestReport(vm.release, tuple(found), {n: "\n".join(lines) for n, lines in output.items()}, seconds, tuple(ours), tuple(boots), died)
@@ -123,14 +132,20 @@ def _heard(program: str, lines: list[str], tell: OnLine) -> Callable[[str], None
     return hear
 
 
-def _ours(vm: VM, scenario: Scenario) -> Ours:
+def _moves(scenario: Scenario) -> bool:
+    """Whether a device of the scenario takes pages into its memory."""
+    return any(place.op.kind == "device_migrate" for place in scenario.places())
+
+
+def _ours(vm: VM, scenario: Scenario, driver: type[Device] | None = None) -> Ours:
     """What a scenario does on the guest, beside what the model says that it can do there. Raises KernelError: the guest died."""
-    result, possible = outcomes(scenario, release=vm.release)
+    name = scenario.name if driver is None else f"{scenario.name}{COHERENTLY}"
+    result, possible = outcomes(scenario, driver, release=vm.release)
     if result.verdict is not Searched.HOLDS:
-        return Ours(scenario.name, NOT_RUN, f"the model's own answer: {result.verdict.value}")
-    seen = vm.observe(scenario, RUNS)
+        return Ours(name, NOT_RUN, f"the model's own answer: {result.verdict.value}")
+    seen = vm.observe(scenario, RUNS) if driver is None else vm.observe(scenario, RUNS, driver=driver)
     impossible = sorted(show_outcome(outcome) for outcome in set(seen.outcomes) - possible)
-    return Ours(scenario.name, DIFFERS if impossible else AGREES, "; ".join(impossible))
+    return Ours(name, DIFFERS if impossible else AGREES, "; ".join(impossible))
 
 
 def _cut_off(output: dict[str, list[str]], done: set[str], reason: str) -> Iterator[TapVerdict]:

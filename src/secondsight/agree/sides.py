@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 from secondsight.agree.forced import Plan
 from secondsight.agree.shrink import without
+from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, boot
 from secondsight.kernels.jobs import Died, ForcedRun, GuestJob, Observation
 from secondsight.kernels.run import VM
@@ -39,15 +40,16 @@ class KernelAnswer:
 
 class Booted:
     """A kernel in QEMU, or the running one. A context manager. `release` is the kernel's own name; `lacks` the devices it has
-    not. `module`: with secondsight.ko, for forced runs; else with a block of memory that must stay movable. (A long-term pin moves pages out of
-    such a block, which a forced run's device is told of, and the model only where a scenario has one.) `vm`: one that is booted already.
+    not. `module`: with secondsight.ko, for devices; else with a block of memory that must stay movable. (A long-term pin moves pages out of
+    such a block, which a forced run's device is told of, and the model only where a scenario has one.) `vm`: one that is booted already. `coherent`: with
+    memory for a device of which CPUs can reach what it has.
 
     A guest that dies costs the scenario that it died of: the answer says so, and the next is asked of a new boot.
     """
 
-    def __init__(self, kernel: Kernel, module: bool = False, answer_seconds: float = 60, vm: VM | None = None) -> None:
+    def __init__(self, kernel: Kernel, module: bool = False, answer_seconds: float = 60, vm: VM | None = None, coherent: bool = False) -> None:
         movable = kernel.image is not None and not module
-        self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds, movable=movable)
+        self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds, movable=movable, coherent=coherent)
         self.release = self._vm.release
         hello = self._vm._guest.hello
         self.lacks = frozenset(kind for kind, told in NEEDED.items() if not hello.get(told))
@@ -61,22 +63,27 @@ class Booted:
         return without(scenario, lambda place: any(place.op.kind.startswith(device) for device in self.lacks))
 
     def answers(
-        self, scenarios: Sequence[Scenario], runs: int, meanwhile: Callable[[Scenario], None] | None = None
+        self,
+        scenarios: Sequence[Scenario],
+        runs: int,
+        meanwhile: Callable[[Scenario], None] | None = None,
+        drivers: Mapping[str, type[Device] | None] | None = None,
     ) -> Iterator[tuple[Scenario, KernelAnswer]]:
-        """What the kernel shows of each, in order, `runs` runs of each. While it runs them, `meanwhile` is called with each."""
+        """What the kernel shows of each, in order, `runs` runs of each. While it runs them, `meanwhile` is called with each. `drivers`:
+        of their devices, by a scenario's name, where they are not the module's usual one."""
 
         def jobs() -> Iterator[GuestJob]:
             for number, scenario in enumerate(scenarios):
                 if meanwhile:
                     meanwhile(scenario)
-                yield GuestJob(scenario, runs, number)
+                yield GuestJob(scenario, runs, number, (drivers or {}).get(scenario.name))
 
         for seen, scenario in zip(self._seen(jobs()), scenarios, strict=False):  # in this order: answers are asked for to their end
             yield scenario, seen
 
-    def answer(self, scenario: Scenario, runs: int) -> KernelAnswer:
+    def answer(self, scenario: Scenario, runs: int, driver: type[Device] | None = None) -> KernelAnswer:
         """What the kernel shows of one scenario."""
-        ((_, seen),) = self.answers([scenario], runs)
+        ((_, seen),) = self.answers([scenario], runs, drivers={scenario.name: driver})
         return seen
 
     def force(self, plans: Iterable[Plan]) -> Iterator[KernelAnswer]:

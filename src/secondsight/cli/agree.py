@@ -44,6 +44,9 @@ def agree(
                 if kind == "forced" and "device" not in abilities(kernel):
                     warn(f"{kernel.name} cannot run forced scenarios: secondsight.ko is for kernels that this tool boots")
                     continue
+                if kind == "migrating" and not {"device", "exclusive"} <= set(abilities(kernel)):
+                    warn(f"{kernel.name} cannot run migrating scenarios: it has no memory of a device's own (CONFIG_DEVICE_PRIVATE), or is not booted by this tool")
+                    continue
                 campaigns.append(store.campaign(kernel.name, kernel.release, kind, seed))
                 try:
                     _run(store, kernel, kind, seed, runs, boots or os.cpu_count() or 1, seconds, running)

@@ -42,6 +42,8 @@ PLUGGED = " memhp_default_state=offline"
 """Of a guest with a memory module: the agent brings it online where a scenario needs it (agent/movable.c)."""
 COHERENT = 512
 """MiB of the memory that two coherent devices of lib/test_hmm.c have: DEVMEM_CHUNK_SIZE (Linux 6.12) for each."""
+SLOTS = 16
+"""The same of secondsight.ko's: SS_COHERENT_SLOTS."""
 TAIL_LINES = 30
 PANIC_LINES = 100
 PANIC = re.compile("Kernel panic|Oops:|BUG: ")
@@ -62,7 +64,7 @@ class Guest:
     Raises KernelError when QEMU is missing, when the guest ends, panics or complains (`COMPLAINT`), and when it gives
     no answer in time; each but the first with the end of the console. After an error the guest is gone.
     `memory` is in MiB; `movable`: so many more in a block of their own, which can be taken offline. `coherent`: with memory that the kernel
-    leaves alone, for the coherent devices of lib/test_hmm.c.
+    leaves alone, for the coherent devices of lib/test_hmm.c and of secondsight.ko.
     `token`: a word on its command line, by which secondsight.ko knows that the tool has started the machine.
     """
 
@@ -102,7 +104,7 @@ class Guest:
         self.doing = "waiting for work"
 
     def _command(self, image: Path, initramfs: Path, line: int, memory: int, token: str, movable: int, coherent: bool) -> list[str]:
-        memory += COHERENT if coherent else 0
+        memory += COHERENT + SLOTS if coherent else 0
         words = f"{COMMAND_LINE} {token}{PLUGGED if movable else ''}{_reserved(memory) if coherent else ''}"
         return [
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
@@ -230,10 +232,12 @@ def _contents(file: int) -> str:
 
 
 def _reserved(memory: int) -> str:
-    """The end of the first node's memory, of so much together, as memory that is no System RAM, and where test_hmm finds its devices' there."""
-    start = memory - NODE - COHERENT << 20
+    """The end of the first node's memory, of so much together, as memory that is no System RAM, and where test_hmm and secondsight.ko find
+    their devices' there."""
+    start = memory - NODE - COHERENT - SLOTS << 20
     ends = start, start + (COHERENT << 19)
-    return f" memmap={COHERENT}M${start:#x}" + "".join(f" test_hmm.spm_addr_dev{number}={place:#x}" for number, place in enumerate(ends))
+    own = f" secondsight.coherent={start + (COHERENT << 20):#x}"
+    return f" memmap={COHERENT + SLOTS}M${start:#x}{own}" + "".join(f" test_hmm.spm_addr_dev{number}={place:#x}" for number, place in enumerate(ends))
 
 
 def _nodes(memory: int) -> list[str]:

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from secondsight.devices import mirror
+from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
 from secondsight.kernels.c_tables import limits_header, points_header
 from secondsight.kernels.catalog import Kernel
@@ -17,7 +18,7 @@ from secondsight.kernels.modules import build_module
 from secondsight.scenario.data import Scenario
 from secondsight.scenario.ops import Needs
 
-__all__ = ["VARIANTS", "built_for", "needs_device_pages", "needs_module", "needs_movable", "variant_of"]
+__all__ = ["FREELY", "VARIANTS", "built_for", "needs_device_pages", "needs_module", "needs_movable", "variant_of"]
 
 SOURCE = Path(__file__).parent / "module"
 
@@ -32,9 +33,13 @@ VARIANTS: dict[type[Device], str] = {
 """The drivers that the module has too, line by line, and what it calls them."""
 
 
+FREELY: dict[type[Device], str] = {CoherentGpu: "coherent"}
+"""Drivers that the module has for runs that nobody forces: not with hold points at the same places."""
+
+
 def variant_of(driver: type[Device] | None) -> str | None:
     """The module's name for a driver class (None: the reference mirror); None: the module does not have it."""
-    return VARIANTS.get(driver or mirror.Mirror)
+    return VARIANTS.get(driver or mirror.Mirror) or FREELY.get(driver or mirror.Mirror)
 
 
 def needs_module(scenario: Scenario) -> bool:

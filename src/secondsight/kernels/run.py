@@ -304,7 +304,7 @@ def boot(
 ) -> VM:
     """Boot a kernel in QEMU, ready to run scenarios: `with boot(kernel) as vm:`. `module`: with secondsight.ko, for
     scenarios with devices and for forced runs. `programs`: static ones, for `VM.run_program`; `memory` in MiB; `movable`: with a block of memory that must stay movable, where processes' pages come
-    first; `coherent`: with memory for the coherent devices of lib/test_hmm.c, of a kernel that has it built in. Raises KernelError when QEMU or the C compiler for the agent is missing,
+    first; `coherent`: with memory for coherent devices: secondsight.ko's, and those of lib/test_hmm.c where a kernel has it built in. Raises KernelError when QEMU or the C compiler for the agent is missing,
     the module does not build or load, or the guest does not come up in `boot_seconds`
     (by default a minute, or what SECONDSIGHT_BOOT_SECONDS says)."""
     return VM(kernel, module=module, boot_seconds=boot_seconds, answer_seconds=answer_seconds, programs=programs, memory=memory, movable=movable, coherent=coherent)

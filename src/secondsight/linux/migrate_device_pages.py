@@ -144,6 +144,7 @@ def migrate_vma_insert_page(args: MigrateVma, i: Count) -> None:
             args.migrate[i] = False
             return
         pte_alloc(mm, va)
+    if vma.vm_file is None:
         anon_vma_is_prepared(mm, va)
     if vma.vm_file is not None or mm.unstable or not (pte_none(pte) or (there is not None and is_zero_page(there))):
         args.migrate[i] = False

@@ -309,6 +309,7 @@ static const struct ss_driver drivers[] = {
 	{ "callback-unlocked", right_fault, unlocked_invalidate, true },
 	{ "late-deref", late_deref_fault, right_invalidate, true },
 	{ "unmarked", right_fault, right_invalidate, .unmarked = true },
+	{ "coherent", right_fault, right_invalidate, .gives_back = true, .coherent = true },
 };
 
 const struct ss_driver *ss_driver_of(const char *name, size_t size)

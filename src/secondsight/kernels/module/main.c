@@ -54,9 +54,10 @@ static int ss_release(struct inode *inode, struct file *file)
 	struct ss_session *session = file->private_data;
 	int i;
 
+	for (i = 0; i < SS_MAX_HANDLES; i++) /* before the mirrors, whose memory comes back when nobody holds it */
+		ss_pinned_free(session->pinned[i]);
 	for (i = 0; i < SS_MAX_HANDLES; i++) {
 		ss_mirror_free(session->mirror[i]);
-		ss_pinned_free(session->pinned[i]);
 		ss_importer_free(session->importer[i]);
 		ss_worker_free(session->worker[i]);
 	}
@@ -176,7 +177,12 @@ static struct miscdevice ss_misc = {
 	.fops = &ss_operations,
 };
 
-/* Whether the machine's command line has the word that the tool starts its machines with. */
+unsigned long ss_coherent_start;
+
+/*
+ * Read the machine's command line: whether it has the word that the tool starts its machines with, and where memory is that is no System RAM, if there
+ * is such.
+ */
 static bool has_token(void)
 {
 	struct file *file;
@@ -192,8 +198,11 @@ static bool has_token(void)
 	size = line ? kernel_read(file, line, PAGE_SIZE - 1, &at) : -ENOMEM;
 	filp_close(file, NULL);
 	rest = size > 0 ? strim(line) : NULL;
-	while ((word = strsep(&rest, " ")))
+	while ((word = strsep(&rest, " "))) {
 		found |= !strcmp(word, SS_TOKEN);
+		if (!strncmp(word, SS_COHERENT, strlen(SS_COHERENT)) && kstrtoul(word + strlen(SS_COHERENT), 0, &ss_coherent_start))
+			pr_err("secondsight: no address: %s\n", word);
+	}
 	kfree(line);
 	return found;
 }

@@ -33,6 +33,7 @@ struct ss_driver {
 	bool keeps; /* a reference for each entry */
 	bool unmarked; /* says of no page that it has been written to */
 	bool gives_back; /* a page to the CPU, before it asks to have it alone */
+	bool coherent; /* its memory is such as CPUs can reach too */
 };
 
 struct ss_mirror {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory of a mirror's own (MEMORY_DEVICE_PRIVATE): devices/private_gpu.py and private_range.py, line by line. It comes with the first page that
- * is to go there, and goes when the mirror is closed.
+ * Memory of a mirror's own: devices/private_gpu.py and private_range.py, line by line. It comes with the first page that is to go there, and goes when
+ * the mirror is closed.
  *
- * No CPU can reach a page there: what the device has in it lies in an ordinary page behind it.
+ * MEMORY_DEVICE_PRIVATE: no CPU can reach a page there, and what the device has in it lies in an ordinary page behind it. MEMORY_DEVICE_COHERENT
+ * (devices/coherent_gpu.py): CPUs can. It is memory that the boot line sets aside, one of its slots for each mirror.
  *
  * @moving is held by everybody who moves pages; the mirror's own lock is taken within, by the callbacks.
  */
@@ -18,13 +19,15 @@
 
 #ifdef CONFIG_DEVICE_PRIVATE
 #define SS_SECTION (128UL << 20) /* what request_free_mem_region() gives at least */
+#define SS_SLOT (2UL << 20) /* what memremap_pages() takes at least of memory that CPUs can reach */
 
 enum { SS_AT_ONCE = 16 }; /* pages that are taken in one call */
 
 struct ss_memory {
 	struct dev_pagemap pagemap;
 	struct ss_mirror *mirror;
-	struct resource *range;
+	struct resource *range; /* NULL: coherent memory, of this slot */
+	int slot;
 	struct mutex moving;
 	spinlock_t lock; /* the free pages */
 	unsigned int nr_free;
@@ -35,6 +38,23 @@ struct ss_memory {
 struct page *ss_behind(struct page *page)
 {
 	return is_device_private_page(page) ? page->zone_device_data : page;
+}
+
+static DECLARE_BITMAP(slots, SS_COHERENT_SLOTS); /* those that are some mirror's */
+
+static int take_slot(void)
+{
+	int slot;
+
+	for (slot = 0; ss_coherent_start && slot < SS_COHERENT_SLOTS; slot++)
+		if (!test_and_set_bit(slot, slots))
+			return slot;
+	return -ENOMEM;
+}
+
+static unsigned long first_pfn(struct ss_memory *memory)
+{
+	return PHYS_PFN(memory->pagemap.range.start);
 }
 
 static void lock_moving(struct ss_memory *memory)
@@ -159,6 +179,37 @@ static const struct dev_pagemap_ops memory_ops = { .folio_free = folio_free, .mi
 static const struct dev_pagemap_ops memory_ops = { .page_free = take_back, .migrate_to_ram = migrate_to_ram };
 #endif
 
+/* Where memory is that nobody has. */
+static bool range_comes(struct ss_memory *memory)
+{
+	struct range *range = &memory->pagemap.range;
+
+	if (memory->mirror->driver->coherent) {
+		memory->slot = take_slot();
+		if (memory->slot < 0)
+			return false;
+		memory->pagemap.type = MEMORY_DEVICE_COHERENT;
+		range->start = ss_coherent_start + memory->slot * SS_SLOT;
+		range->end = range->start + SS_SLOT - 1;
+		return true;
+	}
+	memory->range = request_free_mem_region(&iomem_resource, SS_SECTION, "secondsight");
+	if (IS_ERR(memory->range))
+		return false;
+	memory->pagemap.type = MEMORY_DEVICE_PRIVATE;
+	range->start = memory->range->start;
+	range->end = memory->range->end;
+	return true;
+}
+
+static void range_goes(struct ss_memory *memory)
+{
+	if (memory->range)
+		release_mem_region(memory->range->start, resource_size(memory->range));
+	else
+		clear_bit(memory->slot, slots);
+}
+
 /* PrivateGpu.memory_comes() */
 static struct ss_memory *memory_comes(struct ss_mirror *mirror)
 {
@@ -172,29 +223,26 @@ static struct ss_memory *memory_comes(struct ss_mirror *mirror)
 	memory->mirror = mirror;
 	mutex_init(&memory->moving);
 	spin_lock_init(&memory->lock);
-	memory->range = request_free_mem_region(&iomem_resource, SS_SECTION, "secondsight");
-	if (IS_ERR(memory->range))
+	if (!range_comes(memory))
 		goto free;
-	memory->pagemap.type = MEMORY_DEVICE_PRIVATE;
-	memory->pagemap.range.start = memory->range->start;
-	memory->pagemap.range.end = memory->range->end;
 	memory->pagemap.nr_range = 1;
 	memory->pagemap.ops = &memory_ops;
 	memory->pagemap.owner = mirror;
 	there = memremap_pages(&memory->pagemap, numa_node_id());
 	if (IS_ERR(there))
 		goto release;
-	first = memory->range->start >> PAGE_SHIFT;
+	first = first_pfn(memory);
 	for (i = 0; i < SS_PRIVATE_PAGES; i++) {
 		struct page *page = pfn_to_page(first + i);
 
-		page->zone_device_data = alloc_page(GFP_HIGHUSER);
-		if (page->zone_device_data)
+		if (memory->range)
+			page->zone_device_data = alloc_page(GFP_HIGHUSER);
+		if (!memory->range || page->zone_device_data)
 			memory->free[memory->nr_free++] = page;
 	}
 	return memory;
 release:
-	release_mem_region(memory->range->start, resource_size(memory->range));
+	range_goes(memory);
 free:
 	kfree(memory);
 	return NULL;
@@ -301,7 +349,7 @@ int ss_bring_back(struct ss_mirror *mirror, unsigned long addr)
 /* PrivateGpu.evict() */
 static unsigned int evict(struct ss_memory *memory)
 {
-	unsigned long first = memory->range->start >> PAGE_SHIFT;
+	unsigned long first = first_pfn(memory);
 	unsigned int moved = 0, i;
 
 	for (i = 0; i < SS_PRIVATE_PAGES; i++) {
@@ -353,10 +401,10 @@ void ss_memory_goes(struct ss_mirror *mirror)
 	if (!memory || memory->gone)
 		return;
 	memory->gone = true;
-	for (i = 0; i < SS_PRIVATE_PAGES; i++)
+	for (i = 0; i < SS_PRIVATE_PAGES && memory->range; i++)
 		__free_page(memory->free[i]->zone_device_data);
 	memunmap_pages(&memory->pagemap);
-	release_mem_region(memory->range->start, resource_size(memory->range));
+	range_goes(memory);
 }
 
 /* A thread that asks for it late finds the mirror closed, until the session ends. */

@@ -131,6 +131,9 @@ int ss_half_store(struct page *page, u32 value);
 /* hooks.c */
 long ss_hook(struct ss_hook *hook);
 
+/* main.c: where memory for coherent devices begins; 0: there is none */
+extern unsigned long ss_coherent_start;
+
 /* swap.c: the swap device */
 int ss_swap_init(void);
 

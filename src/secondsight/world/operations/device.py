@@ -45,14 +45,14 @@ def device_open(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(device=DEVICE, addr=ADDRESS, own=False, accesses=True, loads=True, needs=Needs.MODULE, often=Often(by_the_device=3))
+@operation(device=DEVICE, addr=ADDRESS, own=False, accesses=True, loads=True, needs=Needs.MODULE, often=Often(by_the_device=3, into_its_memory=3))
 def device_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device loads one page's value. Fails with what the driver's `fault` returns."""
     assert device is not None
     return device.read(address[i])
 
 
-@operation(device=DEVICE, addr=ADDRESS, value=VALUE, own=False, accesses=True, needs=Needs.MODULE, often=Often(by_the_device=2))
+@operation(device=DEVICE, addr=ADDRESS, value=VALUE, own=False, accesses=True, needs=Needs.MODULE, often=Often(by_the_device=2, into_its_memory=2))
 def device_write(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device stores `value` to one page."""
     assert device is not None

@@ -18,7 +18,7 @@ def as_digit(pages: Result) -> Result:
     return pages if pages < 0 else 48 + pages
 
 
-@operation(device=Arg(ArgType.DEVICE), addr=Arg(ArgType.ADDRESS), pages=SPAN, own=False, loads=True, needs=Needs.MODULE, often=Often())
+@operation(device=Arg(ArgType.DEVICE), addr=Arg(ArgType.ADDRESS), pages=SPAN, own=False, loads=True, needs=Needs.MODULE, often=Often(into_its_memory=6))
 def device_migrate(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
     to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
@@ -28,7 +28,7 @@ def device_migrate(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return as_digit(moved)
 
 
-@operation(device=Arg(ArgType.DEVICE), own=False, loads=True, needs=Needs.MODULE, often=Often())
+@operation(device=Arg(ArgType.DEVICE), own=False, loads=True, needs=Needs.MODULE, often=Often(into_its_memory=2))
 def device_evict(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
     driver without memory."""
