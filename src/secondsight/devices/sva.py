@@ -26,10 +26,10 @@ from secondsight.lang import Array, Bits, Char, Errno, Record, Ref, atomic, choo
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
 from secondsight.linux.errno import EBADF, EFAULT, EINVAL
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault
 from secondsight.linux.mm_types import Folio, Mm, PageBits, Pgoff, Result, Va, VaEnd
 from secondsight.linux.pgtable import pte_present
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 from secondsight.linux.swapops import swap_slots
 
 __all__ = ["PageRequest", "Sva", "Tlb"]

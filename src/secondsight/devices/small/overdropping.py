@@ -8,10 +8,10 @@ from secondsight.devices.small.references import GivesReferencesBack
 from secondsight.lang import Errno, Record, atomic, pool
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EINVAL
-from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.mm_types import Mm, Pfn, Pgoff, Va
 from secondsight.linux.page_alloc import is_zero_page, put_page
 from secondsight.linux.page_writeback import set_page_dirty
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = [
     "AssertsThatItMaySleep",
