@@ -36,6 +36,9 @@ from secondsight.devices.small import (
     DropsTheJobsFence,
     EvictsBesideFaults,
     FaultsUnderItsLock,
+    FlushesAtTheEnd,
+    FlushesTheDeviceFirst,
+    FlushesWithAMutex,
     ForgetsThatItIsAUser,
     ForgetsWhatItWrote,
     GivesItUnlocked,
@@ -43,6 +46,7 @@ from secondsight.devices.small import (
     GivesUp,
     HoldsWhatGoesBack,
     IgnoresExclusive,
+    IgnoresFlushes,
     IgnoresFork,
     IgnoresMigrate,
     IgnoresMoves,
@@ -84,6 +88,7 @@ from secondsight.devices.small import (
     SignalsNothing,
     StaysAttached,
     StaysAUser,
+    StaysBound,
     StaysPinned,
     StopsTheDeviceLast,
     SubscribesTwice,
@@ -103,9 +108,11 @@ from secondsight.devices.small import (
     Vcpu,
     VcpuOneAtATime,
     VcpuWithoutCount,
+    WaitsForNoFlush,
     WalksWithoutBeingAUser,
     WritesAllTheSame,
 )
+from secondsight.devices.sva import Sva
 from secondsight.devices.vfio_type1 import VfioType1, VfioUncounted, VfioUncountsNothing, VfioUnpinsFirst, VfioWithoutLongterm
 
 __all__ = ["ALSO_BROKEN", "ALWAYS_CHECKED", "KEPT", "ONLY_HERE", "RULES_BROKEN"]
@@ -149,6 +156,12 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "offline", VfioUncountsNothing, VfioType1),
     ("pinned", "close", VfioUnpinsFirst, VfioType1),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
+    ("as-if-cpu", "munmap", IgnoresFlushes, Sva),
+    ("as-if-cpu", "munmap", WaitsForNoFlush, Sva),
+    ("as-if-cpu", "munmap", FlushesTheDeviceFirst, Sva),
+    ("as-if-cpu", "exclusive-access", FlushesAtTheEnd, Sva),
+    ("as-if-cpu", "exit", StaysBound, Sva),
+    ("sleep-in-atomic", "munmap", FlushesWithAMutex, Sva),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
     ("as-if-cpu", "exclusive-access", IgnoresExclusive, MirrorInParts),
     ("exclusive", "atomics", ExclusiveByEvent, Exclusive),

@@ -305,6 +305,8 @@ class Encoder:
                 derived["locks_the_device_page"] = int(self.release is not None and not differs("a-fault-locks-a-page-in-device-memory", self.release))
         if derived.get("memlock"):  # by an operation or by the driver: each process has its own count
             derived["memlock"] = len(self.processes)
+        if derived.get("secondary_tlbs"):  # by the driver
+            derived["secondary_tlbs"] = derived["mms"]
         if derived.get("anon_vmas"):
             derived["anon_vmas"] = derived["mms"]
         self._fork(derived, takes["frames"])

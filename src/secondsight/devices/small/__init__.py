@@ -88,6 +88,16 @@ from secondsight.devices.small.references import (
 )
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
+from secondsight.devices.small.walking import (
+    AnswersForTheDead,
+    FlushesAtTheEnd,
+    FlushesTheDeviceFirst,
+    FlushesWithAMutex,
+    HearsBoth,
+    IgnoresFlushes,
+    StaysBound,
+    WaitsForNoFlush,
+)
 from secondsight.devices.small.writeback import (
     ForgetsWhatItWrote,
     MarksUnderThePageLock,
@@ -131,5 +141,6 @@ __all__ = [
     "RemembersByProcess", "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned",
     "StopsTheDeviceLast", "SubscribesTwice", "TakesAPartForNothing", "TakesItsLocksInBothOrders", "TrustsMlock", "UnlocksTwice",
     "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
-    "WalksWithoutBeingAUser", "WritesAllTheSame",
+    "AnswersForTheDead", "FlushesAtTheEnd", "FlushesTheDeviceFirst", "FlushesWithAMutex", "HearsBoth", "IgnoresFlushes", "StaysBound",
+    "WaitsForNoFlush", "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip
