@@ -25,10 +25,10 @@ from secondsight.linux.mm_types import Count, Folio, PageBits, Result, Va, VaEnd
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["PageRequest", "PageRequests", "Tlb", "WalkingDevice"]
+__all__ = ["PageRequest", "PageRequests", "TranslationCache", "WalkingDevice"]
 
 
-class Tlb(Record):
+class TranslationCache(Record):
     """A TLB of hardware's. `queued`: the pages whose invalidation was asked for, and has not been done."""
 
     entries: Array[DeviceEntry, Literal["pages"]]
@@ -129,8 +129,8 @@ class WalkingDevice(Device):
     the device's own page table has nothing else. The driver's worker answers page requests."""
 
     bound: bool
-    iotlb: Tlb
-    device_tlb: Tlb
+    iotlb: TranslationCache
+    device_tlb: TranslationCache
     requests: PageRequests
 
     def fault(self, va: Va, write: bool) -> Errno:
