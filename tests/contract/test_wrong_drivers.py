@@ -48,6 +48,7 @@ from secondsight.devices.small import (
     Vcpu,
     VcpuWithoutCount,
 )
+from secondsight.devices.sva import Sva
 from secondsight.devices.vfio_type1 import VfioType1
 from secondsight.lang import LangError
 from secondsight.lang.plain import replay
@@ -158,7 +159,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu, VfioType1,
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
-    PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack,
+    PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva,
 ]  # fmt: skip
 
 

@@ -38,6 +38,9 @@ from secondsight.devices.small import (
     DropsTheJobsFence,
     EvictsBesideFaults,
     FaultsUnderItsLock,
+    FlushesAtTheEnd,
+    FlushesTheDeviceFirst,
+    FlushesWithAMutex,
     ForgetsThatItIsAUser,
     ForgetsWhatItWrote,
     FreesItsRequestEarly,
@@ -48,6 +51,7 @@ from secondsight.devices.small import (
     HasOneStructure,
     HoldsWhatGoesBack,
     IgnoresExclusive,
+    IgnoresFlushes,
     IgnoresFork,
     IgnoresMigrate,
     IgnoresMoves,
@@ -94,6 +98,7 @@ from secondsight.devices.small import (
     SignalsNothing,
     StaysAttached,
     StaysAUser,
+    StaysBound,
     StaysPinned,
     StopsTheDeviceLast,
     SubscribesTwice,
@@ -115,9 +120,11 @@ from secondsight.devices.small import (
     Vcpu,
     VcpuOneAtATime,
     VcpuWithoutCount,
+    WaitsForNoFlush,
     WalksWithoutBeingAUser,
     WritesAllTheSame,
 )
+from secondsight.devices.sva import Sva
 from secondsight.devices.vfio_type1 import VfioType1, VfioUncounted, VfioUncountsNothing, VfioUnpinsFirst, VfioWithoutLongterm
 
 __all__ = ["ALSO_BROKEN", "ALWAYS_CHECKED", "BROKEN_ELSEWHERE", "BROKEN_IN_A_TABLE", "KEPT", "ONLY_HERE", "RULES_BROKEN"]
@@ -161,6 +168,12 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "offline", VfioUncountsNothing, VfioType1),
     ("pinned", "close", VfioUnpinsFirst, VfioType1),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
+    ("as-if-cpu", "munmap", IgnoresFlushes, Sva),
+    ("as-if-cpu", "munmap", WaitsForNoFlush, Sva),
+    ("as-if-cpu", "munmap", FlushesTheDeviceFirst, Sva),
+    ("as-if-cpu", "exclusive-access", FlushesAtTheEnd, Sva),
+    ("as-if-cpu", "exit", StaysBound, Sva),
+    ("sleep-in-atomic", "munmap", FlushesWithAMutex, Sva),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
     ("as-if-cpu", "exclusive-access", IgnoresExclusive, MirrorInParts),
     ("exclusive", "atomics", ExclusiveByEvent, Exclusive),

@@ -7,8 +7,9 @@ what its table says is still true; rules (`contract/`) do.
 from __future__ import annotations
 
 from secondsight.lang import Char, Ref, atomic, milestone, tracepoint
+from secondsight.linux.fork import mms
 from secondsight.linux.highmem import second_half
-from secondsight.linux.mm_types import Driver, Folio, IntervalNotifier, Result, Va
+from secondsight.linux.mm_types import Driver, Folio, IntervalNotifier, Result, Va, secondary_tlbs
 from secondsight.linux.mmzone import pageblocks
 from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.util import locked_vms
@@ -90,8 +91,9 @@ def invalidation_waits(device: Driver, va: Va) -> bool:
     still waits for its `arch_invalidate_secondary_tlbs`.
     """
     mm = device.notifier.mm
-    if mm is not None and len(mm.secondary_tlbs) > 0:
-        return mm.secondary_tlbs[0].stale[va] > 0
+    if len(secondary_tlbs) > 0:
+        if mm is not None:
+            return secondary_tlbs[mms.index(mm)].stale[va] > 0
     if va in device.notifier.waiting or mm is None:
         return va in device.notifier.waiting
     return any(is_of(sub, device) and sub is not None and va in sub.waiting for sub in mm.subscriptions.itree)

@@ -45,6 +45,7 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     huge_pages,
+    secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import alloc_page, get_page, page_folio
@@ -80,7 +81,7 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> bool:
     whole = True
     if len(mm.userfaultfd) > 0:
         told = dup_userfaultfd(mm, oldmm)
-    if len(oldmm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(oldmm, 0, len(oldmm.ptes))
     at: VaEnd = 0
     while at < len(oldmm.ptes):
@@ -100,7 +101,7 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> bool:
             if not copied:
                 whole = False
                 break
-    if len(oldmm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(oldmm, 0, len(oldmm.ptes))
     oldmm.mmap_lock.write_unlock()
     if len(mm.userfaultfd) > 0:

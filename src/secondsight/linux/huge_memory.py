@@ -32,7 +32,7 @@ from secondsight.lang import atomic, bound, milestone, shared_array, wait_until
 from secondsight.linux.huge_memory_pmd import hpage_start, split_huge_pmd_locked
 from secondsight.linux.mm import page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_flags import VM_HUGEPAGE
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Folio, Mm, PmdKind, Range, Va, VaEnd, Vma, huge_pages
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Folio, Mm, PmdKind, Range, Va, VaEnd, Vma, huge_pages, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_huge_folio, frames, get_page, is_zero_page
 from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge
@@ -161,7 +161,7 @@ def do_huge_zero_wp_pmd(mm: Mm, va: Va) -> None:
     start = hpage_start(va)
     rng = Range(start, start + HPAGE_PMD_NR, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, start, start + HPAGE_PMD_NR)
     with atomic:
         vma = mm.mm_mt[va]
@@ -169,7 +169,7 @@ def do_huge_zero_wp_pmd(mm: Mm, va: Va) -> None:
         if vma is not None and folio is not None and pmd_trans_huge(mm, va) and not mm.unstable:
             if is_zero_page(folio):
                 map_huge_folio(vma, start, alloc_huge_folio())
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, start, start + HPAGE_PMD_NR)
     mmu_notifier_invalidate_range_end(mm, rng)
 

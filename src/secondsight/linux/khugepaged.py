@@ -46,6 +46,7 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     anon_vmas,
+    secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import alloc_huge_folio, folio_nr_pages, frames, is_zero_page, page_folio, put_page
@@ -237,10 +238,10 @@ def collapse_huge_page(mm: Mm, va: Va) -> Result:
             anon_vma_lock_write(mm, va)
             rng = Range(va, va + HPAGE_PMD_NR, Event.CLEAR, True)
             mmu_notifier_invalidate_range_start(mm, rng)
-            if len(mm.secondary_tlbs) > 0:
+            if len(secondary_tlbs) > 0:
                 entries_change(mm, va, va + HPAGE_PMD_NR)
             pmdp_collapse_flush(mm, va, table)
-            if len(mm.secondary_tlbs) > 0:
+            if len(secondary_tlbs) > 0:
                 flush_secondary_tlbs(mm, va, va + HPAGE_PMD_NR)
             mmu_notifier_invalidate_range_end(mm, rng)
             result = collapse_huge_page_isolate(mm, va, table)

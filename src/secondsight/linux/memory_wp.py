@@ -19,7 +19,7 @@ from __future__ import annotations
 from secondsight.lang import Char, Ref, atomic, milestone
 from secondsight.linux.highmem import second_half
 from secondsight.linux.mm import folio_test_anon, page_anon_exclusive
-from secondsight.linux.mm_types import Event, Flags, Folio, Mm, Range, Va, Vma, anon_vmas, huge_pages
+from secondsight.linux.mm_types import Event, Flags, Folio, Mm, Range, Va, Vma, anon_vmas, huge_pages, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
@@ -99,10 +99,10 @@ def wp_page_copy(mm: Mm, va: Va, unshare: bool) -> Flags:
         return wp_page_copy_user(mm, va, unshare)
     rng = Range(va, va + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, va, va + 1)
     replace_zero_page(mm, va, unshare)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, va + 1)
     mmu_notifier_invalidate_range_end(mm, rng)
     return 0
@@ -123,7 +123,7 @@ def wp_page_copy_user(mm: Mm, va: Va, unshare: bool) -> Flags:
         return 0
     rng = Range(va, va + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, va, va + 1)
     with atomic:
         copied = replace_page(mm, va, old, contents, unshare)
@@ -131,7 +131,7 @@ def wp_page_copy_user(mm: Mm, va: Va, unshare: bool) -> Flags:
             new = mm.ptes[va].frame
             if copied and new is not None:
                 new.second[0] = second
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, va + 1)
     mmu_notifier_invalidate_range_end(mm, rng)
     if not is_zero_page(old):

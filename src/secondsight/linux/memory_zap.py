@@ -45,6 +45,7 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     huge_pages,
+    secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import (
@@ -195,7 +196,7 @@ def zap_range(mm: Mm, start: Va, end: VaEnd) -> None:
     """unmap_single_vma() (mm/memory.c), unmap_hugepage_range() (mm/hugetlb.c, Linux 6.12), in a bracket."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, start, end)
     if len(huge_pages) > 0:
         gather = zap_pmd_range(mm, start, end)
@@ -204,7 +205,7 @@ def zap_range(mm: Mm, start: Va, end: VaEnd) -> None:
     mmu_notifier_invalidate_range_end(mm, rng)
     if len(mm.tlb) > 0:
         tlb_flush_mmu_tlbonly(mm, start, end)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, start, end)
     if gather:
         tlb_finish_mmu(gather)
@@ -214,13 +215,13 @@ def zap_file_pages(mm: Mm, start: Va, end: VaEnd) -> None:
     """zap_page_range_single() with zap_details.even_cows false (mm/memory.c, Linux 6.12): the process's own copies stay."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, start, end)
     gather = zap_pte_range(mm, start, end, True)
     mmu_notifier_invalidate_range_end(mm, rng)
     if len(mm.tlb) > 0:
         tlb_flush_mmu_tlbonly(mm, start, end)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, start, end)
     if gather:
         tlb_finish_mmu(gather)
@@ -233,7 +234,7 @@ def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Gather:
     """
     rng = Range(start, end, Event.UNMAP, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, start, end)
     gather = zap_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)

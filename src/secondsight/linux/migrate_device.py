@@ -60,6 +60,7 @@ from secondsight.linux.mm_types import (
     anon_vmas,
     coherent_memory,
     huge_pages,
+    secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import folio_order, get_page, is_zero_page, page_folio, put_page
@@ -161,13 +162,13 @@ def migrate_vma_setup(args: MigrateVma) -> Errno:
     assert mm is not None
     rng = Range(start, end, Event.MIGRATE, True, owner)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, start, end)
     if len(huge_pages) > 0:
         cpages = migrate_vma_collect_huge(args, mm)
     else:
         cpages = migrate_vma_collect_pmd(args, 0, end - start)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     if cpages > 0:

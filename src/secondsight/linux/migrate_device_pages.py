@@ -17,7 +17,7 @@ from secondsight.linux.memremap_private import folio_is_device_private, folio_is
 from secondsight.linux.migrate import folio_migrated
 from secondsight.linux.migrate_device import COPIED_LATER, MigrateVma, is_locked_for_us
 from secondsight.linux.mm import vma_is_accessible
-from secondsight.linux.mm_types import Count, Event, Folio, PteKind, Range, Va, VaEnd, coherent_memory, huge_pages
+from secondsight.linux.mm_types import Count, Event, Folio, PteKind, Range, Va, VaEnd, coherent_memory, huge_pages, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import get_page, is_zero_page, put_page
 from secondsight.linux.pgtable import is_one_entry, pte_clear, pte_none, pte_page
@@ -62,10 +62,10 @@ def migrate_vma_pages(args: MigrateVma) -> None:
                 notified = True
                 first = va
                 mmu_notifier_invalidate_range_start(mm, Range(va, end, Event.MIGRATE, True, owner))
-            if len(mm.secondary_tlbs) > 0:
+            if len(secondary_tlbs) > 0:
                 entries_change(mm, va, va + 1)
             migrate_vma_insert_page(args, i)
-            if len(mm.secondary_tlbs) > 0:
+            if len(secondary_tlbs) > 0:
                 flush_secondary_tlbs(mm, va, va + 1)
     if notified:
         with atomic:

@@ -94,6 +94,7 @@ __all__ = [
     "anon_vmas",
     "hints",
     "huge_pages",
+    "secondary_tlbs",
 ]
 
 Va = Annotated[int, Index("pages")]
@@ -541,13 +542,14 @@ class Tlb(Record):
     entries: Array[TlbEntry, Literal["pages"]]
 
 
-bound("secondary_tlbs", most=1)
-
-
 class SecondaryTlbs(Record):
-    """A ghost: by page how many changes of its entry have not been told to the devices that walk the process's page tables yet (`tlb`)."""
+    """A ghost of an mm: by page how many changes of its entry have not been told to the devices that walk its page tables yet (`tlb`)."""
 
     stale: Array[Count, Literal["pages"]]
+
+
+secondary_tlbs = shared_array(SecondaryTlbs, bound("secondary_tlbs", most=8))
+"""Of each mm, in the order of `mms`, where a device walks the process's page tables itself; else there are none."""
 
 
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
@@ -558,8 +560,7 @@ class Mm(Record):
     """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE.
 
     `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`. `pmds` has half as many where there may be huge
-    pages, else none: then all pages lie under one page table, which is there. `tlb` has one where it is asked what a stale TLB entry does;
-    `secondary_tlbs` where a device walks the page tables itself, and is told of flushes.
+    pages, else none: then all pages lie under one page table, which is there. `tlb` has one where it is asked what a stale TLB entry does.
     """
 
     mmap_lock: RwLock
@@ -570,7 +571,6 @@ class Mm(Record):
     pmds: Array[Pmd, Literal["pmds"]]
     subscriptions: Subscriptions
     tlb: Array[Tlb, Literal["tlbs"]]
-    secondary_tlbs: Array[SecondaryTlbs, Literal["secondary_tlbs"]]
     userfaultfd: Array[UserfaultfdCtx, Literal["userfaultfd"]]
 
 

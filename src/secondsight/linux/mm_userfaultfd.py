@@ -22,7 +22,7 @@ from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory_wp import map_new_page
 from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Event, Mm, Range, Va, VaEnd, Vma
+from secondsight.linux.mm_types import Event, Mm, Range, Va, VaEnd, Vma, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.mprotect import change_pte_range
 from secondsight.linux.page_alloc import ZERO_PFN, frames
@@ -145,11 +145,11 @@ def uffd_wp_range(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> None:
     no more. Those that are not there stay as they are."""
     rng = Range(start, end, Event.PROTECTION_VMA, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, start, end)
     change_uffd_wp(mm, start, end, enable_wp)
     mmu_notifier_invalidate_range_end(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, start, end)
 
 

@@ -20,7 +20,7 @@ from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_flags import VM_LOCKED
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Event, Folio, Mm, PteKind, Range, Va, Vma, anon_vmas
+from secondsight.linux.mm_types import Event, Folio, Mm, PteKind, Range, Va, Vma, anon_vmas, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
 from secondsight.linux.pgtable import pte_clear, pte_none
@@ -86,10 +86,10 @@ def move_pages_pte(mm: Mm, dst: Va, src: Va) -> Errno:
     """move_pages_pte() (mm/userfaultfd.c, Linux 6.12): -EAGAIN: it is to be tried again."""
     rng = Range(src, src + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, src, src + 1)
     ret = move_entry(mm, dst, src)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, src, src + 1)
     if len(migrations) > 0:
         if ret == -EAGAIN:

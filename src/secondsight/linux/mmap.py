@@ -26,6 +26,7 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     huge_pages,
+    secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_release
 from secondsight.linux.rmap import anon_vma_prepare
@@ -136,7 +137,7 @@ def do_mmap_fixed(
         free_pgtables(detached)
         if len(mm.tlb) > 0:
             tlb_flush_mmu_tlbonly(mm, va, va + length)
-        if len(mm.secondary_tlbs) > 0:
+        if len(secondary_tlbs) > 0:
             flush_secondary_tlbs(mm, va, va + length)
         if gather:
             tlb_finish_mmu(gather)
@@ -167,7 +168,7 @@ def unmap_region(mm: Mm, va: Va, length: Pgoff) -> None:
     """unmap_region() (mm/vma.c, Linux 6.12; mm/mmap.c in 6.1) of a mapping that its file's own mmap has refused: subscribers
     are called, for a driver might have mapped something already. Nothing is there."""
     gather = unmap_vmas(mm, va, va + length)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, va + length)
     if gather:
         tlb_finish_mmu(gather)
@@ -278,7 +279,7 @@ def exit_mmap(mm: Mm) -> None:
     gather = unmap_vmas(mm, 0, len(mm.ptes))
     mm.mmap_lock.read_unlock()
     mm.mmap_lock.write_lock()
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, 0, len(mm.ptes))
     with atomic:
         free_pgtables(vms_gather_munmap_vmas(mm, 0, len(mm.ptes)))

@@ -34,6 +34,7 @@ from secondsight.linux.mm_types import (
     Subscriptions,
     Va,
     VaEnd,
+    secondary_tlbs,
 )
 from secondsight.linux.srcutree import srcu_read_lock, srcu_read_unlock, synchronize_srcu
 
@@ -312,7 +313,7 @@ def mmu_notifier_register(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
     """
     mm.mmap_lock.write_lock()
     require(mm.users > 0, "mm-without-users", "registers with an mm that has no users")
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         if subscription is not None and subscription.has_secondary_tlbs() and (subscription.has_range_start() or subscription.has_range_end()):
             mm.mmap_lock.write_unlock()
             return -EINVAL

@@ -24,7 +24,7 @@ from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.mlock import populate_vma_page_range
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_flags import VM_HUGEPAGE, VM_LOCKED, VM_NONE, VM_PRIVATE, VM_SEALED, VM_UFFD_FLAGS
-from secondsight.linux.mm_types import Event, Flags, Mm, Pgoff, PteKind, Range, Va, VaEnd, Vma, huge_pages
+from secondsight.linux.mm_types import Event, Flags, Mm, Pgoff, PteKind, Range, Va, VaEnd, Vma, huge_pages, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations
@@ -115,11 +115,11 @@ def change_protection(mm: Mm, start: Va, end: VaEnd) -> None:
     says. The mmap lock is held for writing."""
     rng = Range(start, end, Event.PROTECTION_VMA, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, start, end)
     change_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, start, end)
 
 

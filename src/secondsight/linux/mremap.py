@@ -30,7 +30,20 @@ from secondsight.linux.memory import vma_flags
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_flags import VM_DEVMAP, VM_LOCKED, VM_PFNMAP
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
-from secondsight.linux.mm_types import NOT_PREPARED, Count, Flags, Mm, Pgoff, Result, Va, VaEnd, Vma, anon_vmas, huge_pages
+from secondsight.linux.mm_types import (
+    NOT_PREPARED,
+    Count,
+    Flags,
+    Mm,
+    Pgoff,
+    Result,
+    Va,
+    VaEnd,
+    Vma,
+    anon_vmas,
+    huge_pages,
+    secondary_tlbs,
+)
 from secondsight.linux.mremap_tables import move_page_tables
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
 from secondsight.linux.tlb import flush_secondary_tlbs, tlb_flush_mmu_tlbonly
@@ -172,7 +185,7 @@ def do_munmap(mm: Mm, start: Va, end: VaEnd) -> Count:
         free_pgtables(detached)
         if len(mm.tlb) > 0:
             tlb_flush_mmu_tlbonly(mm, start, end)
-        if len(mm.secondary_tlbs) > 0:
+        if len(secondary_tlbs) > 0:
             flush_secondary_tlbs(mm, start, end)
         if gather:
             tlb_finish_mmu(gather)

@@ -29,6 +29,7 @@ from secondsight.linux.mm_types import (
     Vma,
     anon_vmas,
     huge_pages,
+    secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames
@@ -43,13 +44,13 @@ def move_page_tables(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, need_rmap_lo
     """move_page_tables() (mm/mremap.c, Linux 6.12): subscribers hear of the old place, as of an unmapping."""
     rng = Range(addr, addr + length, Event.UNMAP, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, addr, addr + length)
     if len(huge_pages) > 0:
         move_pmds(mm, addr, addr + length, new_addr, need_rmap_locks)
     else:
         move_ptes(mm, addr, length, new_addr, need_rmap_locks)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, addr, addr + length)
     mmu_notifier_invalidate_range_end(mm, rng)
 

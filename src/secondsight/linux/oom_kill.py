@@ -9,7 +9,7 @@ from secondsight.lang import Errno, atomic, milestone
 from secondsight.linux.errno import EAGAIN, ESRCH
 from secondsight.linux.memory_zap import tlb_finish_mmu, zap_pte_range
 from secondsight.linux.mm import is_cow_mapping
-from secondsight.linux.mm_types import Event, Mm, Range, VaEnd
+from secondsight.linux.mm_types import Event, Mm, Range, VaEnd, secondary_tlbs
 from secondsight.linux.mmu_notifier import (
     mmu_notifier_invalidate_range_end,
     mmu_notifier_invalidate_range_start_nonblock,
@@ -54,13 +54,13 @@ def reap_private(mm: Mm) -> bool:
             if mmu_notifier_invalidate_range_start_nonblock(mm, rng) != 0:
                 ret = False
             else:
-                if len(mm.secondary_tlbs) > 0:
+                if len(secondary_tlbs) > 0:
                     entries_change(mm, start, end)
                 gather = zap_pte_range(mm, start, end)
                 mmu_notifier_invalidate_range_end(mm, rng)
                 if len(mm.tlb) > 0:
                     tlb_flush_mmu_tlbonly(mm, start, end)
-                if len(mm.secondary_tlbs) > 0:
+                if len(secondary_tlbs) > 0:
                     flush_secondary_tlbs(mm, start, end)
                 if gather:
                     tlb_finish_mmu(gather)

@@ -52,6 +52,7 @@ from secondsight.linux.mm_types import (
     anon_vmas,
     hints,
     huge_pages,
+    secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import folio_order, folio_page, page_folio, put_page
@@ -292,10 +293,10 @@ def try_to_unmap_one(folio: Folio, vma: Vma) -> bool:
     if len(hints) > 0:
         rng = Range(va, va + 1, Event.CLEAR, True, None, hints[0])
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, va, va + 1)
     ret = unmap_entry(folio, folio, mm, va)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, va + 1)
     mmu_notifier_invalidate_range_end(mm, rng)
     return ret
@@ -308,11 +309,11 @@ def try_to_unmap_large(folio: Folio, vma: Vma, mm: Mm, va: Va) -> bool:
         end = vma_address_end(vma, folio)
     rng = Range(va, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, va, end)
     split_huge_pmd_locked(mm, va, folio, False)
     ret = unmap_entries(folio, vma, mm, va, end)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     return ret

@@ -30,7 +30,20 @@ from secondsight.linux.errno import EBUSY, EOPNOTSUPP
 from secondsight.linux.filemap import folio_lock, folio_trylock, folio_unlock
 from secondsight.linux.fork import mms
 from secondsight.linux.gup import FOLL_SPLIT_PMD, FOLL_WRITE, get_user_page_vma_remote
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Folio, Mm, Owner, Pfn, PteKind, Range, Va, VaEnd, huge_pages
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    Event,
+    Folio,
+    Mm,
+    Owner,
+    Pfn,
+    PteKind,
+    Range,
+    Va,
+    VaEnd,
+    huge_pages,
+    secondary_tlbs,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import folio_order, frames, page_folio, put_page
 from secondsight.linux.page_writeback import folio_mark_dirty
@@ -116,10 +129,10 @@ def page_make_device_exclusive_one(folio: Folio, mm: Mm, va: Va, owner: Ref[Owne
     if len(huge_pages) > 0:
         rng = Range(va, end_of_folio(folio, mm, va), Event.EXCLUSIVE, True, owner)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, rng.start, rng.end)
     valid = set_exclusive(folio, mm, va, False)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, rng.start, rng.end)
     mmu_notifier_invalidate_range_end(mm, rng)
     return valid
@@ -175,10 +188,10 @@ def make_device_exclusive(mm: Mm, va: Va, owner: Ref[Owner]) -> Pfn:
         folio_lock(frames[pfn])
         rng = Range(va, va + 1, Event.EXCLUSIVE, True, owner)
         mmu_notifier_invalidate_range_start(mm, rng)
-        if len(mm.secondary_tlbs) > 0:
+        if len(secondary_tlbs) > 0:
             entries_change(mm, va, va + 1)
         done = set_exclusive(frames[pfn], mm, va, True)
-        if len(mm.secondary_tlbs) > 0:
+        if len(secondary_tlbs) > 0:
             flush_secondary_tlbs(mm, va, va + 1)
         mmu_notifier_invalidate_range_end(mm, rng)
         if done:

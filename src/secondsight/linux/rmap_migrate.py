@@ -13,7 +13,21 @@ from secondsight.linux.highmem import second_half
 from secondsight.linux.huge_memory_pmd import hpage_start, remove_migration_pmd, set_pmd_migration_entry, split_huge_pmd_locked
 from secondsight.linux.memremap_private import folio_is_device_private
 from secondsight.linux.mm import page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Folio, Mm, PmdKind, PteKind, Range, Va, VaEnd, Vma, hints, huge_pages
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    Event,
+    Folio,
+    Mm,
+    PmdKind,
+    PteKind,
+    Range,
+    Va,
+    VaEnd,
+    Vma,
+    hints,
+    huge_pages,
+    secondary_tlbs,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import ZERO_PFN, folio_page, frames, get_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, pmd_trans_huge, pte_clear
@@ -71,10 +85,10 @@ def try_to_migrate_one(folio: Folio, vma: Vma, splits: bool) -> bool:
     if len(hints) > 0:
         rng = Range(va, va + 1, Event.CLEAR, True, None, hints[0])
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, va, va + 1)
     ret = set_migration_entry(folio, folio, mm, va)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, va + 1)
     mmu_notifier_invalidate_range_end(mm, rng)
     return ret
@@ -88,18 +102,18 @@ def try_to_migrate_large(folio: Folio, vma: Vma, mm: Mm, va: Va, splits: bool) -
     if splits:
         whole = Range(low, low + HPAGE_PMD_NR, Event.CLEAR, True)
         mmu_notifier_invalidate_range_start(mm, whole)
-        if len(mm.secondary_tlbs) > 0:
+        if len(secondary_tlbs) > 0:
             entries_change(mm, low, low + HPAGE_PMD_NR)
         split_huge_pmd_locked(mm, va, folio, True)
-        if len(mm.secondary_tlbs) > 0:
+        if len(secondary_tlbs) > 0:
             flush_secondary_tlbs(mm, low, low + HPAGE_PMD_NR)
         mmu_notifier_invalidate_range_end(mm, whole)
     rng = Range(va, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         entries_change(mm, va, end)
     ret = set_migration_entries(folio, vma, mm, va, end)
-    if len(mm.secondary_tlbs) > 0:
+    if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     return ret

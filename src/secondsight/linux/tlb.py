@@ -27,7 +27,8 @@ flush where a huge page is split: its halves are where they were.
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, choose
-from secondsight.linux.mm_types import Folio, Mm, Va, VaEnd
+from secondsight.linux.fork import mms
+from secondsight.linux.mm_types import Folio, Mm, Va, VaEnd, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_arch_invalidate_secondary_tlbs
 from secondsight.linux.pgtable import pte_present
 
@@ -38,7 +39,7 @@ __all__ = ["entries_change", "flush_secondary_tlbs", "stale_tlb_entry", "tlb_flu
 def entries_change(mm: Mm, start: Va, end: VaEnd) -> None:
     """A ghost, before entries change that are flushed by `flush_secondary_tlbs` of the same range: until then, old entries may be used."""
     for va in range(start, end):
-        mm.secondary_tlbs[0].stale[va] += 1
+        secondary_tlbs[mms.index(mm)].stale[va] += 1
 
 
 def flush_secondary_tlbs(mm: Mm, start: Va, end: VaEnd) -> None:
@@ -46,7 +47,7 @@ def flush_secondary_tlbs(mm: Mm, start: Va, end: VaEnd) -> None:
     mmu_notifier_arch_invalidate_secondary_tlbs(mm, start, end)
     with atomic:
         for va in range(start, end):
-            mm.secondary_tlbs[0].stale[va] -= 1
+            secondary_tlbs[mms.index(mm)].stale[va] -= 1
 
 
 @atomic

@@ -33,6 +33,7 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     huge_pages,
+    secondary_tlbs,
 )
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
 from secondsight.linux.tlb import flush_secondary_tlbs, tlb_flush_mmu_tlbonly
@@ -375,7 +376,7 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
         free_pgtables(detached)
         if len(mm.tlb) > 0:
             tlb_flush_mmu_tlbonly(mm, start, end)
-        if len(mm.secondary_tlbs) > 0:
+        if len(secondary_tlbs) > 0:
             flush_secondary_tlbs(mm, start, end)
         if gather:
             tlb_finish_mmu(gather)

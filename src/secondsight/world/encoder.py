@@ -304,12 +304,16 @@ class Encoder:
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
             needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS and n not in _OF_EACH else k for n, k in driver.bounds.items()}
+            if driver.arch_invalidate_secondary_tlbs is not Device.arch_invalidate_secondary_tlbs:
+                needed["secondary_tlbs"] = 1
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
             if derived.get("private_memory"):
                 derived["frames"] = min(16, derived["frames"] + derived["private_pages"] * len(self.devices))
                 derived["locks_the_device_page"] = int(self.release is not None and not differs("a-fault-locks-a-page-in-device-memory", self.release))
         if derived.get("memlock"):  # by an operation or by the driver: each process has its own count
             derived["memlock"] = len(self.processes)
+        if derived.get("secondary_tlbs"):  # by the driver: of each process
+            derived["secondary_tlbs"] = derived["mms"]
         if derived.get("anon_vmas"):
             derived["anon_vmas"] = derived["mms"]
         self._fork(derived, takes["frames"])

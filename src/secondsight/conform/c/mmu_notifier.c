@@ -2,10 +2,18 @@
  * mm/mmu_notifier.c as it is, with subscribers to it and a look at its state. See conform/mmu_notifier.py, which has the
  * same world in the model: the numbers of operations and the form of the look are those there.
  */
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+/* The same function under its name of before; then invalidate_range_end() calls it too, for which there are no brackets beside it. */
+#define __mmu_notifier_invalidate_range __mmu_notifier_arch_invalidate_secondary_tlbs
+#define mmu_notifier_invalidate_range mmu_notifier_arch_invalidate_secondary_tlbs
+#define invalidate_range arch_invalidate_secondary_tlbs
+#endif
+
 #include SS_KERNEL_FILE
 
 #include <linux/interval_tree.h>
-#include <linux/version.h>
 
 #include "conform.h"
 
@@ -134,6 +142,20 @@ static void release(struct mmu_notifier *mn, struct mm_struct *of)
 }
 
 static const struct mmu_notifier_ops both = { .invalidate_range_start = range_start, .invalidate_range_end = range_end, .release = release };
+static void flush(struct mmu_notifier *mn, struct mm_struct *of, unsigned long from, unsigned long to)
+{
+	struct hears *me = container_of(mn, struct hears, notifier);
+	struct mmu_notifier_range range = {
+		.start = from, .end = to, .event = MMU_NOTIFY_CLEAR, .flags = MMU_NOTIFIER_RANGE_BLOCKABLE,
+	};
+
+	ss_stop("flush", SS_FROM, 0, 0);
+	called(&me->start, &range, 0);
+	ss_stop("flushed", SS_FROM, 0, 0);
+}
+
+static const struct mmu_notifier_ops flushes = { .arch_invalidate_secondary_tlbs = flush, .release = release };
+
 static const struct mmu_notifier_ops only_start = { .invalidate_range_start = range_start, .release = release };
 
 /* What other files of the kernel's do. */
@@ -151,7 +173,7 @@ void mm_drop_all_locks(struct mm_struct *of) { }
 
 /* Operations; their numbers are those of `Operation` in conform/mmu_notifier.py. */
 
-enum { OP_READ, OP_INSERT, OP_REMOVE, OP_BRACKET, OP_NESTED, OP_REGISTER, OP_UNREGISTER, OP_EXIT };
+enum { OP_READ, OP_INSERT, OP_REMOVE, OP_BRACKET, OP_NESTED, OP_REGISTER, OP_UNREGISTER, OP_EXIT, OP_FLUSH };
 
 static void lock_for(int way)
 {
@@ -255,6 +277,11 @@ long ss_operate(int operation, const long *at)
 			__mmu_notifier_release(mm);
 		ss_stop("ended_bracket", 0, 0, 0);
 		return 0;
+	case OP_FLUSH:
+		ss_stop("start", 0, 0, 0);
+		mmu_notifier_arch_invalidate_secondary_tlbs(mm, at[0] << PAGE_SHIFT, at[1] << PAGE_SHIFT);
+		ss_stop("started", 0, 0, 0);
+		return 0;
 	}
 	return -1;
 }
@@ -287,7 +314,7 @@ void ss_setup(const long *arguments)
 		long which = i;
 
 		hears[i].refuses = at[0] % 10;
-		hears[i].notifier.ops = at[0] >= 10 ? &both : &only_start;
+		hears[i].notifier.ops = at[0] >= 20 ? &flushes : at[0] >= 10 ? &both : &only_start;
 		if (at[1])
 			ss_operate(OP_REGISTER, &which);
 	}

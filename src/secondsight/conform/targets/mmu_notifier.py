@@ -15,6 +15,7 @@ from secondsight.conform.targets.mmu_notifier_mutants import EQUIVALENT, EQUIVAL
 from secondsight.conform.targets.mmu_notifier_world import (
     ASKS_FOR_SECOND,
     BOTH,
+    FLUSHES,
     NOTIFIERS,
     PAGES,
     SUBS,
@@ -22,6 +23,7 @@ from secondsight.conform.targets.mmu_notifier_world import (
     TWO_PASSES,
     BothEnds,
     Call,
+    Flushes,
     OnlyStart,
     Op,
     Sub,
@@ -46,6 +48,7 @@ ITREE_END = Stop("spin_lock", "mn_itree_inv_end")
 INSERTING = Stop("spin_lock", "__mmu_interval_notifier_insert")
 HLIST_START = Stop("srcu_read_lock", "mn_hlist_invalidate_range_start")
 HLIST_END = Stop("srcu_read_lock", "mn_hlist_invalidate_end")
+HLIST_FLUSH = Stop("srcu_read_lock", "__mmu_notifier_arch_invalidate_secondary_tlbs")
 HLIST_RELEASE = Stop("srcu_read_lock", "mn_hlist_release")
 ENDED = Stop("ended_bracket")
 
@@ -63,14 +66,14 @@ class MmuNotifierFile(Target):
         "mn_itree_inv_start_range", "mn_itree_inv_next", "mn_itree_inv_end", "mn_itree_invalidate", "mn_itree_release",
         "mn_itree_finish_pass", "mn_hlist_invalidate_range_start", "mn_hlist_invalidate_end", "mn_hlist_release",
         "__mmu_notifier_invalidate_range_start", "__mmu_notifier_invalidate_range_end", "__mmu_notifier_release",
-        "__mmu_notifier_register", "mmu_notifier_register", "mmu_notifier_unregister",
+        "__mmu_notifier_register", "mmu_notifier_register", "mmu_notifier_unregister", "__mmu_notifier_arch_invalidate_secondary_tlbs",
     )  # fmt: skip
     model_functions = (
         *functions, "interval_notifier_insert", "interval_tree_insert", "interval_tree_remove", "deferred_add", "deferred_del",
         "mn_itree_is_invalidating", "hits", "finish_add", "hlist_first", "subscriber_of", "next_with_range_end", "hlist_add", "hlist_node",
         "hlist_del_init", "mm_take_all_locks", "mmu_interval_set_seq", "mmu_notifier_invalidate_range_start",
         "mmu_notifier_invalidate_range_start_nonblock", "mmu_notifier_invalidate_range_end", "mmu_notifier_release",
-        "rmap_unlocked",
+        "rmap_unlocked", "mmu_notifier_arch_invalidate_secondary_tlbs", "next_with_secondary_tlbs",
     )  # fmt: skip
     boundaries = (
         Crossing("script", "results.of[thread] = ret", Stop("result")),
@@ -114,6 +117,17 @@ class MmuNotifierFile(Target):
         Crossing("mn_hlist_invalidate_end", "with atomic: if subs.list == 0", HLIST_END, (ENDED,)),
         Crossing("mn_hlist_invalidate_end", "with atomic: leave_callback", Stop("range_ended")),
         Crossing("mn_hlist_invalidate_end", "srcu_read_unlock(", Stop("srcu_read_unlock", "mn_hlist_invalidate_end")),
+        # Flushes.
+        Crossing("mmu_notifier_arch_invalidate_secondary_tlbs", "with atomic: if subs.list == 0", HLIST_FLUSH, (Stop("started"),)),
+        Crossing("mmu_notifier_arch_invalidate_secondary_tlbs", "with atomic: non_block_end()", Stop("flushed")),
+        Crossing(
+            "mmu_notifier_arch_invalidate_secondary_tlbs", "srcu_read_unlock(",
+            Stop("srcu_read_unlock", "__mmu_notifier_arch_invalidate_secondary_tlbs"),
+        ),
+        Crossing("Flushes.arch_invalidate_secondary_tlbs", "called(", Stop("flush")),
+        Crossing("Flushes.invalidate_range_start", "with atomic:", Stop("range_start")),
+        Crossing("Flushes.release", "with atomic:", Stop("release")),
+        # The end.
         Crossing("leave", "mm.users = 0", Stop("exit")),
         Crossing("mn_hlist_release", "with atomic: idx = srcu_read_lock()", HLIST_RELEASE),
         Crossing("mn_hlist_release", "with atomic: assert node", Stop("released_one")),
@@ -147,10 +161,12 @@ class MmuNotifierFile(Target):
         Stop("released_one", "mmu_notifier_unregister"): "where our own callback returns; the way from there to SRCU is empty",
         HLIST_START: "the look at the list and the first step into it: between them it can only become shorter",
         HLIST_END: "the same",
+        HLIST_FLUSH: "the same",
         Stop(
             "srcu_read_unlock", "mn_hlist_invalidate_range_start"
         ): "the list became empty after the look at it: nobody is called",
         Stop("srcu_read_unlock", "mn_hlist_invalidate_end"): "the same",
+        Stop("srcu_read_unlock", "__mmu_notifier_arch_invalidate_secondary_tlbs"): "the same",
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "notifier-failed": ("warning",),
@@ -211,7 +227,7 @@ class MmuNotifierFile(Target):
         listeners = [setup[SUBS * 3 + i * 2 : SUBS * 3 + i * 2 + 2] for i in range(NOTIFIERS)]
         second_passes = any(kind >= TWO_PASSES for kind, _, _ in kinds)
         of_sub: type[Sub] = TwoPassSub if second_passes else Sub
-        pools: dict[type[Record], int] = {of_sub: SUBS, OnlyStart: NOTIFIERS, BothEnds: NOTIFIERS}
+        pools: dict[type[Record], int] = {of_sub: SUBS, OnlyStart: NOTIFIERS, BothEnds: NOTIFIERS, Flushes: NOTIFIERS}
         tasks = [task for thread in configuration.threads for task in thread]
         columns = [[*([0] * 5)] for _ in tasks]
         for column, task in zip(columns, tasks, strict=True):
@@ -241,7 +257,7 @@ class MmuNotifierFile(Target):
                 if length:
                     mn.mmu_interval_notifier_insert(sub.notifier, mm, start, length)
             for kind, registered in listeners:
-                one = machine.pool(BothEnds if kind >= BOTH else OnlyStart).alloc()
+                one = machine.pool(Flushes if kind >= FLUSHES else BothEnds if kind >= BOTH else OnlyStart).alloc()
                 one.refuses = kind % 10
                 hears.append(one)
                 if registered:

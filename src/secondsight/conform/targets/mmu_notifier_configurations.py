@@ -10,6 +10,7 @@ from secondsight.conform.targets.mmu_notifier_world import (
     ALWAYS_REFUSES,
     ASKS_FOR_SECOND,
     BOTH,
+    FLUSHES,
     NOTIFIERS,
     PAGES,
     REFUSES,
@@ -28,7 +29,10 @@ def two_passes(release: str) -> bool:
 
 
 def draw(source: random.Random, second_passes: bool) -> Configuration:
-    """Up to four threads; most subscribers are there from the start, some come and go, each by one thread."""
+    """Up to four threads; most subscribers are there from the start, some come and go, each by one thread. Some configurations
+    have subscribers that are told of flushes, and no brackets."""
+    if source.random() < 0.15:
+        return _draw_flushes(source)
     setup: list[int] = []
     style = second_passes and source.random() < 0.7
     present, registered = [], []
@@ -58,6 +62,27 @@ def draw(source: random.Random, second_passes: bool) -> Configuration:
     if source.random() < 0.3:
         threads[0] = [*threads[0][:2], task(Op.EXIT)]
     return Configuration(tuple(setup), tuple(tuple(operations) for operations in threads))
+
+
+def _draw_flushes(source: random.Random) -> Configuration:
+    """Flushes beside subscribers that come and go, of which some are told of them; perhaps the process ends."""
+    kinds = [source.choice([0, BOTH, FLUSHES, FLUSHES]) for _ in range(NOTIFIERS)]
+    registered = [source.random() < 0.7 for _ in range(NOTIFIERS)]
+    setup = [part for kind, there in zip(kinds, registered, strict=True) for part in (kind, int(there))]
+    threads: list[list[TargetOperation]] = [[] for _ in range(source.randint(2, THREADS))]
+    for number, operations in enumerate(threads):
+        for _ in range(source.randint(1, 3)):
+            mine = [i for i in range(NOTIFIERS) if i % len(threads) == number]
+            if mine and source.random() < 0.4:
+                which = source.choice(mine)
+                registered[which] = not registered[which]
+                operations.append(task(Op.REGISTER if registered[which] else Op.UNREGISTER, which))
+            else:
+                start = source.randrange(PAGES)
+                operations.append(task(Op.FLUSH, start, source.randint(start + 1, PAGES)))
+    if source.random() < 0.3:
+        threads[0] = [*threads[0][:2], task(Op.EXIT)]
+    return Configuration((*NOBODY, *setup), tuple(tuple(operations) for operations in threads))
 
 
 def _draw_operation(
@@ -136,6 +161,10 @@ def bounded(second_passes: bool) -> Iterator[Configuration]:
     yield Configuration((*never[:3], *NOBODY[3:], *SILENT), ((task(Op.EXIT),), (task(Op.READ, 0),)))
     yield Configuration((*NOBODY, ALWAYS_REFUSES, 1, 0, 1, 0, 0), ((task(Op.BRACKET, *low),), (task(Op.BRACKET, *try_low),)))
     yield Configuration((*never, *SILENT), ((task(Op.BRACKET, *low),), (task(Op.READ, 1),)))
+    told = (FLUSHES, 1, BOTH, 1, FLUSHES, 1)
+    yield Configuration((*NOBODY, *told), ((task(Op.FLUSH, 0, 2),), (task(Op.UNREGISTER, 2),), (task(Op.UNREGISTER, 0),)))
+    yield Configuration((*NOBODY, *told), ((task(Op.FLUSH, 1, 4),), (task(Op.EXIT),), (task(Op.UNREGISTER, 0),)))
+    yield Configuration((*NOBODY, BOTH, 1, FLUSHES, 0, 0, 0), ((task(Op.FLUSH, 0, 1), task(Op.FLUSH, 3, 4)), (task(Op.REGISTER, 1),)))
     if second_passes:
         both = (ASKS_FOR_SECOND, 0, 2, ASKS_FOR_SECOND + REFUSES, 1, 2, 0, 0, 1, *NOBODY[9:])
         yield Configuration((*both, *SILENT), ((task(Op.BRACKET, *everything),), (task(Op.READ, 0),), (task(Op.BRACKET, *low),)))

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from secondsight.lang import U8, Array, Bounds, Record, atomic, const, shared
 from secondsight.linux import EAGAIN
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.mm_types import AddressSpace, Driver, Event, Finish, Mm, MmuNotifier, Range, Seq
+from secondsight.linux.mm_types import AddressSpace, Driver, Event, Finish, Mm, MmuNotifier, Range, Seq, Va, VaEnd
 
 __all__ = [
-    "ALWAYS_REFUSES", "ASKS_FOR_SECOND", "BOTH", "BothEnds", "Call", "NOTIFIERS", "OnlyStart", "Op", "PAGES", "REFUSES",
+    "ALWAYS_REFUSES", "ASKS_FOR_SECOND", "BOTH", "BothEnds", "Call", "FLUSHES", "Flushes", "NOTIFIERS", "OnlyStart", "Op", "PAGES", "REFUSES",
     "SUBS", "Sub", "THREADS", "TWO_PASSES", "TwoPassSub", "results", "script", "world",
 ]  # fmt: skip
 
@@ -20,6 +20,7 @@ SUBS, NOTIFIERS, PAGES, THREADS = 4, 3, 4, 4
 REFUSES, ALWAYS_REFUSES = 1, 2
 TWO_PASSES, ASKS_FOR_SECOND = 10, 20
 BOTH = 10
+FLUSHES = 20
 
 
 class Op(IntEnum):
@@ -33,6 +34,7 @@ class Op(IntEnum):
     REGISTER = 5
     UNREGISTER = 6
     EXIT = 7
+    FLUSH = 8
 
 
 Small = Annotated[int, Bounds(-1, 254)]
@@ -157,6 +159,13 @@ class BothEnds(OnlyStart):
         called(self.end, rng, 0)
 
 
+class Flushes(OnlyStart):
+    """An mmu notifier that is told of flushes; there are no brackets beside it (and it would have no invalidate_range_start)."""
+
+    def arch_invalidate_secondary_tlbs(self, mm: Mm, start: Va, end: VaEnd) -> None:
+        called(self.start, Range(start, end, Event.CLEAR, True), 0)
+
+
 def read(sub: Sub) -> int:
     """Twice the sequence number, and 1 for a collision."""
     seq = mn.mmu_interval_read_begin(sub.notifier)
@@ -232,6 +241,8 @@ def script(
             mn.mmu_notifier_unregister(h0 if a == 0 else h1 if a == 1 else h2, mm)
         elif op == Op.EXIT:
             leave(mm)
+        elif op == Op.FLUSH:
+            mn.mmu_notifier_arch_invalidate_secondary_tlbs(mm, a, second[at])
         else:
             rng = Range(a, second[at], Event.CLEAR if fourth[at] == 1 else Event.UNMAP, third[at] == 1)
             ret = bracket(mm, rng, fifth[at], op == Op.NESTED)

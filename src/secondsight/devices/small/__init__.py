@@ -102,6 +102,16 @@ from secondsight.devices.small.references import (
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.two_passes import HasOneStructure, InTwoPasses
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
+from secondsight.devices.small.walking import (
+    AnswersForTheDead,
+    FlushesAtTheEnd,
+    FlushesTheDeviceFirst,
+    FlushesWithAMutex,
+    HearsBoth,
+    IgnoresFlushes,
+    StaysBound,
+    WaitsForNoFlush,
+)
 from secondsight.devices.small.writeback import (
     ForgetsWhatItWrote,
     MarksUnderThePageLock,
@@ -157,5 +167,6 @@ __all__ = [
     "RemembersByProcess", "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "SyncsImplicitly",
     "StopsTheDeviceLast", "SubscribesTwice", "TakesAPartForNothing", "TakesItsLocksInBothOrders", "TrustsMlock", "UnlocksTwice",
     "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
-    "WalksWithoutBeingAUser", "WritesAllTheSame",
+    "AnswersForTheDead", "FlushesAtTheEnd", "FlushesTheDeviceFirst", "FlushesWithAMutex", "HearsBoth", "IgnoresFlushes", "StaysBound",
+    "WaitsForNoFlush", "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm
 from secondsight.linux.mm_types import Mm, Range, Va, VaEnd
 
 __all__ = [
+    "AnswersForTheDead",
     "FlushesAtTheEnd",
     "FlushesTheDeviceFirst",
     "FlushesWithAMutex",
@@ -16,7 +17,6 @@ __all__ = [
     "IgnoresFlushes",
     "StaysBound",
     "WaitsForNoFlush",
-    "AnswersForTheDead",
 ]
 
 
@@ -28,7 +28,7 @@ class IgnoresFlushes(Sva):
 
 
 class FlushesAtTheEnd(Sva):
-    """Flushes when the bracket ends. By then the process may have a copied page, and a page that was zapped is still not given back."""
+    """Flushes when the bracket ends. A page that was zapped is kept until then; one that was copied or moved has another in its place."""
 
     def has_secondary_tlbs(self) -> bool:
         return False
