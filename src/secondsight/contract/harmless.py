@@ -173,9 +173,6 @@ HARMLESS: dict[str, dict[str, str]] = {
                 "migrate: without the lock 1; migrate: first out of the lock 1; migrate: last out of the lock 1; "
                 "bring_back: without the lock 1; bring_back: first out of the lock 1; bring_back: last out of the lock 1"
             ),
-            "the model's mmput() tears nothing down in its caller (`linux/fork.py` says so): that its last user holds the lock is not asked": (
-                "migrate: swap 1; bring_back: swap 3"
-            ),
             _A_FIGURE: "migrate: negate 2; migrate: drop 7, 8; to_device: negate 4; to_device: drop 9; evict: negate 1; evict: drop 5",
             "nobody else has the arguments": "to_device: without the lock 3; to_ram: without the lock 2",
             "it is empty here: a driver that is derived from this one fills it": (

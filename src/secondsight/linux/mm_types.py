@@ -534,6 +534,7 @@ class Tlb(Record):
     entries: Array[TlbEntry, Literal["pages"]]
 
 
+bound("async_puts", most=1)
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
 bound("pmds", most=7)
 
@@ -542,7 +543,8 @@ class Mm(Record):
     """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE.
 
     `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`. `pmds` has half as many where there may be huge
-    pages, else none: then all pages lie under one page table, which is there. `tlb` has one where it is asked what a stale TLB entry does.
+    pages, else none: then all pages lie under one page table, which is there. `tlb` has one where it is asked what a stale TLB entry does. `async_put` is
+    async_put_work, for those who leave by mmput_async().
     """
 
     mmap_lock: RwLock
@@ -554,6 +556,7 @@ class Mm(Record):
     subscriptions: Subscriptions
     tlb: Array[Tlb, Literal["tlbs"]]
     userfaultfd: Array[UserfaultfdCtx, Literal["userfaultfd"]]
+    async_put: Array[bool, Literal["async_puts"]]
 
 
 class Subscriber(Record):

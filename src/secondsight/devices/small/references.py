@@ -76,7 +76,7 @@ class GivesReferencesBack(MirrorInParts):
 
 
 class StaysAUser(Mirror):
-    """Becomes a user of the mm for each fault, and leaves it only when the device is closed."""
+    """Right: becomes a user of the mm for each fault, and leaves it only when the device is closed; that may end the address space."""
 
     users: Count
 
@@ -95,9 +95,10 @@ class StaysAUser(Mirror):
         with atomic:
             mm = self.notifier.mm
             assert mm is not None
-            while self.users > 0:
+        while self.users > 0:
+            with atomic:
                 self.users -= 1
-                mmput(mm)
+            mmput(mm)
 
 
 class ForgetsThatItIsAUser(Mirror):
