@@ -12,6 +12,7 @@ from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, Us
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
+from secondsight.devices.shared_notifier import FreesAtOnce, GetsItsNotifier, LeavesTheFreeBehind
 from secondsight.devices.small import (
     AddsItsFenceLate,
     AddsNoFence,
@@ -143,6 +144,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("lock-held-at-exit", "oom-reaper", KeepsItsLock, MirrorInParts),
     ("lock-order", "munmap", TakesItsLocksInBothOrders, Mirror),
     ("sleep-in-atomic", "oom-reaper", MayNotSleep, Mirror),
+    ("use-after-free", "open", FreesAtOnce, GetsItsNotifier),
+    ("teardown", "open", LeavesTheFreeBehind, GetsItsNotifier),
     ("pinned", "close", UnpinsBeforeItStops, Pins),
     ("balance", "close", StaysPinned, Pins),
     ("pins", "close", UnpinsTwice, Pins),
