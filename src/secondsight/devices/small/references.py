@@ -83,7 +83,7 @@ class StaysAUser(Mirror):
     def fault(self, va: Va, write: bool) -> Errno:
         with atomic:
             mm = self.notifier.mm
-            alive = mmget_not_zero(mm)
+            alive = not self.page_table.disabled and mmget_not_zero(mm)
             if alive:
                 self.users += 1
         if not alive:
