@@ -18,8 +18,8 @@ from secondsight.devices.small import (
     ClosesKeepingItsTable,
     IgnoresParts,
     KeepsItsMapping,
+    LeavesUnderItsLock,
     RemembersByAddress,
-    StaysAUser,
     TrustsItsMemory,
 )
 from secondsight.lang.reference import Reference
@@ -33,7 +33,7 @@ NO_STEP = {"livelock", "lock-order"}
 """Rules that no step breaks: what a trace says of them at its end is not looked at."""
 
 SOME = [
-    (MirrorWithoutTest, "munmap: two engines"), (ClosesKeepingItsTable, "close: beside exit"), (StaysAUser, "exit: reads"), (KeepsItsMapping, "buffer-revoked: two jobs"),
+    (MirrorWithoutTest, "munmap: two engines"), (ClosesKeepingItsTable, "close: beside exit"), (LeavesUnderItsLock, "exit: reads"), (KeepsItsMapping, "buffer-revoked: two jobs"),
     (RemembersByAddress, "two-processes: munmap"), (ExclusiveRetriesLocked, "atomics: closes"),
     (TrustsItsMemory, "device-memory-goes: a CPU reads, an engine writes"),
 ]  # fmt: skip

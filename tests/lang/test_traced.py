@@ -10,7 +10,7 @@ from secondsight.contract import ADVERSARIES
 from secondsight.contract.check import driver_program
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
-from secondsight.devices.small import IgnoresParts, RefusesAndStays, RemembersByAddress, StaysAUser, UnpinsBeforeItStops
+from secondsight.devices.small import IgnoresParts, LeavesUnderItsLock, RefusesAndStays, RemembersByAddress, UnpinsBeforeItStops
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.plain import PlainRun, PlainStep
 from secondsight.lang.program import Program
@@ -74,7 +74,7 @@ def of_traced(traced: Traced, events: tuple[TracedEvent, ...]) -> tuple[list[Sai
 
 @pytest.mark.parametrize(
     ("driver", "adversary"),
-    [(Mirror, "punch-hole"), (RefusesAndStays, "open"), (IgnoresParts, "part"), (StaysAUser, "exit"), (UnpinsBeforeItStops, "close"), (RemembersByAddress, "two-processes")],
+    [(Mirror, "punch-hole"), (RefusesAndStays, "open"), (IgnoresParts, "part"), (LeavesUnderItsLock, "exit"), (UnpinsBeforeItStops, "close"), (RemembersByAddress, "two-processes")],
     ids=lambda v: getattr(v, "__name__", v),
 )  # fmt: skip
 def test_a_step_calls_what_it_calls_in_plain_execution(driver: type[Device], adversary: str) -> None:

@@ -14,7 +14,7 @@ from secondsight.contract.check import Checked, check
 from secondsight.contract.lessons import RULES_BROKEN
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
-from secondsight.devices.small import AsksAgainForEver, StaysAUser
+from secondsight.devices.small import AsksAgainForEver, FaultsUnderItsLock
 from secondsight.lang import LangError
 from secondsight.lang.reference import Reference
 from secondsight.report import replay_command, token_of, violation_of
@@ -27,7 +27,7 @@ TEST = """                if mn.mmu_interval_read_retry(self.notifier, seq):
 ENDS: dict[str, tuple[type[Device], str]] = {
     "as-if-cpu": (MirrorWithoutTest, "munmap"),
     "livelock": (AsksAgainForEver, "munmap"),
-    "deadlock": (StaysAUser, "exit"),
+    "deadlock": (FaultsUnderItsLock, "punch-hole"),
 }
 
 

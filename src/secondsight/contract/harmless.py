@@ -41,11 +41,27 @@ def _each_name(names: str) -> Iterator[str]:
         yield from (f"{first.rpartition(' ')[0]} {number}" for number in others)
 
 
+_GETS_A_USER = "`mm` stays what it is while the device is open, and to get a user is one step"
 HARMLESS: dict[str, dict[str, str]] = {
     "Mirror": {
         "invalidate: swap 1": _UNDER_ONE_LOCK,
         "invalidate: swap 2": _STILL_IN_THE_CALLBACK,
     },
+    "IsAUserWhileItFaults": _by_name(
+        {
+            _GETS_A_USER: "fault: without the lock 1; fault: first out of the lock 1; fault: last out of the lock 1",
+            "hmm_range_fault() is a user of its own": "fault: swap 1",
+        }
+    ),
+    "StaysAUser": {},
+    "GetsItsNotifier": _by_name(
+        {
+            "who opens it is a thread of the process, and so its user": "open: swap 1",
+            "one step, in which nobody looks": "alloc_notifier: swap 2",
+            "memory that is never freed: no rule counts what a driver allocates": "free: drop 1",
+            "`mm` and the notifier stay what they are while the device is open": "work: without the lock 1; work: first out of the lock 1; put: without the lock 1",
+        }
+    ),
     "MirrorInParts": {
         "invalidate: swap 1": _UNDER_ONE_LOCK,
         "invalidate: swap 2": _STILL_IN_THE_CALLBACK,
@@ -169,12 +185,9 @@ HARMLESS: dict[str, dict[str, str]] = {
             "the page is where it can be used: the access faults again, and finds it": "fault: negate 4",
             _UNDER_ONE_LOCK: "invalidate: swap 1",
             _STILL_IN_THE_CALLBACK: "invalidate: swap 2",
-            "`mm` stays what it is while the device is open, and to get a user is one step": (
+            _GETS_A_USER: (
                 "migrate: without the lock 1; migrate: first out of the lock 1; migrate: last out of the lock 1; "
                 "bring_back: without the lock 1; bring_back: first out of the lock 1; bring_back: last out of the lock 1"
-            ),
-            "the model's mmput() tears nothing down in its caller (`linux/fork.py` says so): that its last user holds the lock is not asked": (
-                "migrate: swap 1; bring_back: swap 3"
             ),
             _A_FIGURE: "migrate: negate 2; migrate: drop 7, 8; to_device: negate 4; to_device: drop 9; evict: negate 1; evict: drop 5",
             "nobody else has the arguments": "to_device: without the lock 3; to_ram: without the lock 2",

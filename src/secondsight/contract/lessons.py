@@ -12,6 +12,7 @@ from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, Us
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
+from secondsight.devices.shared_notifier import FreesAtOnce, GetsItsNotifier, LeavesTheFreeBehind
 from secondsight.devices.small import (
     AddsItsFenceLate,
     AddsNoFence,
@@ -58,6 +59,7 @@ from secondsight.devices.small import (
     IgnoresParts,
     IgnoresProtection,
     InTwoPasses,
+    IsAUserWhileItFaults,
     KeepsForReading,
     KeepsItsFence,
     KeepsItsLock,
@@ -68,6 +70,7 @@ from secondsight.devices.small import (
     KeepsWhatGoesBack,
     LeavesOldContents,
     LeavesTwice,
+    LeavesUnderItsLock,
     LocksInItsCallback,
     LooksAtTheMapping,
     LooksBeforeItMaps,
@@ -148,8 +151,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "write-protect", LooksAtTheMapping, MirrorInParts),
     ("as-if-cpu", "fork", IgnoresFork, KeepsForReading),
     ("balance", "open", KeepsReferences, GivesReferencesBack),
-    ("balance", "munmap", ForgetsThatItIsAUser, Mirror),
-    ("deadlock", "exit", StaysAUser, Mirror),
+    ("balance", "munmap", ForgetsThatItIsAUser, StaysAUser),
+    ("double-lock", "exit", LeavesUnderItsLock, IsAUserWhileItFaults),
     ("no-use-after-free", "open", WalksWithoutBeingAUser, Mirror),
     ("table-lock", "open", ChangesOutsideTheLock, LooksIntoItsTable),
     ("livelock", "munmap", AsksAgainForEver, Mirror),
@@ -160,6 +163,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("lock-held-at-exit", "oom-reaper", KeepsItsLock, MirrorInParts),
     ("lock-order", "munmap", TakesItsLocksInBothOrders, Mirror),
     ("sleep-in-atomic", "oom-reaper", MayNotSleep, Mirror),
+    ("use-after-free", "open", FreesAtOnce, GetsItsNotifier),
+    ("teardown", "open", LeavesTheFreeBehind, GetsItsNotifier),
     ("pinned", "close", UnpinsBeforeItStops, Pins),
     ("balance", "close", StaysPinned, Pins),
     ("pins", "close", UnpinsTwice, Pins),

@@ -62,4 +62,4 @@ def is_subscribed(device: Driver, mm: Mm) -> bool:
     for hmm in hmms:
         if any(mirror is device for mirror in hmm.mirrors):
             return True
-    return any(node.subscription is device and node.hashed for node in subs.nodes)
+    return any((node.subscription is device and node.hashed) or (node.ops is device and (node.users > 0 or node.freeing)) for node in subs.nodes)

@@ -449,12 +449,16 @@ class HlistNode(Record):
     """struct hlist_node of one mmu notifier. `hashed` is !hlist_unhashed; `next` stays when it is unhashed, for walkers.
 
     A walk over the list that stands on a node when that is taken out goes on at `next` as it was then. `subscription` is
-    None where the node is not in use.
+    None where the node is not in use. `ops` and `users` are of one that mmu_notifier_get() gave; `freeing`: it was put for the last
+    time, and is freed after a grace period.
     """
 
     subscription: Ref[MmuNotifier]
     next: Ref[HlistNode]
     hashed: bool
+    ops: Ref[Driver]
+    users: Count
+    freeing: bool
 
 
 bound("subscribers", least=1, usual=4)
@@ -552,6 +556,7 @@ secondary_tlbs = shared_array(SecondaryTlbs, bound("secondary_tlbs", most=8))
 """Of each mm, in the order of `mms`, where a device walks the process's page tables itself; else there are none."""
 
 
+bound("async_puts", most=1)
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
 bound("pmds", most=7)
 
@@ -560,7 +565,8 @@ class Mm(Record):
     """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE.
 
     `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`. `pmds` has half as many where there may be huge
-    pages, else none: then all pages lie under one page table, which is there. `tlb` has one where it is asked what a stale TLB entry does.
+    pages, else none: then all pages lie under one page table, which is there. `tlb` has one where it is asked what a stale TLB entry does. `async_put` is
+    async_put_work, for those who leave by mmput_async().
     """
 
     mmap_lock: RwLock
@@ -572,6 +578,7 @@ class Mm(Record):
     subscriptions: Subscriptions
     tlb: Array[Tlb, Literal["tlbs"]]
     userfaultfd: Array[UserfaultfdCtx, Literal["userfaultfd"]]
+    async_put: Array[bool, Literal["async_puts"]]
 
 
 class Subscriber(Record):
@@ -675,6 +682,9 @@ class MmuNotifier(Subscriber):
     def release(self, mm: Mm) -> None:
         """The mm is about to go."""
 
+    def free_notifier(self) -> None:
+        """mmu_notifier_ops.free_notifier, of one that `Driver.alloc_notifier` made: nobody calls it any more. May not sleep."""
+
 
 def of_nobody(self: IntervalNotifier) -> Ref[Driver]:
     """`driver` of a class that does not say."""
@@ -711,6 +721,10 @@ class Driver(MmuNotifier):
 
     def invalidate_finish(self, finish: Finish) -> None:
         """mmu_interval_notifier_ops.invalidate_finish (Linux 7.2): the second pass of what `invalidate_start` began."""
+
+    def alloc_notifier(self, mm: Mm) -> Ref[MmuNotifier]:
+        """mmu_notifier_ops.alloc_notifier: a new one, for mmu_notifier_get(). None: there is no memory for it."""
+        return None
 
     def sync_cpu_device_pagetables(self, rng: Range) -> Errno:
         """hmm_mirror_ops (2019): drop what is mirrored of `rng`. 0, or -EAGAIN if `rng` is not blockable."""

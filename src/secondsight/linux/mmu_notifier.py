@@ -37,8 +37,10 @@ A range that is not blockable (the OOM reaper) allows a callback to give up: the
 entries may not be changed and there is no end.
 
 What the kernel does under `subscriptions->lock`, a spinlock, is one step here.
-Left out: mm_count; wrap-around of the sequence number; the young/test_young callbacks; mmu_notifier_get() and
-mmu_notifier_put(). None of these raises a false alarm; a driver that relies on the last two cannot be written yet.
+mmu notifiers that users of a driver share are in `mmu_notifier_get`.
+
+Left out: mm_count; wrap-around of the sequence number; the young/test_young callbacks. None of these raises a false alarm; a driver
+that relies on the last cannot be written yet.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from secondsight.lang import Ref, atomic, bound, out_of_records, require, shared
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import exit_mmap
 
-__all__ = ["last_mmput", "mmget_not_zero", "mmput", "mmput_testzero"]
+__all__ = ["last_mmput", "mmget_not_zero", "mmput", "mmput_async", "mmput_testzero"]
 
 last_mmput = shared_array(bool, bound("last_mmput", least=1, most=1))
 """Whether anybody but an ending process may be the last user of an mm: where none ends, nobody is."""
@@ -31,8 +31,8 @@ def mmget_not_zero(mm: Ref[Mm]) -> bool:
 def mmput(mm: Mm) -> None:
     """mmput(), __mmput() (kernel/fork.c, Linux 6.12): stop being a user; the last one tears the address space down, here and now.
 
-    The caller may hold no lock that the end of an address space takes: not the mm's, and none of a subscriber's callbacks. Left out: might_sleep()
-    in an mmput() that is not the last.
+    The caller may hold no lock that the end of an address space takes: not the mm's, and none of a subscriber's callbacks. One in a callback
+    is refused as a recursion, which it is: `mmput_async`. Left out: might_sleep() in an mmput() that is not the last.
     """
     with atomic:
         last = mmput_testzero(mm)
@@ -42,6 +42,19 @@ def mmput(mm: Mm) -> None:
     if len(last_mmput) > 0:
         if last:
             exit_mmap(mm)
+
+
+@atomic
+def mmput_async(mm: Mm) -> None:
+    """mmput_async() (kernel/fork.c, Linux 6.12): the same where the caller may not sleep; a worker tears down.
+
+    That worker is the process that has ended (`exit.exit_mm`). None has ended: the mm was dropped once too often, and nobody tears it down.
+    """
+    last = mmput_testzero(mm)
+    if len(mm.async_put) == 0:
+        out_of_records("async_puts")
+    elif last:
+        mm.async_put[0] = True
 
 
 @atomic

@@ -23,6 +23,7 @@ from secondsight.devices.small.device_memory import (
     TakesPagesToTheEnd,
     TrustsItsMemory,
 )
+from secondsight.devices.small.ending import IsAUserWhileItFaults, LeavesInItsCallback, LeavesUnderItsLock
 from secondsight.devices.small.failing import (
     AlwaysAsksToWrite,
     AlwaysWritable,
@@ -160,7 +161,7 @@ __all__ = [
     "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
     "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "ForgetsWhatItWrote",
     "GivesReferencesBack", "GivesUp", "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection",
-    "KeepsForReading", "KeepsItsFence", "KeepsItsLock", "KeepsItsMapping", "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback",
+    "IsAUserWhileItFaults", "KeepsForReading", "KeepsItsFence", "KeepsItsLock", "KeepsItsMapping", "KeepsReferences", "KeepsThePagemap", "LeavesInItsCallback", "LeavesUnderItsLock", "LocksInItsCallback",
     "LooksAtTheMapping", "LooksIntoItsTable", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep",
     "MirrorInParts", "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
     "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress",

@@ -76,14 +76,14 @@ class GivesReferencesBack(MirrorInParts):
 
 
 class StaysAUser(Mirror):
-    """Becomes a user of the mm for each fault, and leaves it only when the device is closed."""
+    """Right: becomes a user of the mm for each fault, and leaves it only when the device is closed; that may end the address space."""
 
     users: Count
 
     def fault(self, va: Va, write: bool) -> Errno:
         with atomic:
             mm = self.notifier.mm
-            alive = mmget_not_zero(mm)
+            alive = not self.page_table.disabled and mmget_not_zero(mm)
             if alive:
                 self.users += 1
         if not alive:
@@ -95,9 +95,10 @@ class StaysAUser(Mirror):
         with atomic:
             mm = self.notifier.mm
             assert mm is not None
-            while self.users > 0:
+        while self.users > 0:
+            with atomic:
                 self.users -= 1
-                mmput(mm)
+            mmput(mm)
 
 
 class ForgetsThatItIsAUser(Mirror):
