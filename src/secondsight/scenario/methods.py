@@ -97,6 +97,12 @@ class RecorderMethods(ABC):
         made: Mapping = self._operation("mremap", into, addr=addr, pages=pages, at=at)
         return made
 
+    def mremap_in_place(self, addr: Address, *, pages: int | None = None, new_pages: int, into: str | None = None) -> None:
+        """mremap() with no flags, of `pages` pages that are to be `new_pages` at the same address: the pages behind those go, or the mapping grows over a place where nothing
+        is, within the pages that it had in the beginning. Fails with -EFAULT (not mapped; or it is to grow and the pages are not all of one mapping, or a udmabuf's), -ENOMEM (it
+        is to grow, and does not end there, or there is something), -EAGAIN (locked, and more than `limit_memlock` allows)."""
+        self._operation("mremap_in_place", into, addr=addr, pages=pages, new_pages=new_pages)
+
     def mremap_dontunmap(
         self, addr: Address, *, pages: int | None = None, at: Address | None = None, into: str | None = None
     ) -> Mapping:

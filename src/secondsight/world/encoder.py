@@ -20,7 +20,7 @@ from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, Handle
 from secondsight.world import tables
 from secondsight.world.declare import ALREADY_DONE, COLUMNS, model_of, on_model, with_families, without_device
 
-__all__ = ["MOVES", "NOT_HUGE", "Encoder", "SpaceLayout", "suits_huge_pages"]
+__all__ = ["MOVES", "NOT_HUGE", "RESIZES", "Encoder", "SpaceLayout", "suits_huge_pages"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
@@ -49,6 +49,7 @@ NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd"}
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
 MOVES = ("mremap", "mremap_dontunmap")
+RESIZES = ("mremap_in_place",)
 _ROWS = ("handles", "devices", "other_processes")
 
 
@@ -344,6 +345,8 @@ class Encoder:
             if NOT_HUGE & on_model(op).at_least(op.args).keys():
                 said = f"{op.kind} and huge pages in one scenario are not modelled: what must stay movable, is used by halves or told to user space is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
+            if op.kind in RESIZES and largest.get("hugetlb_pages"):
+                raise ScenarioError(f"{op.kind} and huge pages of files in one scenario are not modelled", "leave out one of them", op.site)
             if op.kind in MOVES:
                 self._suits_moves(op, number, largest)
             elif op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
@@ -411,7 +414,7 @@ def _in_flight(thread: ScenarioThread) -> int:
 def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
     """Whether an operation may be in a scenario with huge pages, of files or of private memory."""
     model = model_of(operation.name)
-    if of_files and operation.name in MOVES:
+    if of_files and operation.name in (*MOVES, *RESIZES):
         return False
     small = dict.fromkeys(operation.args, 1) | {"seals": "", "ranges": ()}
     if (NOT_HUGE | (NOT_OF_FILES if of_files else set())) & model.at_least(small).keys() or model.flags & tables.PRIVATE:

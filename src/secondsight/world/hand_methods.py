@@ -81,6 +81,13 @@ class ProcessMethods(ABC):
         done: Mapping = self._do("mremap", addr=addr, pages=pages, at=at)
         return done
 
+    def mremap_in_place(self, addr: Address, *, pages: int | None = None, new_pages: int) -> str:
+        """mremap() with no flags, of `pages` pages that are to be `new_pages` at the same address: the pages behind those go, or the mapping grows over a place where nothing
+        is, within the pages that it had in the beginning. Fails with -EFAULT (not mapped; or it is to grow and the pages are not all of one mapping, or a udmabuf's), -ENOMEM (it
+        is to grow, and does not end there, or there is something), -EAGAIN (locked, and more than `limit_memlock` allows)."""
+        done: str = self._do("mremap_in_place", addr=addr, pages=pages, new_pages=new_pages)
+        return done
+
     def mremap_dontunmap(self, addr: Address, *, pages: int | None = None, at: Address | None = None) -> Mapping:
         """`mremap` with MREMAP_DONTUNMAP: the pages move, and the old place stays mapped: private memory reads as zeros there, a memfd's pages are found in
         the memfd. Fails as `mremap` does, and with -EINVAL (a udmabuf)."""

@@ -142,6 +142,12 @@ int do_mremap(const long *arg, int makes) { return move(arg, makes, 0); }
 
 int do_mremap_dontunmap(const long *arg, int makes) { return move(arg, makes, MREMAP_DONTUNMAP); }
 
+int do_mremap_in_place(const long *arg, int makes)
+{
+	(void)makes;
+	return mremap(address(arg), arg[2] * UNIT, arg[3] * UNIT, 0) == MAP_FAILED ? failed() : DONE;
+}
+
 int do_mlock(const long *arg, int makes)
 {
 	(void)makes;
