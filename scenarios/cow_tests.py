@@ -214,14 +214,8 @@ def cow_collapsed_before_fork(s: Recorder) -> None:
 
 
 @scenario
-def cow_collapsed_fully_shared(s: Recorder) -> None:
-    """Basic COW after fork() when collapsing after fork() (fully shared)."""
-    _collapsed(s)
-
-
-@scenario
 def cow_collapsed_lower_shared(s: Recorder) -> None:
-    """The same (lower shared): the child has the first half alone (MADV_DONTFORK of the other)."""
+    """Basic COW after fork() when collapsing after fork() (lower shared): the child has the first half alone (MADV_DONTFORK of the other)."""
     _collapsed(s, kept=1)
 
 

@@ -85,16 +85,3 @@ def mremap_expand_merge_offset(s: Recorder) -> None:
     s.munmap(start + 2)
     s.mremap_in_place(start + 1, pages=1, new_pages=2, into="grown")
     s.mremap(start, pages=3, into="moved_as_one")
-
-
-@scenario
-def mremap_shrunk_and_grown(s: Recorder) -> None:
-    """No test of theirs: what was behind the new end has gone, and the place is new memory when the mapping grows again. It does not grow over another."""
-    start = s.mmap(pages=3)
-    s.write(start, "a")
-    s.mremap_in_place(start, new_pages=1, into="shrunk")
-    s.read(start + 1, into="gone")
-    s.mremap_in_place(start, pages=1, new_pages=2, into="grown")
-    s.read(start + 1, into="new")
-    s.mmap(s.memfd_create(pages=1), at=start + 2)
-    s.mremap_in_place(start, pages=2, new_pages=3, into="not_over_another")

@@ -81,7 +81,7 @@ MM_TESTS: dict[str, dict[str, Here]] = {
         "R/O GUP pin on R/O-mapped exclusive page": Here(missing="pin_user_pages() without the fast way"),
         "R/O GUP-fast pin on R/O-mapped exclusive page": _cow("cow_read_pin_of_exclusive"),
         "Basic COW after fork() when collapsing before fork()": _cow("cow_collapsed_before_fork", _TWO_PAGES),
-        "Basic COW after fork() when collapsing after fork() (fully shared)": _cow("cow_collapsed_fully_shared", _TWO_PAGES),
+        "Basic COW after fork() when collapsing after fork() (fully shared)": Here(missing="what 6.12 does not do: MADV_COLLAPSE is refused there, for nothing may be written"),
         "Basic COW after fork() when collapsing after fork() (lower shared)": _cow("cow_collapsed_lower_shared", _TWO_PAGES),
         "Basic COW after fork() when collapsing after fork() (upper shared)": _cow("cow_collapsed_upper_shared", _TWO_PAGES),
         "Basic COW": _cow("cow_not_anonymous"),

@@ -327,6 +327,11 @@ class RecorderMethods(ABC):
         with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         self._operation("madvise_pageout", into, addr=addr, pages=pages)
 
+    def madvise_free(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_FREE: what the pages hold may be forgotten, as long as nobody writes them again: reclaim drops them (`madvise_pageout`), and they read as zeros then. Fails with
+        -ENOMEM (not mapped), -EINVAL (a file's mapping, a udmabuf's, or locked)."""
+        self._operation("madvise_free", into, addr=addr, pages=pages)
+
     def reclaim(self, addr: Address, *, into: str | None = None) -> None:
         """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
         self._operation("reclaim", into, addr=addr)

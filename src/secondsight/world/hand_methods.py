@@ -249,6 +249,12 @@ class ProcessMethods(ABC):
         done: str = self._do("madvise_pageout", addr=addr, pages=pages)
         return done
 
+    def madvise_free(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_FREE: what the pages hold may be forgotten, as long as nobody writes them again: reclaim drops them (`madvise_pageout`), and they read as zeros then. Fails with
+        -ENOMEM (not mapped), -EINVAL (a file's mapping, a udmabuf's, or locked)."""
+        done: str = self._do("madvise_free", addr=addr, pages=pages)
+        return done
+
     def reclaim(self, addr: Address) -> str:
         """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
         done: str = self._do("reclaim", addr=addr)

@@ -295,6 +295,7 @@ int do_madvise_wipeonfork(const long *arg, int makes) { return (void)makes, advi
 int do_madvise_keeponfork(const long *arg, int makes) { return (void)makes, advise(arg, MADV_KEEPONFORK); }
 int do_madvise_populate_read(const long *arg, int makes) { return (void)makes, advise(arg, MADV_POPULATE_READ); }
 int do_madvise_populate_write(const long *arg, int makes) { return (void)makes, advise(arg, MADV_POPULATE_WRITE); }
+int do_madvise_free(const long *arg, int makes) { return (void)makes, advise(arg, MADV_FREE); }
 int do_madvise_remove(const long *arg, int makes) { return (void)makes, advise(arg, MADV_REMOVE); }
 
 int do_madvise_pageout(const long *arg, int makes)
