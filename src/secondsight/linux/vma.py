@@ -43,6 +43,7 @@ from secondsight.linux.vma_lock import vma_start_write
 __all__ = [
     "do_vmi_align_munmap",
     "do_vmi_munmap",
+    "is_never_merged",
     "free_pgtables",
     "may_split",
     "split_vma",

@@ -293,6 +293,8 @@ class Encoder:
         if largest.get("anon_prepared"):
             derived["moves_several"] = int(self.release is not None and not differs("mremap-of-several-vmas", self.release))
             derived["joins_untouched"] = int(self.release is not None and not differs("touched-memory-joins-untouched", self.release))
+        if largest.get("fork_flags"):
+            derived["no_dofork_of_special"] = int(self.release is not None and not differs("dofork-of-special-memory", self.release))
         if driver is not None:
             if driver.bounds.get("finishes") and differs("two-pass-interval-notifiers", self.release):
                 raise ScenarioError(
