@@ -183,3 +183,43 @@ def cow_read_pin_not_anonymous(s: Recorder) -> None:
         pin = s.pin(mine, longterm=True, write=False)
         s.write(mine, "b")
         pin.read(into=f"{name}_pinned")
+
+
+def _collapsed(s: Recorder, kept: int | None = None, before: bool = False) -> None:
+    """A huge page, one half of which (`kept`) a child may not have, is made of its pages again, before the fork or after; then it is written, and the child has what was
+    there."""
+    pages = s.mmap(pages=2)
+    s.madvise_hugepage(pages)
+    s.write(pages, "a")
+    _made_read_only(s, pages + 1)
+    if before:
+        s.madvise_collapse(pages)
+    if kept is not None:
+        s.madvise_dontfork(pages + kept)
+    child = s.fork()
+    if kept is not None:
+        s.madvise_dofork(pages)
+    if not before:
+        s.madvise_collapse(pages)
+    s.write(pages, "b")
+    with child:
+        for half in {0, 1} - {kept}:
+            s.read(pages + half, into=f"half_{half}")
+
+
+@scenario
+def cow_collapsed_before_fork(s: Recorder) -> None:
+    """Basic COW after fork() when collapsing before fork()."""
+    _collapsed(s, before=True)
+
+
+@scenario
+def cow_collapsed_lower_shared(s: Recorder) -> None:
+    """Basic COW after fork() when collapsing after fork() (lower shared): the child has the first half alone (MADV_DONTFORK of the other)."""
+    _collapsed(s, kept=1)
+
+
+@scenario
+def cow_collapsed_upper_shared(s: Recorder) -> None:
+    """The same (upper shared): the child has the second half alone."""
+    _collapsed(s, kept=0)

@@ -135,3 +135,16 @@ def killed_and_reaped(s: Recorder) -> None:
 
     with s.after():
         s.read(s.mmap(fd), into="last")
+
+
+@scenario
+def shrunk_and_grown(s: Recorder) -> None:
+    """What was behind the new end has gone, and the place is new memory when the mapping grows again. It does not grow over another."""
+    start = s.mmap(pages=3)
+    s.write(start, "a")
+    s.mremap_in_place(start, new_pages=1, into="shrunk")
+    s.read(start + 1, into="gone")
+    s.mremap_in_place(start, pages=1, new_pages=2, into="grown")
+    s.read(start + 1, into="new")
+    s.mmap(s.memfd_create(pages=1), at=start + 2)
+    s.mremap_in_place(start, pages=2, new_pages=3, into="not_over_another")

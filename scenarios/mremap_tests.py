@@ -67,3 +67,21 @@ def mremap_within_range(s: Recorder) -> None:
     s.read(blocks + 1, into="moved_over")
     s.read(blocks + 2, into="beside")
     s.read(blocks + 3, into="old_place")
+
+
+@scenario
+def mremap_expand_merge(s: Recorder) -> None:
+    """mremap expand merge: the first of three pages grows over the second, which is not mapped, and is one mapping with the third: it moves as a whole."""
+    start = s.mmap(pages=3)
+    s.munmap(start + 1)
+    s.mremap_in_place(start, pages=1, new_pages=2, into="grown")
+    s.mremap(start, pages=3, into="moved_as_one")
+
+
+@scenario
+def mremap_expand_merge_offset(s: Recorder) -> None:
+    """mremap expand merge offset: the second of two pages grows to what the mapping was before its third page was unmapped."""
+    start = s.mmap(pages=3)
+    s.munmap(start + 2)
+    s.mremap_in_place(start + 1, pages=1, new_pages=2, into="grown")
+    s.mremap(start, pages=3, into="moved_as_one")

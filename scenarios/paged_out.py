@@ -81,3 +81,37 @@ def private_copy_in_swap(s: Recorder) -> None:
     s.madvise_pageout(a, into="paged_out")
     s.fallocate_punch_hole(fd, page=0)
     s.read(a, into="read")
+
+
+@scenario
+def given_up(s: Recorder) -> None:
+    """MADV_FREE: what a page holds stays until reclaim drops it, instead of writing it out; one that is written again is kept; one that was in swap has gone at once."""
+    pages = s.mmap(pages=3)
+    s.write(pages, "a")
+    s.madvise_pageout(pages + 2)
+    s.madvise_free(pages, pages=3)
+    s.read(pages, into="still_there")
+    s.write(pages + 1, "b", pages=1)
+    s.madvise_pageout(pages)
+    s.read(pages, into="dropped")
+    s.read(pages + 1, into="written_again")
+    s.read(pages + 2, into="was_in_swap")
+
+
+@scenario
+def given_up_beside_a_store(s: Recorder) -> None:
+    """A store beside reclaim of such a page: what it has written stays, whatever comes of the page."""
+    page = s.mmap(pages=1)
+    s.write(page, "a")
+    s.madvise_free(page)
+
+    @s.thread
+    def reclaimer() -> None:
+        s.madvise_pageout(page)
+
+    @s.thread
+    def writer() -> None:
+        s.write(page, "b")
+
+    with s.after():
+        s.read(page, into="value")

@@ -367,6 +367,10 @@ class _Arguments:
             return w.span()[0]
         if arg.type is ArgType.DEVICE:
             return w.device
+        if arg.type is ArgType.LENGTH:
+            at = next(value for name, value in self.args.items() if self.op.args[name].type is ArgType.ADDRESS)
+            whole = next(mapping.pages for mapping in w.mappings if mapping._handle.name == at._handle.name)
+            return w.draw.integer(1, whole - at.page)
         if arg.type is ArgType.HALVES:
             return w.draw.integer(0, 2 * (file.pages if file is not None else w.most) - 1)
         if arg.type is ArgType.RANGES:
@@ -385,5 +389,5 @@ def _takes(op: Operation, args: dict[str, Any]) -> dict[str, int]:
 
 def _smallest(op: Operation, has_file: bool) -> dict[str, Any]:
     """Arguments of the smallest form of an operation, of which what it takes can be asked."""
-    small = {ArgType.COUNT: 1, ArgType.PAGE: 0, ArgType.HALVES: 0, ArgType.RANGES: ((None, 0, 1),), ArgType.SEALS: "", ArgType.VALUE: "a"}
+    small = {ArgType.COUNT: 1, ArgType.LENGTH: 1, ArgType.PAGE: 0, ArgType.HALVES: 0, ArgType.RANGES: ((None, 0, 1),), ArgType.SEALS: "", ArgType.VALUE: "a"}
     return {name: small.get(arg.type, None if arg.optional and not has_file else "a handle") for name, arg in op.args.items()}

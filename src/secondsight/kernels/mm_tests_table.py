@@ -10,9 +10,9 @@ from secondsight.kernels.selftest_table import Here
 __all__ = ["MM_TESTS", "ON_MEMORY"]
 
 _SIZES = Here(missing="page tables of more than one level: the test is about which of them are moved whole, by the alignment of both places")
-_GROWS = Here(missing="an mremap that makes a mapping larger")
 _BYTES = Here(missing="addresses inside a page")
 _IO_URING = "A pin for their fixed buffer of io_uring."
+_TWO_PAGES = "A huge page of two pages."
 _HOLD = "A pin for theirs that only takes a reference (vmsplice)."
 _FILE_SYSTEMS = "file systems other than that of memfds"
 _PAGEMAP = Here(missing="whether an entry is protected still, out of /proc/PID/pagemap")
@@ -60,8 +60,8 @@ MM_TESTS: dict[str, dict[str, Here]] = {
         "1GB mremap - Source PTE-aligned, Destination PTE-aligned": _SIZES,
         "1GB mremap - Source PMD-aligned, Destination PMD-aligned": _SIZES,
         "1GB mremap - Source PUD-aligned, Destination PUD-aligned": _SIZES,
-        "mremap expand merge": _GROWS,
-        "mremap expand merge offset": _GROWS,
+        "mremap expand merge": _mremap("mremap_expand_merge", "That it is one mapping shows in how it moves, where theirs reads /proc/self/maps."),
+        "mremap expand merge offset": _mremap("mremap_expand_merge_offset", "As the one before."),
         "mremap mremap move within range": _mremap("mremap_within_range", "Two pages for their blocks of two halves."),
         "mremap move 1mb from start at 1MB+256KB aligned src": _SIZES,
     },
@@ -80,10 +80,10 @@ MM_TESTS: dict[str, dict[str, Here]] = {
         "R/O GUP-fast pin on R/O-mapped previously-shared page": _cow("cow_read_pin_of_previously_shared"),
         "R/O GUP pin on R/O-mapped exclusive page": Here(missing="pin_user_pages() without the fast way"),
         "R/O GUP-fast pin on R/O-mapped exclusive page": _cow("cow_read_pin_of_exclusive"),
-        "Basic COW after fork() when collapsing before fork()": Here(missing="a scenario with a huge page that two processes have"),
-        "Basic COW after fork() when collapsing after fork() (fully shared)": Here(missing="a scenario with a huge page that two processes have"),
-        "Basic COW after fork() when collapsing after fork() (lower shared)": Here(missing="MADV_DONTFORK"),
-        "Basic COW after fork() when collapsing after fork() (upper shared)": Here(missing="MADV_DONTFORK"),
+        "Basic COW after fork() when collapsing before fork()": _cow("cow_collapsed_before_fork", _TWO_PAGES),
+        "Basic COW after fork() when collapsing after fork() (fully shared)": Here(missing="what 6.12 does not do: MADV_COLLAPSE is refused there, for nothing may be written"),
+        "Basic COW after fork() when collapsing after fork() (lower shared)": _cow("cow_collapsed_lower_shared", _TWO_PAGES),
+        "Basic COW after fork() when collapsing after fork() (upper shared)": _cow("cow_collapsed_upper_shared", _TWO_PAGES),
         "Basic COW": _cow("cow_not_anonymous"),
         "R/O longterm GUP pin": Here(missing="pin_user_pages() without the fast way"),
         "R/O longterm GUP-fast pin": _cow("cow_read_pin_not_anonymous"),

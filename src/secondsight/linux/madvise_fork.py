@@ -5,15 +5,25 @@ Who pins memory and forks asks for the first: the child has no such vma, so that
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, atomic, milestone
+from secondsight.lang import Errno, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EINVAL, ENOMEM
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.madvise import find_vma_from
-from secondsight.linux.mm_flags import VM_WIPEONFORK
-from secondsight.linux.mm_types import Flags, Mm, Pgoff, Va, VaEnd, huge_pages
-from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
+from secondsight.linux.mm_flags import VM_DONTCOPY, VM_WIPEONFORK
+from secondsight.linux.mm_types import Flags, Mm, Pgoff, Va, VaEnd, Vma, huge_pages
+from secondsight.linux.vma import is_never_merged, may_split, vma_modify_flags, vmas_changed
 
 __all__ = ["madvise_fork"]
+
+no_dofork_of_special = shared_array(bool, bound("no_dofork_of_special", most=1))
+"""Of size 1 where a release says so: see `releases` (dofork-of-special-memory)."""
+
+
+@atomic
+def is_special(vma: Vma) -> bool:
+    """VM_SPECIAL (include/linux/mm.h, Linux 7.2): a PFN mapping, or of huge pages of a file."""
+    file = vma.vm_file
+    return file is not None and is_never_merged(file)
 
 
 @milestone
@@ -39,7 +49,7 @@ def madvise_fork(mm: Mm, va: Va, length: Pgoff, flag: Flags, sets: bool, low: Va
                 end = min(vma.vm_end, va + length)
                 on_fork = vma.on_fork[0] | flag if sets else vma.on_fork[0] & (255 - flag)
                 changes = vma.on_fork[0] != on_fork
-                if sets and flag == VM_WIPEONFORK and vma.vm_file is not None:
+                if (sets and flag == VM_WIPEONFORK and vma.vm_file is not None) or (not sets and flag == VM_DONTCOPY and len(no_dofork_of_special) > 0 and is_special(vma)):
                     ret = -EINVAL
                 elif len(huge_pages) > 0:
                     if changes and may_split(mm, first, end) != 0:

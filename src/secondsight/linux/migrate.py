@@ -243,6 +243,8 @@ def folio_migrate_mapping(slot: Count) -> Errno:
     if len(swap_slots) > 0:
         dst.dirty = src.dirty
         src.dirty = False
+        if len(dst.lazyfree) > 0:
+            dst.lazyfree[0] = src.lazyfree[0]
         if src.swapcache:
             dst.swapcache = True
             dst.swap = src.swap

@@ -121,6 +121,8 @@ def folio_migrate_mapping(src: Folio, dst: Folio, faulted: bool) -> bool:
         if src.dirty:
             dst.dirty = True
         src.dirty = False
+        if len(dst.lazyfree) > 0:
+            dst.lazyfree[0] = src.lazyfree[0]
     return True
 
 

@@ -34,7 +34,7 @@ from secondsight.linux.pgtable import pte_present
 from secondsight.linux.util import locked_vm
 from secondsight.linux.vma import vma_modify_flags, vmas_changed
 
-__all__ = ["do_mlock", "munlock", "populate_vma_page_range"]
+__all__ = ["do_mlock", "mm_populate", "munlock", "populate_vma_page_range"]
 
 
 @milestone

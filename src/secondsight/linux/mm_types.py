@@ -196,6 +196,7 @@ bound("cow", most=1, usual=1)
 huge_pages = shared_array(bool, bound("huge", most=1))
 """Of size 1 where there may be folios of two pages, and entries that map one whole (`Mm.pmds`)."""
 bound("halves", most=1, usual=1)
+bound("lazyfree", most=1)
 bound("private_memory", most=7, usual=1)
 
 
@@ -213,7 +214,7 @@ class Folio(Record):
 
     What follows is written only where somebody walks from a folio to the entries that map it (`rmap`): of an anonymous folio
     `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory the address that its vma had when it was
-    touched first (`Vma.vm_pgoff`). `isolated` is !PG_lru, once somebody has taken it off its list (`folio_isolate_lru`); `swap` is its slot while
+    touched first (`Vma.vm_pgoff`). `lazyfree` is !PG_swapbacked of an anonymous page, where there is MADV_FREE. `isolated` is !PG_lru, once somebody has taken it off its list (`folio_isolate_lru`); `swap` is its slot while
     `swapcache`.
 
     A folio of two pages (of order 1) is there only where a scenario has huge pages (the bound `huge`). `head` (`compound_head`) is the
@@ -243,6 +244,7 @@ class Folio(Record):
     index: Pgoff
     isolated: bool
     dirty: bool
+    lazyfree: Array[bool, Literal["lazyfree"]]
     writeback: bool
     swapcache: bool
     swap: SwpEntry

@@ -324,6 +324,8 @@ def free_pages_prepare(frame: Folio) -> None:
     frame.index = 0
     frame.isolated = False
     frame.dirty = False
+    if len(frame.lazyfree) > 0:
+        frame.lazyfree[0] = False
 
 
 @atomic

@@ -156,6 +156,14 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
         ),
         Difference(
+            "dofork-of-special-memory",
+            since=(7, 2),
+            older="MADV_DOFORK of a udmabuf's mapping, or of huge pages of a memfd, succeeds. So it does in the model where no release is asked for",
+            newer="it fails with -EINVAL",
+            read="madvise_vma_behavior() asks for VM_IO (mm/madvise.c, Linux 6.1.192, 6.12.117), or for VM_SPECIAL (7.2.13). Releases in between were not looked at.",
+            seen="6.1.0-56-amd64, 6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
+        ),
+        Difference(
             "a-fault-locks-its-vma",
             since=(6, 12),
             older="a CPU's fault takes the mmap lock, and waits for every change of mappings",

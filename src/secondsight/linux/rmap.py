@@ -56,7 +56,7 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import folio_order, folio_page, page_folio, put_page
-from secondsight.linux.pgtable import folio_mapped, page_mapcount
+from secondsight.linux.pgtable import folio_mapcount, folio_mapped, page_mapcount, pte_clear
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import swap_slots
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
@@ -268,7 +268,7 @@ def folio_remove_rmap(page: Folio) -> None:
 def try_to_unmap(folio: Folio) -> None:
     """try_to_unmap() (mm/rmap.c, Linux 6.12): take the folio out of every page table; entries of anonymous memory become swap entries.
 
-    The folio is locked. It may be mapped afterwards all the same: ask. Left out: what is lazily freed (MADV_FREE), TLB
+    The folio is locked. It may be mapped afterwards all the same: ask. Left out: TLB
     flushes that wait for others.
     """
     rmap_walk_lock(folio)
@@ -329,6 +329,21 @@ def unmap_entries(folio: Folio, vma: Vma, mm: Mm, va: Va, end: VaEnd) -> bool:
     return True
 
 
+@atomic
+def discard_lazyfree(folio: Folio, pte: Pte) -> bool:
+    """The part of try_to_unmap_one() (mm/rmap.c, Linux 6.12) about a folio that is not swapbacked: its entry goes, and what it holds is lost, unless it has been written
+    since MADV_FREE, or somebody else holds it. Then it is like any other again, and the walk ends."""
+    only_mapped = folio.refcount == 1 + folio_mapcount(folio)
+    if pte.dirty:
+        folio.dirty = True
+    if not only_mapped or folio.dirty:
+        folio.lazyfree[0] = False
+        return False
+    pte_clear(pte)
+    put_page(folio)
+    return True
+
+
 @milestone(quiet=True)
 @atomic
 def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
@@ -341,6 +356,9 @@ def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
         vma = mm.mm_mt[va]
         if vma is not None and vma_is_locked(vma):
             return False
+    if len(folio.lazyfree) > 0:
+        if folio.lazyfree[0]:
+            return discard_lazyfree(folio, pte)
     if folio.anon_vma is not None:
         exclusive = page_anon_exclusive(page)
         if exclusive and folio.pins > 0:

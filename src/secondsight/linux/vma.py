@@ -43,6 +43,8 @@ from secondsight.linux.vma_lock import vma_start_write
 
 __all__ = [
     "do_vmi_align_munmap",
+    "do_vmi_munmap",
+    "is_never_merged",
     "free_pgtables",
     "may_split",
     "split_vma",
@@ -358,6 +360,12 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     -EINVAL: it begins or ends within a huge page of a file. Left out: limits, accounting.
     """
     mm.mmap_lock.write_lock()
+    return do_vmi_munmap(mm, start, end)
+
+
+def do_vmi_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
+    """do_vmi_munmap(unlock=true), do_vmi_align_munmap(), vms_complete_munmap_vmas() (mm/vma.c, Linux 6.12): the same with the mmap lock held for writing, which is
+    given up."""
     told = False
     if len(huge_pages) > 0:
         refused = may_split(mm, start, end)

@@ -104,6 +104,9 @@ def shrink_folio(folio: Folio) -> bool:
     with atomic:
         kept = folio_mapped(folio) or folio.pins > 0
         writes = False
+        if len(folio.lazyfree) > 0:
+            if folio.lazyfree[0]:  # folio_is_file_lru(): it is not written
+                kept = kept or folio.dirty
         if not kept and folio.dirty:
             # pageout(), is_page_cache_freeable(): only if nobody else holds it
             writes = folio.refcount == 1 + folio_nr_pages(folio)
@@ -134,6 +137,10 @@ def lock_and_add_to_swap(folio: Folio) -> bool:
     """
     if folio.locked or folio.writeback or folio.anon_vma is None:
         return False
+    if len(folio.lazyfree) > 0:
+        if folio.lazyfree[0]:
+            folio.locked = True
+            return True
     if not folio.swapcache:
         if folio.pins > 0:
             return False
@@ -167,8 +174,16 @@ def swap_writepage(folio: Folio) -> None:
 @atomic
 def remove_mapping(folio: Folio) -> bool:
     """__remove_mapping() (mm/vmscan.c, Linux 6.12), of a locked folio: it leaves the swap cache and is freed, unless somebody else
-    holds a reference, or it is dirty."""
+    holds a reference, or it is dirty. One that is lazily freed (MADV_FREE) has no place in the swap cache: it is freed if nobody else holds it."""
     npages = folio_nr_pages(folio)
+    if len(folio.lazyfree) > 0:
+        if folio.lazyfree[0]:
+            folio.locked = False
+            if folio.refcount != 1:
+                return False
+            folio.isolated = False
+            put_page(folio)
+            return True
     if folio.refcount != 1 + npages or folio.dirty:
         folio.locked = False
         return False

@@ -28,7 +28,7 @@ from secondsight.scenario.ops import (
 
 __all__ = ["Checker", "CheckedHandle"]
 
-_NUMBERS = {ArgType.COUNT: (1, MAX_PAGES), ArgType.PAGE: (0, MAX_PAGES - 1), ArgType.HALVES: (0, 2 * MAX_PAGES - 1)}
+_NUMBERS = {ArgType.COUNT: (1, MAX_PAGES), ArgType.LENGTH: (1, MAX_PAGES), ArgType.PAGE: (0, MAX_PAGES - 1), ArgType.HALVES: (0, 2 * MAX_PAGES - 1)}
 """What numbers an argument may be."""
 
 
@@ -221,10 +221,11 @@ class Checker:
         flag = next((name for name, arg in spec.args.items() if arg.anonymous and op.args[name]), None)
         if flag is not None and isinstance(address, HandleRef) and self.handles[address.handle].of_file:
             return f"{flag}: {address} is a file's mapping, of which this is not modelled", f"map it without a file, or leave {flag} out"
+        most = max(pages, length) if isinstance(length := of.get(ArgType.LENGTH, 0), int) else pages
         for reached in addresses:
             size = self.handles[reached.handle].pages
-            if reached.page + pages > size:
-                return f"{pages} pages from {reached} reach past its end ({size} pages)", "stay inside the mapping"
+            if reached.page + most > size:
+                return f"{most} pages from {reached} reach past its end ({size} pages)", "stay inside the mapping"
         if file is not None and any(arg.inside for arg in spec.args.values()):
             handle = self.handles[file.handle]
             if page + pages > handle.pages:

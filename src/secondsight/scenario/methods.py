@@ -97,6 +97,12 @@ class RecorderMethods(ABC):
         made: Mapping = self._operation("mremap", into, addr=addr, pages=pages, at=at)
         return made
 
+    def mremap_in_place(self, addr: Address, *, pages: int | None = None, new_pages: int, into: str | None = None) -> None:
+        """mremap() with no flags, of `pages` pages that are to be `new_pages` at the same address: the pages behind those go, or the mapping grows over a place where nothing
+        is, within the pages that it had in the beginning. Fails with -EFAULT (not mapped; or it is to grow and the pages are not all of one mapping, or a udmabuf's), -ENOMEM (it
+        is to grow, and does not end there, or there is something), -EAGAIN (locked, and more than `limit_memlock` allows)."""
+        self._operation("mremap_in_place", into, addr=addr, pages=pages, new_pages=new_pages)
+
     def mremap_dontunmap(
         self, addr: Address, *, pages: int | None = None, at: Address | None = None, into: str | None = None
     ) -> Mapping:
@@ -328,6 +334,11 @@ class RecorderMethods(ABC):
         """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
         with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         self._operation("madvise_pageout", into, addr=addr, pages=pages)
+
+    def madvise_free(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_FREE: what the pages hold may be forgotten, as long as nobody writes them again: reclaim drops them (`madvise_pageout`), and they read as zeros then. Fails with
+        -ENOMEM (not mapped), -EINVAL (a file's mapping, a udmabuf's, or locked)."""
+        self._operation("madvise_free", into, addr=addr, pages=pages)
 
     def reclaim(self, addr: Address, *, into: str | None = None) -> None:
         """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""

@@ -97,6 +97,7 @@ class ArgType(Enum):
 
     COUNT = "a number of pages", "n"  # int
     PAGE = "a page's number in a file", "n"  # int
+    LENGTH = "a number of pages that it is to have", "n"  # int
     HALVES = "a number of half pages", "n"  # int
     VALUE = "a page's value", "n"  # str of one character
     SEALS = "seals", "n"  # str, names joined by |

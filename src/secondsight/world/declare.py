@@ -44,6 +44,7 @@ COLUMNS = {
     ArgType.PLACE: ("address",),
     ArgType.COUNT: ("pages",),
     ArgType.PAGE: ("page",),
+    ArgType.LENGTH: ("page",),
     ArgType.HALVES: ("page", "pages"),
     ArgType.VALUE: ("value",),
     ArgType.SEALS: ("value",),

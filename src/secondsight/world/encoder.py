@@ -20,7 +20,7 @@ from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, Handle
 from secondsight.world import tables
 from secondsight.world.declare import ALREADY_DONE, COLUMNS, model_of, on_model, with_families, without_device
 
-__all__ = ["MOVES", "NOT_HUGE", "Encoder", "SpaceLayout", "suits_huge_pages"]
+__all__ = ["MOVES", "NOT_HUGE", "RESIZES", "Encoder", "SpaceLayout", "suits_huge_pages"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
@@ -44,13 +44,14 @@ needs nothing stays 0: which families of operations it has tells shapes apart al
 """
 _OF_EACH = ("private_pages", "migrate_pages")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd"}
+NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd", "lazyfree"}
 """What operations need that are not modelled for folios of two pages."""
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
 MOVES = ("mremap", "mremap_dontunmap")
 ENDS = ("exit", "kill")
 """What ends a process, so that a driver may be the last user of its address space."""
+RESIZES = ("mremap_in_place",)
 _ROWS = ("handles", "devices", "other_processes")
 
 
@@ -297,6 +298,8 @@ class Encoder:
         if largest.get("anon_prepared"):
             derived["moves_several"] = int(self.release is not None and not differs("mremap-of-several-vmas", self.release))
             derived["joins_untouched"] = int(self.release is not None and not differs("touched-memory-joins-untouched", self.release))
+        if largest.get("fork_flags"):
+            derived["no_dofork_of_special"] = int(self.release is not None and not differs("dofork-of-special-memory", self.release))
         if driver is not None:
             if driver.bounds.get("finishes") and differs("two-pass-interval-notifiers", self.release):
                 raise ScenarioError(
@@ -353,6 +356,8 @@ class Encoder:
             if NOT_HUGE & on_model(op).at_least(op.args).keys():
                 said = f"{op.kind} and huge pages in one scenario are not modelled: what must stay movable, is used by halves or told to user space is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
+            if op.kind in RESIZES and largest.get("hugetlb_pages"):
+                raise ScenarioError(f"{op.kind} and huge pages of files in one scenario are not modelled", "leave out one of them", op.site)
             if op.kind in MOVES:
                 self._suits_moves(op, number, largest)
             elif op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
@@ -420,7 +425,7 @@ def _in_flight(thread: ScenarioThread) -> int:
 def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
     """Whether an operation may be in a scenario with huge pages, of files or of private memory."""
     model = model_of(operation.name)
-    if of_files and operation.name in MOVES:
+    if of_files and operation.name in (*MOVES, *RESIZES):
         return False
     small = dict.fromkeys(operation.args, 1) | {"seals": "", "ranges": ()}
     if (NOT_HUGE | (NOT_OF_FILES if of_files else set())) & model.at_least(small).keys() or model.flags & tables.PRIVATE:

@@ -81,6 +81,13 @@ class ProcessMethods(ABC):
         done: Mapping = self._do("mremap", addr=addr, pages=pages, at=at)
         return done
 
+    def mremap_in_place(self, addr: Address, *, pages: int | None = None, new_pages: int) -> str:
+        """mremap() with no flags, of `pages` pages that are to be `new_pages` at the same address: the pages behind those go, or the mapping grows over a place where nothing
+        is, within the pages that it had in the beginning. Fails with -EFAULT (not mapped; or it is to grow and the pages are not all of one mapping, or a udmabuf's), -ENOMEM (it
+        is to grow, and does not end there, or there is something), -EAGAIN (locked, and more than `limit_memlock` allows)."""
+        done: str = self._do("mremap_in_place", addr=addr, pages=pages, new_pages=new_pages)
+        return done
+
     def mremap_dontunmap(self, addr: Address, *, pages: int | None = None, at: Address | None = None) -> Mapping:
         """`mremap` with MREMAP_DONTUNMAP: the pages move, and the old place stays mapped: private memory reads as zeros there, a memfd's pages are found in
         the memfd. Fails as `mremap` does, and with -EINVAL (a udmabuf)."""
@@ -250,6 +257,12 @@ class ProcessMethods(ABC):
         """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
         with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         done: str = self._do("madvise_pageout", addr=addr, pages=pages)
+        return done
+
+    def madvise_free(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_FREE: what the pages hold may be forgotten, as long as nobody writes them again: reclaim drops them (`madvise_pageout`), and they read as zeros then. Fails with
+        -ENOMEM (not mapped), -EINVAL (a file's mapping, a udmabuf's, or locked)."""
+        done: str = self._do("madvise_free", addr=addr, pages=pages)
         return done
 
     def reclaim(self, addr: Address) -> str:

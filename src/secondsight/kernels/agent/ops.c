@@ -143,6 +143,12 @@ int do_mremap(const long *arg, int makes) { return move(arg, makes, 0); }
 
 int do_mremap_dontunmap(const long *arg, int makes) { return move(arg, makes, MREMAP_DONTUNMAP); }
 
+int do_mremap_in_place(const long *arg, int makes)
+{
+	(void)makes;
+	return mremap(address(arg), arg[2] * UNIT, arg[3] * UNIT, 0) == MAP_FAILED ? failed() : DONE;
+}
+
 int do_mlock(const long *arg, int makes)
 {
 	(void)makes;
@@ -290,6 +296,7 @@ int do_madvise_wipeonfork(const long *arg, int makes) { return (void)makes, advi
 int do_madvise_keeponfork(const long *arg, int makes) { return (void)makes, advise(arg, MADV_KEEPONFORK); }
 int do_madvise_populate_read(const long *arg, int makes) { return (void)makes, advise(arg, MADV_POPULATE_READ); }
 int do_madvise_populate_write(const long *arg, int makes) { return (void)makes, advise(arg, MADV_POPULATE_WRITE); }
+int do_madvise_free(const long *arg, int makes) { return (void)makes, advise(arg, MADV_FREE); }
 int do_madvise_remove(const long *arg, int makes) { return (void)makes, advise(arg, MADV_REMOVE); }
 
 int do_madvise_pageout(const long *arg, int makes)

@@ -7,6 +7,7 @@ from secondsight.lang import Ref, atomic, require
 from secondsight.linux.fork import vmas
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Mm, Result, huge_pages
 from secondsight.linux.mremap import mremap_to
+from secondsight.linux.mremap_in_place import mremap as kernel_mremap
 from secondsight.scenario.ops import Arg, ArgType, HandleType, Often
 from secondsight.world.declare import also, operation
 from secondsight.world.operations.memory import ADDRESS, SPAN
@@ -39,6 +40,25 @@ def mremap(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
             return ret
         with atomic:
             handles[makes[i]].made = True
+    return 0
+
+
+@operation(
+    addr=ADDRESS,
+    pages=SPAN,
+    new_pages=Arg(ArgType.LENGTH, keyword=True),
+    remaps=True,
+    takes_away=True,
+    takes=lambda args: {"vmas": 1, "frames": args["new_pages"]},
+    at_least=lambda args: {"anon_prepared": 1},
+    often=Often(7, 6, 6),
+)
+def mremap_in_place(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """mremap() with no flags, of `pages` pages that are to be `new_pages` at the same address: the pages behind those go, or the mapping grows over a place where nothing
+    is, within the pages that it had in the beginning. Fails with -EFAULT (not mapped; or it is to grow and the pages are not all of one mapping, or a udmabuf's), -ENOMEM (it
+    is to grow, and does not end there, or there is something), -EAGAIN (locked, and more than `limit_memlock` allows)."""
+    if len(vmas[0].anon_prepared) > 0:
+        return kernel_mremap(mm, address[i], pages[i], page[i], low[i], high[i])
     return 0
 
 

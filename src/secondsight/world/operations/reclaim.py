@@ -8,6 +8,7 @@ from typing import Any
 from secondsight.devices.device import Device
 from secondsight.lang import Ref
 from secondsight.linux import madvise
+from secondsight.linux import madvise_free as madvise_free_
 from secondsight.linux.migrate import move_page
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.swapops import migrations, swap_slots
@@ -32,6 +33,15 @@ def madvise_pageout(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
     if len(swap_slots) > 0:
         return madvise.madvise_pageout(mm, address[i], pages[i])
+    return 0
+
+
+@operation(addr=ADDRESS, pages=SPAN, takes_away=True, at_least=lambda args: of_reclaim(args) | {"lazyfree": 1}, needs=Needs.SWAP, often=Often(6, 4, 2))
+def madvise_free(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """MADV_FREE: what the pages hold may be forgotten, as long as nobody writes them again: reclaim drops them (`madvise_pageout`), and they read as zeros then. Fails with
+    -ENOMEM (not mapped), -EINVAL (a file's mapping, a udmabuf's, or locked)."""
+    if len(swap_slots) > 0:
+        return madvise_free_.madvise_free(mm, address[i], pages[i])
     return 0
 
 
