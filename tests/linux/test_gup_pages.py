@@ -9,7 +9,7 @@ import pytest
 from linux_world import A, search, world
 
 from secondsight.contract.check import check
-from secondsight.devices.small.pinning import KeepsAPartOfItsPages, PinsAllOrNothing, Pins, PinsSeveral, TakesAShortCountForAll
+from secondsight.devices.small.pinning import KeepsAPartOfItsPages, Pins, PinsAllOrNothing, PinsSeveral, TakesAShortCountForAll
 from secondsight.lang import Record, shared
 from secondsight.linux import EFAULT, ENOMEM
 from secondsight.linux.fault import cpu_write

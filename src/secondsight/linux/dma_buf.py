@@ -390,8 +390,7 @@ def dma_buf_begin_cpu_access(dmabuf: DmaBuf, write: bool) -> Errno:
 @milestone
 def dma_buf_end_cpu_access(dmabuf: DmaBuf, write: bool) -> Errno:
     """dma_buf_end_cpu_access() (drivers/dma-buf/dma-buf.c, Linux 6.12): the CPU is done. 0 or the exporter's error."""
-    ret = dmabuf.end_cpu_access(write)
-    return ret
+    return dmabuf.end_cpu_access(write)
 
 
 def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, shared: bool, write: bool = True) -> Result:

@@ -83,8 +83,7 @@ def dma_resv_lock(obj: DmaResv, ctx: Ref[WwAcquireCtx] = None) -> Errno:
     calls `dma_resv_lock_slow`."""
     if len(obj.ctx) > 0:
         if ctx is not None:
-            ret = ww_mutex_lock(obj, ctx)
-            return ret
+            return ww_mutex_lock(obj, ctx)
     obj.lock()
     return 0
 

@@ -9,7 +9,7 @@ from secondsight.lang import Array, Bounds, Record, Ref, atomic, bound, const, p
 from secondsight.linux.dax import DevDax
 from secondsight.linux.fs_dax import FsDaxFile
 from secondsight.linux.gup_pages import PageArray
-from secondsight.linux.mm_types import AddressSpace, Count, Folio
+from secondsight.linux.mm_types import AddressSpace, Count
 from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
