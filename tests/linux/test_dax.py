@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from linux_world import A, Mirror, device_main, free_frames, mirror_of, search, world
 
-from secondsight.lang import ModelError
+from secondsight.lang import ModelError, atomic
 from secondsight.linux import EINVAL, ENXIO, SIGBUS, hmm
 from secondsight.linux.dax import (
     DevDax,
@@ -24,12 +24,13 @@ from secondsight.linux.memremap import (
     dev_pagemap_kill,
     dev_pagemap_remove,
     get_dev_pagemap,
+    memremap_pages,
     memunmap_pages,
     put_dev_pagemap,
 )
-from secondsight.linux.mm_types import Mm
+from secondsight.linux.mm_types import Folio, Mm
 from secondsight.linux.mmap import vm_munmap
-from secondsight.linux.page_alloc import page_to_pfn
+from secondsight.linux.page_alloc import frame_touch, page_to_pfn
 
 SIZES = {"pages": 1, "file_pages": 1, "pagemaps": 1, "dax_devices": 1}
 
@@ -148,3 +149,74 @@ def test_only_disable_invalidate_drain_is_safe(order: Callable[[DevDax], None], 
     else:
         assert found.violation is not None
         assert found.violation.rule == "no-use-after-free"
+
+
+# The caller's own pagemap: pages of two of them in one entry.
+
+
+def walks(first: Folio, second: Folio) -> None:
+    """Right: looks up each page, and has one reference at a time."""
+    with atomic:
+        pgmap = get_dev_pagemap(first, None)
+        if pgmap is not None:
+            frame_touch(first, False)
+    with atomic:
+        pgmap = get_dev_pagemap(second, pgmap)
+        if pgmap is not None:
+            frame_touch(second, False)
+    if pgmap is not None:
+        put_dev_pagemap(pgmap)
+
+
+def looks_up_the_first(first: Folio, second: Folio) -> None:
+    """Wrong: takes the pagemap of the first page for that of all."""
+    with atomic:
+        pgmap = get_dev_pagemap(first, None)
+        if pgmap is not None:
+            frame_touch(first, False)
+    if pgmap is not None:
+        frame_touch(second, False)
+        put_dev_pagemap(pgmap)
+
+
+def forgets_the_change(first: Folio, second: Folio) -> None:
+    """Wrong: looks up each page anew, and drops the last one's pagemap alone."""
+    get_dev_pagemap(first)
+    with atomic:
+        pgmap = get_dev_pagemap(second)
+    if pgmap is not None:
+        put_dev_pagemap(pgmap)
+
+
+@pytest.mark.parametrize(
+    ("walker", "pagemaps", "rule"),
+    [
+        (walks, (1, 1), None),
+        (walks, (2,), None),
+        (looks_up_the_first, (1, 1), "no-use-after-free"),
+        (looks_up_the_first, (2,), None),
+        (forgets_the_change, (1, 1), "deadlock"),
+        (forgets_the_change, (2,), "deadlock"),
+    ],
+)
+def test_an_entry_that_spans_two_pagemaps(walker: Callable[[Folio, Folio], None], pagemaps: tuple[int, ...], rule: str | None) -> None:
+    with world(None, **(SIZES | {"frames": 4, "file_pages": 2, "pagemaps": len(pagemaps)})) as (machine, _):
+        made = [memremap_pages(pages) for pages in pagemaps]
+        first, second = [frame for pgmap in made for frame in pgmap.pages if frame is not None]
+        threads = [(walker, (first, second)), *((memunmap_pages, (pgmap,)) for pgmap in made)]
+        found = search(machine, *threads)
+    assert (found.violation.rule if found.violation is not None else None) == rule
+
+
+def test_the_callers_pagemap_is_the_answer_without_a_new_reference() -> None:
+    with world(None, **(SIZES | {"frames": 4, "file_pages": 2, "pagemaps": 2})):
+        both, other = memremap_pages(2), memremap_pages(1)
+        first, second, third = (frame for frame in (*both.pages, other.pages[0]) if frame is not None)
+        assert get_dev_pagemap(first) is both
+        before = both.ref.count
+        assert get_dev_pagemap(second, both) is both and both.ref.count == before
+        dev_pagemap_kill(both)
+        assert get_dev_pagemap(first) is None
+        assert get_dev_pagemap(first, both) is both, "who has a reference goes on"
+        assert get_dev_pagemap(third, both) is other, "and has dropped it at the change"
+        dev_pagemap_drain(both)

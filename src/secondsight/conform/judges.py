@@ -75,6 +75,15 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "mm/memory_hotplug.c: offline_pages() needs sections, zones and the buddy lists as the kernel has them; a guest has a memory module of one "
         "block, which is taken offline",
     ),
+    "gup_pages.py": (
+        "agreement",
+        "mm/gup.c: as gup.py; the module pins several pages in one call of pin_user_pages_fast() in drawn campaigns",
+    ),
+    "ww_mutex.py": (
+        "neither",
+        "kernel/locking/mutex.c and ww_mutex.h: a conformer would have the owner word, the wait list under its spinlock, schedule() and wake-ups as places; "
+        "nothing that user space can do on a udmabuf takes two reservation locks",
+    ),
     "mmzone.py": ("agreement", "inline functions of headers, which have no file to compile"),
     "page_isolation.py": ("agreement", "mm/page_isolation.c works on pageblocks' bits and the buddy lists, of which the model has one block and a stack"),
     "util.py": (

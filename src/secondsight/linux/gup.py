@@ -15,7 +15,7 @@ A page that is to be pinned for long (FOLL_LONGTERM) is moved first, if it lies 
     pin_user_pages_remote(mm, va, flags)        by address, of any process, under its mmap lock
     check_and_migrate_movable_folios(folios)    what has been pinned and must not stay there: unpin, migrate, pin again
 
-Left out: several pages in one call; FOLL_FORCE; PF_MEMALLOC_PIN, by which a page that is faulted in to be pinned comes from elsewhere at once; device
+Several pages in one call: `gup_pages`. Left out: FOLL_FORCE; PF_MEMALLOC_PIN, by which a page that is faulted in to be pinned comes from elsewhere at once; device
 memory, of which the address form refuses every page (raises no false alarm: a driver fails there that would not).
 """
 

@@ -65,17 +65,23 @@ def memremap_pages(nr_pages: Pgoff) -> DevPagemap:
 
 @milestone
 @atomic
-def get_dev_pagemap(frame: Folio) -> Ref[DevPagemap]:
+def get_dev_pagemap(frame: Folio, pgmap: Ref[DevPagemap] = None) -> Ref[DevPagemap]:
     """get_dev_pagemap() (mm/memremap.c, Linux 6.12): a reference to what `frame` belongs to; None once that was
     killed.
 
-    Left out: the cached one it may be given.
+    `pgmap`: what the caller got for another page, with its reference. Does the frame belong to it, it is the answer, with no new reference, whether it was
+    killed meanwhile or not; else its reference is dropped. So who walks pages of several has one reference at a time, and drops the last.
     """
-    for i in range(len(pagemaps)):
-        pgmap = pagemaps[i]
+    if pgmap is not None:
         for k in range(len(pgmap.pages)):
             if pgmap.pages[k] is frame:
-                return pgmap if percpu_ref_tryget_live(pgmap.ref) else None
+                return pgmap
+        put_dev_pagemap(pgmap)
+    for i in range(len(pagemaps)):
+        one = pagemaps[i]
+        for k in range(len(one.pages)):
+            if one.pages[k] is frame:
+                return one if percpu_ref_tryget_live(one.ref) else None
     return None
 
 

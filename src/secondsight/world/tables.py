@@ -8,7 +8,8 @@ from secondsight.devices.device import Device
 from secondsight.lang import Array, Bounds, Record, Ref, atomic, bound, const, pool, shared, shared_array
 from secondsight.linux.dax import DevDax
 from secondsight.linux.fs_dax import FsDaxFile
-from secondsight.linux.mm_types import AddressSpace, Count, Folio
+from secondsight.linux.gup_pages import PageArray
+from secondsight.linux.mm_types import AddressSpace, Count
 from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
@@ -74,10 +75,9 @@ class OperationResult(Record):
     value: Annotated[int, Bounds(-128, 127)] = NOT_RUN
 
 
-class Pinned(Record):
+class Pinned(PageArray):
     """Pages that were pinned, and whether for writing."""
 
-    folios: Array[Ref[Folio], Literal["pin_pages"]]
     write: bool
 
 
@@ -114,7 +114,6 @@ results = shared_array(OperationResult, "results")
 successes = shared_array(bool, "successes")
 """Which operations succeeded; the bound is 0 where the results of all are kept."""
 handles = shared_array(Handle, "handles")
-bound("pin_pages", usual=8)
 pins = pool(Pinned, bound("pins", usual=4))
 """What `pin` has made; the bound is 0 where no scenario pins."""
 devices = shared_array(DeviceOf, "devices")

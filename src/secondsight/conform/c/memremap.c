@@ -137,11 +137,11 @@ static const struct dev_pagemap_ops ops = { .page_free = page_free, .migrate_to_
 
 /* Operations; their numbers are those of `Op` in conform/targets/memremap.py. */
 
-enum { OP_GET, OP_PUT, OP_GIVE, OP_UNLOCK, OP_FREE, OP_UNMAP };
+enum { OP_GET, OP_PUT, OP_GIVE, OP_UNLOCK, OP_FREE, OP_UNMAP, OP_GET_CACHED };
 
 long ss_operate(int operation, const long *at)
 {
-	struct folio *folio = page_folio(&pages[at[0]]);
+	struct folio *folio = page_folio(&pages[at[0] % PAGES]);
 
 	ss_stop("one", 0, 0, 0);
 	if (gone && operation >= OP_GIVE && operation <= OP_FREE)
@@ -151,6 +151,13 @@ long ss_operate(int operation, const long *at)
 		if (!get_dev_pagemap(FIRST_PFN + at[0], NULL))
 			return 0;
 		held[ss_self()]++;
+		return 1;
+	case OP_GET_CACHED:
+		if (!held[ss_self()])
+			return 0;
+		if (get_dev_pagemap(FIRST_PFN + at[0], pgmap))
+			return 2;
+		held[ss_self()]--;
 		return 1;
 	case OP_PUT:
 		if (!held[ss_self()])

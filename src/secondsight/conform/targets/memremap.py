@@ -33,6 +33,7 @@ class Op(IntEnum):
     UNLOCK = 3
     FREE = 4
     UNMAP = 5
+    GET_CACHED = 6
 
 
 Number = Annotated[int, Bounds(0, 100)]
@@ -73,6 +74,17 @@ def get(pgmap: DevPagemap, thread: Number, page: Number) -> Count:
     if get_dev_pagemap(frames[1 + page]) is None:
         return 0
     world.held[thread] += 1
+    return 1
+
+
+@atomic
+def get_cached(pgmap: DevPagemap, thread: Number, page: Number) -> Count:
+    """The same by who has a reference, and gives it: 2 if it is the answer, 1 if there is none any more. The last page is not the pagemap's."""
+    if world.held[thread] == 0:
+        return 0
+    if get_dev_pagemap(frames[1 + page], pgmap) is not None:
+        return 2
+    world.held[thread] -= 1
     return 1
 
 
@@ -118,6 +130,8 @@ def script(pgmap: DevPagemap, private: Number, thread: Number, at: Number, end: 
         ret: Count = 0
         if op == Op.GET:
             ret = get(pgmap, thread, first[at])
+        elif op == Op.GET_CACHED:
+            ret = get_cached(pgmap, thread, first[at])
         elif op == Op.PUT:
             ret = put(pgmap, thread)
         elif op == Op.GIVE:
@@ -154,6 +168,7 @@ class MemremapFile(Target):
     boundaries = (
         Crossing("script", "world.of[thread] = ret", Stop("result")),
         Crossing("script", "ret = get(", Stop("one")),
+        Crossing("script", "ret = get_cached(", Stop("one")),
         Crossing("script", "ret = put(", Stop("one")),
         Crossing("script", "give(", Stop("one")),
         Crossing("script", "unlock(", Stop("one")),
@@ -178,7 +193,7 @@ class MemremapFile(Target):
             "neither",
         ),
         StateDifference("memory hotplug", "stubs that do nothing but say when the memory has gone", "neither"),
-        StateDifference("coherent memory, fs-dax, several ranges, a cached pagemap", "not in this conformer", "may hide"),
+        StateDifference("coherent memory, fs-dax, several ranges", "not in this conformer", "may hide"),
         StateDifference("put_page()", "free_zone_device_folio() is called as mm/swap.c does it, when the last reference has gone", "neither"),
     )
 
@@ -195,7 +210,7 @@ class MemremapFile(Target):
             operations: list[TargetOperation] = []
             for _ in range(source.randint(1, 4)):
                 if not private:
-                    operations.append(task(source.choice([Op.GET, Op.GET, Op.PUT]), source.randrange(PAGES)))
+                    operations.append(task(source.choice([Op.GET, Op.GET, Op.PUT, Op.GET_CACHED]), source.randrange(PAGES)))
                 elif number < PAGES:  # who has a page of its own
                     operations += [task(Op.GIVE, number), task(Op.UNLOCK, number), task(Op.FREE, number)]
             operations += [task(Op.PUT)] * sum(o.code == Op.GET for o in operations)
@@ -211,6 +226,8 @@ class MemremapFile(Target):
         get, put, unmap = task(Op.GET, 1), task(Op.PUT), task(Op.UNMAP)
         yield Configuration((0,), ((get, put), (task(Op.GET, 0), put, get, put), (unmap, get)))
         yield Configuration((0,), ((get, get, put, put), (unmap,), (get, put)))
+        cached = tuple(task(Op.GET_CACHED, page) for page in (1, PAGES, 0))
+        yield Configuration((0,), ((get, *cached, put), (unmap, get), (get, get, *cached[:2], put, put)))
         one, other = ((task(Op.GIVE, i), task(Op.UNLOCK, i), task(Op.FREE, i)) for i in range(PAGES))
         yield Configuration((1,), ((*one, unmap), other))
         yield Configuration((1,), ((*one,), (*other, unmap)))

@@ -17,7 +17,6 @@ EQUIVALENT: Final[Mapping[str, str]] = by_name(
         ),
         "it only prints": "memunmap_pages: drop 6",
         "of fs-dax alone": "memunmap_pages: drop 7",
-        "nobody who looks a page up has a pagemap already": "get_dev_pagemap: drop 1; get_dev_pagemap: negate 2",
         "one CPU: nothing comes between the lock of RCU and what stands beside it": "get_dev_pagemap: swap 1",
         "accounting, and a flag of anonymous pages that nothing here looks at": (
             "free_zone_device_folio: drop 1, 2; free_zone_device_folio: negate 2; free_zone_device_folio: off by one 1"

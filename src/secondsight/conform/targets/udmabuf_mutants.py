@@ -29,9 +29,6 @@ EQUIVALENT: Final[Mapping[str, str]] = by_name(
             "unpin_all_folios: swap 2; add_to_unpin_list: swap 1; export_udmabuf: swap 1, 2, 3; udmabuf_pin_folios: swap 4; "
             "udmabuf_create: swap 10"
         ),
-        "only for begin_cpu_access(), which is not in the model": (
-            "release_udmabuf: drop 1; release_udmabuf: negate 1; export_udmabuf: drop 1"
-        ),
         "F_GET_SEALS has no argument": "check_memfd_seals: off by one 1",
         "an error has no folios: the loop over them does nothing": "udmabuf_pin_folios: drop 7",
         "ranges are whole pages": "udmabuf_create: drop 4, 5",

@@ -10,11 +10,21 @@ from secondsight.lang import Array, Errno, Mutex, Ref
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EFAULT, ENOENT
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_remote, unpin_folio
-from secondsight.linux.mm_types import Flags, Folio, Mm, Pgoff, Va
-from secondsight.linux.page_alloc import frames
+from secondsight.linux.gup_pages import PageArray, pin_user_pages, unpin_user_pages
+from secondsight.linux.mm_types import Flags, Folio, Mm, Pgoff, Result, Va
+from secondsight.linux.page_alloc import frames, page_to_pfn
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
-__all__ = ["Pins", "StaysPinned", "UnpinsBeforeItStops", "UnpinsTwice"]
+__all__ = [
+    "KeepsAPartOfItsPages",
+    "Pins",
+    "PinsAllOrNothing",
+    "PinsSeveral",
+    "StaysPinned",
+    "TakesAShortCountForAll",
+    "UnpinsBeforeItStops",
+    "UnpinsTwice",
+]
 
 
 class Pins(Device):
@@ -96,3 +106,62 @@ class UnpinsTwice(Pins):
         self.page_table.disable()
         self.unpin()
         self.unpin()
+
+
+class PinsSeveral(Pins):
+    """Right: pins what it needs and all behind it in one call, and takes as many pages as it was given."""
+
+    pages: PageArray
+    bounds: ClassVar[Mapping[str, int]] = {"subscribers": 0, "pin_pages": 2}
+
+    def pin(self, mm: Mm, va: Va) -> Errno:
+        wanted = self.wanted(va)
+        mm.mmap_lock.read_lock()
+        ret = pin_user_pages(mm, va, wanted, LONG, self.pages)
+        mm.mmap_lock.read_unlock()
+        if ret < 0:
+            return ret
+        return self.take(va, wanted, ret)
+
+    def wanted(self, va: Va) -> Pgoff:
+        """How many pages from `va` on are not pinned yet, and fit into the array."""
+        number: Pgoff = 0
+        while number < len(self.pages.folios) and va + number < len(self.pinned) and self.pinned[va + number] is None:
+            number += 1
+        return number
+
+    def take(self, va: Va, wanted: Pgoff, ret: Result) -> Errno:
+        """Map the first `ret` pages of the array."""
+        for k in range(ret):
+            folio = self.pages.folios[k]
+            assert folio is not None, "maps a page that it was not given"
+            self.pinned[va + k] = folio
+            self.page_table.map(va + k, page_to_pfn(folio), True)
+            self.pages.folios[k] = None
+        return 0
+
+
+class TakesAShortCountForAll(PinsSeveral):
+    """Takes whatever is no error for all that it asked for."""
+
+    def take(self, va: Va, wanted: Pgoff, ret: Result) -> Errno:
+        return PinsSeveral.take(self, va, wanted, wanted)
+
+
+class PinsAllOrNothing(PinsSeveral):
+    """Right: has no use for a part, and gives it back."""
+
+    def take(self, va: Va, wanted: Pgoff, ret: Result) -> Errno:
+        if ret < wanted:
+            unpin_user_pages(self.pages, ret)
+            return -EFAULT
+        return PinsSeveral.take(self, va, wanted, ret)
+
+
+class KeepsAPartOfItsPages(PinsSeveral):
+    """Has no use for a part, and forgets that it has it."""
+
+    def take(self, va: Va, wanted: Pgoff, ret: Result) -> Errno:
+        if ret < wanted:
+            return -EFAULT
+        return PinsSeveral.take(self, va, wanted, ret)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from secondsight.devices.device import Device
 from secondsight.lang import Char, Errno, Ref, atomic, hold_point
-from secondsight.linux.errno import EBADF, EPERM
-from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
+from secondsight.linux.errno import EBADF, EFAULT, EPERM
+from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, unpin_user_page
+from secondsight.linux.gup_pages import gup_fast_fallback
 from secondsight.linux.mm_types import Mm, Pgoff, Result
-from secondsight.linux.page_alloc import frame_touch, frames
+from secondsight.linux.page_alloc import frame_touch
 from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs, Often
 from secondsight.world.declare import operation
 from secondsight.world.tables import Pinned, RowNumber, address, handles, makes, needs, page, pages, pins, value
@@ -36,12 +37,10 @@ def pin(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
             handles[makes[i]].pinned = pinned
             pinned.write = page[i] != 0
         flags = FOLL_PIN | (FOLL_LONGTERM if value[i] != 0 else 0) | (FOLL_WRITE if page[i] != 0 else 0)
-        for k in range(pages[i]):
-            pfn = pin_user_pages_fast(mm, address[i] + k, flags)
-            if pfn < 0:
-                unpin_all(pinned)
-                return pfn
-            pinned.folios[k] = frames[pfn]
+        ret = gup_fast_fallback(mm, address[i], pages[i], flags, pinned)
+        if ret != pages[i]:  # as the module does: what there is of too few is given back
+            unpin_all(pinned)
+            return ret if ret < 0 else -EFAULT
         with atomic:
             handles[makes[i]].made = True
     return 0

@@ -1,0 +1,228 @@
+"""mm/gup.c: several pages in one call. `gup` has what happens to each.
+
+    pin_user_pages(mm, start, nr_pages, flags, pages)       the caller holds the mmap lock, and keeps it
+    get_user_pages(...)                                     the same with references instead of pins
+    gup_fast_fallback(...)                                  pin_user_pages_fast(), get_user_pages_fast(): takes the lock where it has to
+    unpin_user_pages(pages, nr_pages)
+
+Each returns how many pages it got, from the first on, or the error of the first. **That may be fewer than were asked for**: the error of a later page
+is not told, and those before it are pinned. Who wants all or nothing unpins them. What is to be pinned for long (FOLL_LONGTERM) and must not stay
+where it is makes *all* of the call's pages unpinned, moved, and pinned again: fewer of them, perhaps; if one does not move, none is pinned.
+
+`pages` is the caller's array, of the bound `pin_pages`. Left out: `write_protect_seq`, by which gup_fast() gives up where fork() comes between two of its
+pages (what it does then, with the lock, it may do here without: raises no alarm of which a fork before the call would not); signals; what of a
+huge page is grabbed at once: here each page is grabbed in a step of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone
+from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT
+from secondsight.linux.gup import (
+    FOLL_LONGTERM,
+    FOLL_PIN,
+    FOLL_SPLIT_PMD,
+    NO_PAGE,
+    check_and_migrate_movable_folios,
+    check_vma_flags,
+    faultin_flags,
+    follow_page_pte,
+    gup_fast_pte_range,
+    unpin_folio,
+    unpin_user_page,
+)
+from secondsight.linux.huge_memory import split_huge_pmd
+from secondsight.linux.memory import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_ERROR, VM_FAULT_RETRY, handle_mm_fault
+from secondsight.linux.memremap_private import folio_is_device_coherent
+from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
+from secondsight.linux.mm_types import Count, Flags, Folio, Gather, Mm, Pfn, Pgoff, Result, Va, coherent_memory, huge_pages
+from secondsight.linux.mmzone import pageblocks
+from secondsight.linux.page_alloc import frames, get_page
+from secondsight.linux.pgtable import pmd_trans_huge
+
+__all__ = [
+    "PageArray",
+    "get_user_pages",
+    "gup_fast_fallback",
+    "pin_user_pages",
+    "unpin_user_pages",
+]
+
+
+bound("pin_pages", usual=8)
+
+
+class PageArray(Record):
+    """`struct page **pages` of a caller."""
+
+    folios: Array[Ref[Folio], Literal["pin_pages"]]
+
+
+@milestone
+def get_user_pages(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Result:
+    """get_user_pages(), get_user_pages_remote() without `locked` (mm/gup.c, Linux 6.12): so many pages from `start` on, with a reference each."""
+    return gup_longterm_locked(mm, start, nr_pages, 0, flags, pages, True)
+
+
+@milestone
+def pin_user_pages(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Result:
+    """pin_user_pages(), pin_user_pages_remote() without `locked` (mm/gup.c, Linux 6.12): the same, pinned."""
+    return gup_longterm_locked(mm, start, nr_pages, 0, flags | FOLL_PIN, pages, True)
+
+
+@milestone
+def gup_fast_fallback(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Result:
+    """gup_fast_fallback() (mm/gup.c, Linux 6.12), for pin_user_pages_fast() and get_user_pages_fast(), of the caller's own process.
+
+    What can be had without a lock, and from the first page on that cannot the rest with it. An error there is not told if some were had before.
+    """
+    nr_pinned = gup_fast(mm, start, nr_pages, flags, pages)
+    if nr_pinned == nr_pages:
+        return nr_pinned
+    ret = gup_longterm_locked(mm, start, nr_pages, nr_pinned, flags, pages, False)
+    if ret < 0:
+        return nr_pinned if nr_pinned > 0 else ret
+    return ret + nr_pinned
+
+
+@atomic
+def unpin_user_pages(pages: PageArray, nr_pages: Pgoff) -> None:
+    """unpin_user_pages() (mm/gup.c, Linux 6.12): the first `nr_pages` of the array, whose entries stay as they are."""
+    for k in range(nr_pages):
+        folio = pages.folios[k]
+        assert folio is not None, "unpins a page that the array does not have"
+        unpin_user_page(folio)
+
+
+def gup_fast(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Count:
+    """gup_fast(), gup_fast_pgd_range() (mm/gup.c, Linux 6.12): how many pages could be had, one after the other, until one could not."""
+    for k in range(nr_pages):
+        if start + k >= len(mm.ptes):
+            return k
+        with atomic:
+            pfn = gup_fast_pte_range(mm, start + k, flags)
+            if pfn > NO_PAGE:
+                pages.folios[k] = frames[pfn]
+        if pfn <= NO_PAGE:
+            return k
+    return nr_pages
+
+
+def gup_longterm_locked(mm: Mm, start: Va, nr_pages: Pgoff, first: Pgoff, flags: Flags, pages: PageArray, locked: bool) -> Result:
+    """__gup_longterm_locked() (mm/gup.c, Linux 6.12): the pages from number `first` on. `locked`: the caller holds the mmap lock."""
+    ret = get_user_pages_locked(mm, start, nr_pages, first, flags, pages, locked)
+    if len(pageblocks) + len(coherent_memory) > 0:
+        while ret > 0 and flags & FOLL_LONGTERM != 0:
+            moved = check_and_migrate_movable_pages(pages, first, first + ret)
+            if moved == 0:
+                break
+            ret = moved
+            if moved == -EAGAIN:
+                ret = get_user_pages_locked(mm, start, nr_pages, first, flags, pages, locked)
+    return ret
+
+
+def get_user_pages_locked(mm: Mm, start: Va, nr_pages: Pgoff, first: Pgoff, flags: Flags, pages: PageArray, locked: bool) -> Result:
+    """__get_user_pages_locked(), __get_user_pages() (mm/gup.c, Linux 6.12): how many there are, or the first one's error.
+
+    Without the caller's lock it takes it, for all pages together; a fault that has to wait gives it up, and the pages that are there already stay.
+    """
+    if not locked:
+        mm.mmap_lock.read_lock()
+    at = first
+    ret: Result = 0
+    while at < nr_pages and ret == 0:
+        pfn: Pfn = -EFAULT
+        if start + at < len(mm.ptes):
+            pfn = get_one(mm, start + at, flags, pages, at)
+        if pfn > NO_PAGE:
+            if pfn < 0:
+                ret = pfn
+            else:
+                at += 1
+        else:
+            fault = handle_mm_fault(mm, start + at, faultin_flags(pfn, flags) | (0 if locked else FAULT_FLAG_ALLOW_RETRY))
+            if fault & VM_FAULT_RETRY != 0:
+                if len(mm.userfaultfd) > 0:
+                    if mm.userfaultfd[0].dying:
+                        return at - first if at > first else -EFAULT
+                mm.mmap_lock.read_lock()
+            elif fault & VM_FAULT_ERROR != 0:
+                ret = -EFAULT
+    if not locked:
+        mm.mmap_lock.read_unlock()
+    return at - first if at > first else ret
+
+
+def get_one(mm: Mm, va: Va, flags: Flags, pages: PageArray, at: Pgoff) -> Pfn:
+    """A round of __get_user_pages() (mm/gup.c, Linux 6.12): the page, put into the array; an error; or what `follow_page_pte` says of the fault that is needed."""
+    refused = check_vma_flags(mm, va, flags)
+    if refused != 0:
+        return refused
+    if len(huge_pages) > 0:
+        is_huge = pmd_trans_huge(mm, va)
+        if is_huge and flags & FOLL_SPLIT_PMD != 0:
+            split_huge_pmd(mm, va)
+    with atomic:
+        pfn = follow_page_pte(mm, va, flags)
+        if pfn > NO_PAGE:
+            pages.folios[at] = frames[pfn]
+    return pfn
+
+
+def check_and_migrate_movable_pages(pages: PageArray, first: Pgoff, end: Pgoff) -> Errno:
+    """check_and_migrate_movable_pages() (mm/gup.c, Linux 6.12): 0: all may stay. Else none is pinned any more: -EAGAIN: pin them again; -ENOMEM, -EBUSY: one did not move.
+
+    Pages of device-coherent memory go first, as the kernel meets them among the others; where one does not move, no other does.
+    """
+    if len(coherent_memory) > 0:
+        with atomic:
+            some = False
+            for k in range(first, end):
+                folio = pages.folios[k]
+                assert folio is not None
+                if folio_is_device_coherent(folio):
+                    some = True
+        if some:
+            return migrate_coherent(pages, first, end)
+    with atomic:
+        folios: Gather = []
+        for k in range(first, end):
+            folio = pages.folios[k]
+            assert folio is not None
+            folios.append(folio)
+    ret = check_and_migrate_movable_folios(folios)
+    if ret != 0:
+        with atomic:
+            for k in range(first, end):
+                pages.folios[k] = None
+    return ret
+
+
+def migrate_coherent(pages: PageArray, first: Pgoff, end: Pgoff) -> Errno:
+    """migrate_longterm_unpinnable_folios() (mm/gup.c, Linux 6.12), where some are in device-coherent memory: all are unpinned in their order, and those
+    moved out. Others that must move do so in the next round."""
+    for k in range(first, end):
+        with atomic:
+            folio = pages.folios[k]
+            pages.folios[k] = None
+            assert folio is not None
+            coherent = folio_is_device_coherent(folio)
+            if coherent:
+                get_page(folio)
+                unpin_folio(folio)
+            else:
+                unpin_user_page(folio)
+        if coherent:
+            ret = migrate_device_coherent_folio(folio)
+            if ret != 0:
+                with atomic:
+                    for rest in range(k + 1, end):
+                        other = pages.folios[rest]
+                        pages.folios[rest] = None
+                        if other is not None:
+                            unpin_user_page(other)
+                return -EBUSY
+    return -EAGAIN
