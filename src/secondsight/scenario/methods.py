@@ -527,3 +527,7 @@ class RecorderMethods(ABC):
         """fallocate(FALLOC_FL_PUNCH_HOLE) of such a file: waits until nobody uses one of its pages (direct I/O, a pin); what is touched there next is zero.
         Nobody may hold such a page for long: `pin` fails with -EOPNOTSUPP. On the model only."""
         self._operation("fs_dax_punch_hole", into, file=file, page=page, pages=pages)
+
+    def device_reset(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """The device is reset, and goes on; what its engines do meanwhile fails. -EOPNOTSUPP by a driver without `reset`. On the model only."""
+        self._operation("device_reset", into, device=device)
