@@ -9,6 +9,7 @@ from secondsight.devices.small.device_memory import (
     ClosesAndKeepsItsMemory,
     ClosesFull,
     EvictsBesideFaults,
+    FailsWhileItMoves,
     GivesItUnlocked,
     HoldsWhatGoesBack,
     IgnoresMigrate,
@@ -87,9 +88,29 @@ from secondsight.devices.small.overdropping import (
     LooksBeforeItMaps,
 )
 from secondsight.devices.small.parts import MirrorInParts
-from secondsight.devices.small.pinning import Pins, StaysPinned, UnpinsBeforeItStops, UnpinsTwice
-from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading, LooksAtTheMapping, TrustsMlock
-from secondsight.devices.small.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
+from secondsight.devices.small.pinning import (
+    Pins,
+    PinsAllTheSame,
+    PinsFilesForLong,
+    StaysPinned,
+    UnpinsBeforeItStops,
+    UnpinsTwice,
+)
+from secondsight.devices.small.protecting import (
+    IgnoresFork,
+    IgnoresProtection,
+    KeepsForReading,
+    LooksAtTheMapping,
+    ProtectsForUserfaultfd,
+    TrustsMlock,
+)
+from secondsight.devices.small.ranges import (
+    CountsFromTheFirstPage,
+    DropsEverything,
+    IgnoresParts,
+    ServesOneFaultAtATime,
+    TakesAPartForNothing,
+)
 from secondsight.devices.small.references import (
     ForgetsThatItIsAUser,
     GivesReferencesBack,
@@ -98,6 +119,7 @@ from secondsight.devices.small.references import (
     StaysAUser,
     WalksWithoutBeingAUser,
 )
+from secondsight.devices.small.resetting import ComesBackClosed, Resets, RestoresItsTable, StaysOff
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.two_passes import HasOneStructure, InTwoPasses
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
@@ -110,6 +132,15 @@ from secondsight.devices.small.writeback import (
 )
 
 __all__ = [
+    "FailsWhileItMoves",
+    "ProtectsForUserfaultfd",
+    "ServesOneFaultAtATime",
+    "PinsAllTheSame",
+    "PinsFilesForLong",
+    "ComesBackClosed",
+    "Resets",
+    "RestoresItsTable",
+    "StaysOff",
     "PinsUntold",
     "TakesItsCallbackBack",
     "TakesTheLastForItsOwn",
