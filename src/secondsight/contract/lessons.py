@@ -252,7 +252,7 @@ ONLY_HERE: dict[str, type[Device]] = {
     "collapse": AsksTheMmapLock,
     "thp-moves": MovedOneByOne,
     "exclusive-access": IgnoresExclusive,
-    "atomics": ExclusiveByEvent,
+    "atomics": ExclusiveRetriesLocked,
     "device-memory": LeavesOldContents,
     "device-memory-goes": ClosesFull,
     "device-memory-shared": OwnsAllMemory,
