@@ -75,8 +75,8 @@ def _rules() -> Iterator[str]:
         for at, (_, adversary, wrong, right) in enumerate(rows):
             yield f"| {'' if at else f'`{name}`'} | `{adversary}` | `{wrong.__name__}` | `{right.__name__}` |\n"
         if name in BROKEN_IN_A_TABLE:
-            table, breaking, keeping = BROKEN_IN_A_TABLE[name]
-            yield f"| `{name}` | table `{table}` | {', '.join(breaking)} | {', '.join(keeping)} |\n"
+            table, breaks, keeps = BROKEN_IN_A_TABLE[name]
+            yield f"| `{name}` | table `{table}` | {', '.join(breaks)} | {', '.join(keeps)} |\n"
         if name in BROKEN_ELSEWHERE and name != "progress":
             yield f"| `{name}` | | {BROKEN_ELSEWHERE[name]} | |\n"
         if name == "progress":

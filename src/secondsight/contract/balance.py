@@ -7,6 +7,7 @@ from secondsight.devices.moving_buffer import fences_held_by_buffers, held_by_bu
 from secondsight.lang import atomic, count, require, rule
 from secondsight.linux.dma_fence import dma_fences
 from secondsight.linux.fork import mms
+from secondsight.linux.fs_dax import fs_dax_files
 from secondsight.linux.hugetlb import hugetlb_files
 from secondsight.linux.memremap import pagemaps
 from secondsight.linux.mm_types import Count, Driver, Folio, Mm, huge_pages
@@ -62,6 +63,9 @@ def held_by_tables() -> int:
         held += count(page is not None for page in file.pages)
     for large in hugetlb_files:
         held += count(page is not None for page in large.pages)
+    if len(fs_dax_files) > 0:
+        for blocks in fs_dax_files:
+            held += count(page is not None for page in blocks.blocks)
     held += count(slot.cache is not None for slot in swap_slots)
     for block in pageblocks:
         if len(block.allocated) > 0:

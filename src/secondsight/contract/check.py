@@ -28,7 +28,7 @@ from secondsight.contract.failures import (
 )
 from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
 from secondsight.contract.pinned import access_to_a_counted_frame, access_to_a_frame_that_may_stay, access_to_a_pinned_frame
-from secondsight.contract.private import given_out_once, nothing_is_left, zeroed_where_nothing_was
+from secondsight.contract.private import given_out_once, given_to_the_cpu, nothing_is_left, zeroed_where_nothing_was
 from secondsight.contract.table import no_change_while_it_is_walked
 from secondsight.contract.teardown import (
     detached_when_closed,
@@ -89,7 +89,7 @@ RULES: dict[str, Rule] = {
         _rule("memlock", access_to_a_counted_frame, promises=("pinned",)),
         _rule("no-freed-frame", job_on_the_buffers_memory, promises=("importer",)),
         _rule("exclusive", is_atomic, has_it_alone, nobody_stores_meanwhile, promises=("exclusive",)),
-        _rule("own-memory", given_out_once, zeroed_where_nothing_was, promises=("private",)),
+        _rule("own-memory", given_out_once, given_to_the_cpu, zeroed_where_nothing_was, promises=("private",)),
         _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
         _rule("isolation", isolation, promises=AS_A_CPU),
         _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused, detached_when_closed, nothing_is_left),

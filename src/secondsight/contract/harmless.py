@@ -247,9 +247,7 @@ HARMLESS: dict[str, dict[str, str]] = {
             _FENCED: "queue: drop 3; wait_for_jobs: drop 1",
         }
     ),
-    "KeepsRequests": {
-        "fault: without the lock 1": "nobody else has the record",
-    },
+    "KeepsRequests": dict.fromkeys(("fault: without the lock 1", "fault: first out of the lock 1", "fault: last out of the lock 1"), "nobody else has the record"),
     "TakesItsCallbackBack": _by_name(
         {
             _FENCED: "wait_for_jobs: drop 2",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from secondsight.devices.device import all_quiet
 from secondsight.lang import require, rule
 from secondsight.linux.highmem import second_half
+from secondsight.linux.memory_swap import device_page_wanted
 from secondsight.linux.memremap_private import device_page_given
 from secondsight.linux.migrate_device_pages import device_page_inserted
-from secondsight.linux.mm_types import Driver, Folio, Mm
+from secondsight.linux.mm_types import Driver, Flags, Folio, Mm
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 
-__all__ = ["given_out_once", "nothing_is_left", "zeroed_where_nothing_was"]
+__all__ = ["given_out_once", "given_to_the_cpu", "nothing_is_left", "zeroed_where_nothing_was"]
 
 
 @rule("own-memory", on=device_page_given)
@@ -32,6 +33,16 @@ def zeroed_where_nothing_was(folio: Folio) -> None:
     """
     cleared = folio.contents == 0 and second_half(folio) == 0
     require(cleared, "own-memory", "a page comes where nothing was, with what somebody else had in it")
+
+
+@rule("own-memory", on=device_page_wanted)
+def given_to_the_cpu(folio: Folio, ret: Flags) -> None:
+    """A CPU that wants a page of device memory gets it, or tries again: it does not fail.
+
+    Broken by a driver that takes it for an error that the page is not to be moved at this moment: somebody else may be bringing it back, and
+    the process is killed (SIGBUS). Source: do_swap_page() (mm/memory.c, Linux 6.12). There is always memory for it here.
+    """
+    require(ret == 0, "own-memory", "a CPU's access fails (SIGBUS), because its page is in the device's memory")
 
 
 @rule("teardown", on=all_quiet)

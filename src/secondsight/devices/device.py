@@ -116,6 +116,11 @@ class DevicePageTable(Record):
         self.disabled = True
 
     @atomic
+    def enable(self) -> None:
+        """The device walks the table again: a device that was reset goes on."""
+        self.disabled = False
+
+    @atomic
     def map(self, va: Va, pfn: Pfn, write: bool) -> None:
         """Point `va` at frame `pfn`, writable or not."""
         table_changes(self)
@@ -241,6 +246,11 @@ class Device(Driver):
 
     def evict(self) -> Result:
         """What is in the device's own memory goes back: how many pages have, or an error."""
+        return -EOPNOTSUPP
+
+    def reset(self) -> Errno:
+        """The device is reset, and goes on: 0, or an error. What engines do meanwhile fails with -EBADF. Of a device that can be: see
+        `small.resetting`."""
         return -EOPNOTSUPP
 
     @atomic

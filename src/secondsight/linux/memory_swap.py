@@ -7,7 +7,7 @@ A page in swap is found in the swap cache, or read, and mapped under the folio l
 
 from __future__ import annotations
 
-from secondsight.lang import atomic, bound, milestone, shared_array, wait_until
+from secondsight.lang import atomic, bound, milestone, shared_array, tracepoint, wait_until
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_RETRY
@@ -183,6 +183,11 @@ locks_the_device_page = shared_array(bool, bound("locks_the_device_page"))
 """Not empty: a fault locks a page in device memory before it asks for it, as Linux 7.2 does; empty: it only holds it, as 6.12."""
 
 
+@tracepoint
+def device_page_wanted(folio: Folio, ret: Flags) -> None:
+    """A CPU wants a page that is in a device's memory, and its driver has said `ret`: 0, the access is tried again; or VM_FAULT_SIGBUS."""
+
+
 @milestone(quiet=True)
 def do_device_private_page(mm: Mm, va: Va) -> Flags:
     """The part of do_swap_page() (mm/memory.c, Linux 6.12) about a page in device memory: hold it, and have its driver bring it back.
@@ -210,6 +215,7 @@ def do_device_private_page(mm: Mm, va: Va) -> Flags:
             return 0
     ret = pgmap.migrate_to_ram(mm, va, folio)
     with atomic:
+        device_page_wanted(folio, ret)
         if len(locks_the_device_page) > 0:
             folio_unlock(folio)
         put_page(folio)

@@ -83,6 +83,10 @@ class DeviceMethods:
         the device's own memory, `h` and `H` of a part of a huge page that one entry maps, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
         self._recorder._operation("device_snapshot", into, device=self, addr=addr)
 
+    def reset(self, *, into: str | None = None) -> None:
+        """The device is reset, and goes on; what its engines do meanwhile fails. -EOPNOTSUPP by a driver without `reset`. On the model only."""
+        self._recorder._operation("device_reset", into, device=self)
+
 
 class PinMethods:
     """What a pin does."""

@@ -577,3 +577,7 @@ class RecorderMethods(ABC):
         """MADV_REMOVE: a hole in the file that is mapped there, as `fallocate_punch_hole` makes one. Fails with -ENOMEM (not mapped), -EINVAL (no file's, or
         locked), -EACCES (a private mapping), -EPERM (write-sealed), -ENODEV (a udmabuf)."""
         self._operation("madvise_remove", into, addr=addr, pages=pages)
+
+    def device_reset(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """The device is reset, and goes on; what its engines do meanwhile fails. -EOPNOTSUPP by a driver without `reset`. On the model only."""
+        self._operation("device_reset", into, device=device)

@@ -569,3 +569,8 @@ class DeviceMethods(ABC):
         the device's own memory, `h` and `H` of a part of a huge page that one entry maps, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
         done: str = self._do("device_snapshot", addr=addr)
         return done
+
+    def reset(self) -> str:
+        """The device is reset, and goes on; what its engines do meanwhile fails. -EOPNOTSUPP by a driver without `reset`. On the model only."""
+        done: str = self._do("device_reset")
+        return done

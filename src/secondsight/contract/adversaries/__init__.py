@@ -2,7 +2,7 @@
 
 Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
 two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `mprotect`, `fork`, `open`,
-`close`, `two-processes`.
+`close`, `two-processes`, `fs-dax`, `reset`.
 
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from secondsight.contract.adversaries.atomics import ATOMIC
 from secondsight.contract.adversaries.forks import FORKS
+from secondsight.contract.adversaries.fs_dax import FS_DAX
 from secondsight.contract.adversaries.huge import HUGE
 from secondsight.contract.adversaries.importers import IMPORTERS
 from secondsight.contract.adversaries.making import Adversary
@@ -25,13 +26,14 @@ from secondsight.contract.adversaries.pages import PAGES
 from secondsight.contract.adversaries.part import PARTS
 from secondsight.contract.adversaries.private import PRIVATE
 from secondsight.contract.adversaries.protection import PROTECTIONS
+from secondsight.contract.adversaries.resetting import RESETS
 from secondsight.contract.adversaries.two_processes import PROCESSES
 from secondsight.devices.device import Device
 
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
 ADVERSARIES: dict[str, Adversary] = {
-    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE,
+    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **FS_DAX, **RESETS,
 }  # fmt: skip
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 
@@ -43,7 +45,11 @@ EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES}
 
 
 def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
-    """The adversaries of a driver's promise."""
+    """The adversaries of a driver's promise, and of the methods that it writes."""
     if driver.promise == "importer":
         return IMPORTER_ADVERSARIES
-    return {name: one for name, one in ADVERSARIES.items() if one.promise in (None, driver.promise)}
+    return {name: one for name, one in ADVERSARIES.items() if one.promise in (None, driver.promise) and _writes(driver, one.method)}
+
+
+def _writes(driver: type[Device], method: str | None) -> bool:
+    return method is None or getattr(driver, method) is not getattr(Device, method)

@@ -14,13 +14,14 @@ __all__ = ["OnMemory", "Adversaries", "Adversary", "Memory", "two_pages", "write
 class Adversary:
     """A named adversary: what it does, and its scenarios, one for each way in which the device uses the pages.
 
-    `promise`: it is only for drivers that promise this.
+    `promise`: it is only for drivers that promise this. `method`: only for those that write this method of `Device`.
     """
 
     name: str
     summary: str
     scenarios: tuple[Scenario, ...]
     promise: str | None = None
+    method: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,9 @@ class Adversaries(dict[str, Adversary]):
 
         return make
 
-    def setting(self, adversary: str, summary: str, name: str, promise: str | None = None) -> Callable[[Callable[[Recorder], None]], None]:
+    def setting(
+        self, adversary: str, summary: str, name: str, promise: str | None = None, method: str | None = None
+    ) -> Callable[[Callable[[Recorder], None]], None]:
         """One more scenario of an adversary: all that the function records."""
 
         def make(record: Callable[[Recorder], None]) -> None:
@@ -97,7 +100,7 @@ class Adversaries(dict[str, Adversary]):
             s = Recorder()
             record(s)
             scenarios = (*before.scenarios, s.scenario(f"{adversary}: {name}", summary))
-            self[adversary] = Adversary(adversary, summary, scenarios, promise)
+            self[adversary] = Adversary(adversary, summary, scenarios, promise, method)
 
         return make
 

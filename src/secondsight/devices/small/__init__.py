@@ -9,6 +9,7 @@ from secondsight.devices.small.device_memory import (
     ClosesAndKeepsItsMemory,
     ClosesFull,
     EvictsBesideFaults,
+    FailsWhileItMoves,
     GivesItUnlocked,
     HoldsWhatGoesBack,
     IgnoresMigrate,
@@ -101,6 +102,28 @@ from secondsight.devices.small.pinning import (
 )
 from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading, LooksAtTheMapping, TrustsMlock
 from secondsight.devices.small.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
+    Pins,
+    PinsAllTheSame,
+    PinsFilesForLong,
+    StaysPinned,
+    UnpinsBeforeItStops,
+    UnpinsTwice,
+)
+from secondsight.devices.small.protecting import (
+    IgnoresFork,
+    IgnoresProtection,
+    KeepsForReading,
+    LooksAtTheMapping,
+    ProtectsForUserfaultfd,
+    TrustsMlock,
+)
+from secondsight.devices.small.ranges import (
+    CountsFromTheFirstPage,
+    DropsEverything,
+    IgnoresParts,
+    ServesOneFaultAtATime,
+    TakesAPartForNothing,
+)
 from secondsight.devices.small.references import (
     ForgetsThatItIsAUser,
     GivesReferencesBack,
@@ -109,6 +132,7 @@ from secondsight.devices.small.references import (
     StaysAUser,
     WalksWithoutBeingAUser,
 )
+from secondsight.devices.small.resetting import ComesBackClosed, Resets, RestoresItsTable, StaysOff
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.two_passes import HasOneStructure, InTwoPasses
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
@@ -133,20 +157,21 @@ from secondsight.devices.small.writeback import (
 __all__ = [
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AnswersForTheDead", "AsksAgainForEver", "AsksTheMmapLock", "AsksToBeCalled",
     "AsksToWriteFirst", "AsksTwice", "AssertsThatItMaySleep", "ChangesOutsideTheLock", "ClearsByItself", "ClearsTheFirst", "ClosesAndKeepsItsMemory",
-    "ClosesAndStays", "ClosesByItsLock", "ClosesFull", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage", "DetachesMapped",
-    "DropsEverything", "DropsItsReferencesTwice", "DropsTheJobsFence", "EvictsBesideFaults", "FaultsUnderItsLock", "FlushesAtTheEnd",
-    "FlushesTheDeviceFirst", "FlushesWithAMutex", "ForgetsItsWorker", "ForgetsThatItIsAUser", "ForgetsWhatItWrote", "FreesItsRequestEarly",
-    "FreesItsRequestTwice", "GivesItUnlocked", "GivesReferencesBack", "GivesUp", "HasOneStructure", "HearsBoth", "HoldsWhatGoesBack", "IgnoresExclusive",
-    "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "InTwoPasses", "IsAUserWhileItFaults",
-    "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence", "KeepsItsLock", "KeepsItsMapping", "KeepsReferences", "KeepsRequests", "KeepsThePagemap",
-    "KeepsWhatGoesBack", "LeavesInItsCallback", "LeavesOldContents", "LeavesTwice", "LeavesUnderItsLock", "LocksInItsCallback", "LooksAtTheMapping",
-    "LooksBeforeItMaps", "LooksIntoItsTable", "MapsWhatDidNotMove", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep",
-    "MirrorInParts", "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "Pins", "PinsAllOrNothing",
-    "PinsSeveral", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhereItMaySleep",
-    "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesNothing", "ReservesTooEarly",
-    "SignalsNothing", "StaysAUser", "StaysAttached", "StaysBound", "StaysPinned", "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly",
-    "TakesAPartForNothing", "TakesAShortCountForAll", "TakesItsCallbackBack", "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice",
-    "TakesPagesBackEarly", "TakesPagesForNothing", "TakesPagesToTheEnd", "TakesTheLastForItsOwn", "TrustsItsMemory", "TrustsMlock", "UnlocksTwice",
-    "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnpinsTwice", "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
-    "WaitsForNoFlush", "WalksWithoutBeingAUser", "WritesAllTheSame",
+    "ClosesAndStays", "ClosesByItsLock", "ClosesFull", "ClosesKeepingItsTable", "CollisionIsAnError", "ComesBackClosed", "CountsFromTheFirstPage",
+    "DetachesMapped", "DropsEverything", "DropsItsReferencesTwice", "DropsTheJobsFence", "EvictsBesideFaults", "FailsWhileItMoves", "FaultsUnderItsLock",
+    "FlushesAtTheEnd", "FlushesTheDeviceFirst", "FlushesWithAMutex", "ForgetsItsWorker", "ForgetsThatItIsAUser", "ForgetsWhatItWrote",
+    "FreesItsRequestEarly", "FreesItsRequestTwice", "GivesItUnlocked", "GivesReferencesBack", "GivesUp", "HasOneStructure", "HearsBoth",
+    "HoldsWhatGoesBack", "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves", "IgnoresParts", "IgnoresProtection",
+    "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence", "KeepsItsLock", "KeepsItsMapping",
+    "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesInItsCallback", "LeavesOldContents", "LeavesTwice",
+    "LeavesUnderItsLock", "LocksInItsCallback", "LooksAtTheMapping", "LooksBeforeItMaps", "LooksIntoItsTable", "MapsWhatDidNotMove",
+    "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "MovedOneByOne", "NeverMarksDirty",
+    "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "Pins", "PinsAllOrNothing", "PinsAllTheSame", "PinsFilesForLong", "PinsSeveral",
+    "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd", "RefusesAndStays", "RefusesWhereItMaySleep",
+    "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesNothing", "ReservesTooEarly", "Resets",
+    "RestoresItsTable", "ServesOneFaultAtATime", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysBound", "StaysOff", "StaysPinned",
+    "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly", "TakesAPartForNothing", "TakesAShortCountForAll", "TakesItsCallbackBack",
+    "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly", "TakesPagesForNothing", "TakesPagesToTheEnd", "TakesTheLastForItsOwn",
+    "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnpinsTwice", "UnsubscribesTwice",
+    "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush", "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip

@@ -17,7 +17,8 @@ from secondsight.linux.migrate_device import (
     migrate_vmas,
 )
 from secondsight.linux.migrate_device_pages import migrate_vma_finalize, migrate_vma_pages
-from secondsight.linux.mm_types import Count, Event, Folio, Mm, Owner, Range, Result, Va
+from secondsight.linux.mm_flags import VM_FAULT_SIGBUS
+from secondsight.linux.mm_types import Count, Event, Flags, Folio, Mm, Owner, Range, Result, Va
 from secondsight.linux.page_alloc import alloc_page, get_page, page_to_pfn
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ClosesFull",
     "EvictsBesideFaults",
     "GivesItUnlocked",
+    "FailsWhileItMoves",
     "HoldsWhatGoesBack",
     "IgnoresMigrate",
     "KeepsWhatGoesBack",
@@ -192,6 +194,16 @@ class HoldsWhatGoesBack(PrivateGpu):
         page = args.dst[0]
         if page is not None:
             get_page(page)
+
+
+class FailsWhileItMoves(PrivateGpu):
+    """Fails a CPU's access while it moves pages: it does not wait for its mutex with the mmap lock held."""
+
+    def migrate_to_ram(self, mm: Mm, va: Va, folio: Folio) -> Flags:
+        if not self.moving.trylock():
+            return VM_FAULT_SIGBUS
+        self.moving.unlock()
+        return PrivateGpu.migrate_to_ram(self, mm, va, folio)
 
 
 class ClosesFull(PrivateGpu):

@@ -80,7 +80,7 @@ class RemembersFailures(Mirror):
         if va in self.gone:
             return -EFAULT
         ret = Mirror.fault(self, va, write)
-        if ret == -EFAULT:
+        if ret == -EFAULT and not write:
             self.gone |= {va}
         return ret
 

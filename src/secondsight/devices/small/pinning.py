@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from secondsight.devices.device import Device, DevicePageTable, Promise
 from secondsight.lang import Array, Errno, Mutex, Ref
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.errno import EFAULT, ENOENT
+from secondsight.linux.errno import EFAULT, ENOENT, EOPNOTSUPP
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_remote, unpin_folio
 from secondsight.linux.gup_pages import PageArray, pin_user_pages, unpin_user_pages
 from secondsight.linux.mm_types import Flags, Folio, Mm, Pgoff, Result, Va
@@ -19,6 +19,8 @@ __all__ = [
     "KeepsAPartOfItsPages",
     "Pins",
     "PinsAllOrNothing",
+    "PinsAllTheSame",
+    "PinsFilesForLong",
     "PinsSeveral",
     "StaysPinned",
     "TakesAShortCountForAll",
@@ -82,6 +84,39 @@ class Pins(Device):
 
 
 LONG: Flags = FOLL_PIN | FOLL_WRITE | FOLL_LONGTERM
+SHORT: Flags = FOLL_PIN | FOLL_WRITE
+
+
+class PinsAllTheSame(Pins):
+    """Says that it pins for long; where that is refused it says that it does not, and keeps the page as long."""
+
+    def pin(self, mm: Mm, va: Va) -> Errno:
+        mm.mmap_lock.read_lock()
+        pfn = pin_user_pages_remote(mm, va, LONG)
+        if pfn == -EOPNOTSUPP:
+            pfn = pin_user_pages_remote(mm, va, SHORT)
+        mm.mmap_lock.read_unlock()
+        if pfn < 0:
+            return pfn
+        self.pinned[va] = frames[pfn]
+        self.page_table.map(va, pfn, True)
+        return 0
+
+
+class PinsFilesForLong(Pins):
+    """Says that it pins for long where the page is a file's, for else there is nobody to take it back."""
+
+    def pin(self, mm: Mm, va: Va) -> Errno:
+        mm.mmap_lock.read_lock()
+        vma = mm.mm_mt[va]
+        of_file = vma is not None and vma.vm_file is not None
+        pfn = pin_user_pages_remote(mm, va, LONG if of_file else SHORT)
+        mm.mmap_lock.read_unlock()
+        if pfn < 0:
+            return pfn
+        self.pinned[va] = frames[pfn]
+        self.page_table.map(va, pfn, True)
+        return 0
 
 
 class UnpinsBeforeItStops(Pins):

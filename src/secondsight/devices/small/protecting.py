@@ -8,7 +8,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.mm_types import Event
 from secondsight.linux.util import vma_is_locked
 
-__all__ = ["IgnoresFork", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping", "TrustsMlock"]
+__all__ = ["IgnoresFork", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping", "ProtectsForUserfaultfd", "TrustsMlock"]
 
 
 class IgnoresProtection(MirrorInParts):
@@ -16,6 +16,16 @@ class IgnoresProtection(MirrorInParts):
 
     def drop(self, rng: mn.Range) -> None:
         if rng.event != Event.PROTECTION_VMA:
+            self.page_table.unmap(rng)
+
+
+class ProtectsForUserfaultfd(MirrorInParts):
+    """Heeds such a change only where the process has a userfaultfd: that pages are write-protected to hear of the next write is all that it knows of."""
+
+    def drop(self, rng: mn.Range) -> None:
+        mm = self.notifier.mm
+        assert mm is not None
+        if rng.event != Event.PROTECTION_VMA or len(mm.userfaultfd) > 0:
             self.page_table.unmap(rng)
 
 

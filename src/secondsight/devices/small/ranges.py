@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from secondsight.devices.small.parts import MirrorInParts
+from secondsight.lang import Errno
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.mm_types import Event, Range
+from secondsight.linux.mm_types import Event, Pfn, Range, Va
 
-__all__ = ["CountsFromTheFirstPage", "DropsEverything", "IgnoresParts", "TakesAPartForNothing"]
+__all__ = ["CountsFromTheFirstPage", "DropsEverything", "IgnoresParts", "ServesOneFaultAtATime", "TakesAPartForNothing"]
 
 
 class IgnoresParts(MirrorInParts):
@@ -37,3 +38,16 @@ class DropsEverything(MirrorInParts):
 
     def drop(self, rng: mn.Range) -> None:
         self.page_table.unmap(Range(0, len(self.page_table.entries), rng.event, rng.blockable))
+
+
+class ServesOneFaultAtATime(MirrorInParts):
+    """Notes in itself which page it is about to map, as if no other engine could come to another one meanwhile."""
+
+    serving: Va
+
+    def collect(self, seq: mn.Seq, va: Va, write: bool) -> Pfn:
+        self.serving = va
+        return MirrorInParts.collect(self, seq, va, write)
+
+    def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
+        return MirrorInParts.install(self, self.serving, pfn, write)
