@@ -169,7 +169,7 @@ class MigrateDeviceFile(Target):
         yield from _beside()
 
     def scene(self, configuration: Configuration) -> Scene:
-        levels, kind, unstable, *pages = configuration.setup
+        _, kind, unstable, *pages = configuration.setup
         tasks = [task for thread in configuration.threads for task in thread]
         columns = [(*task.arguments, 0, 0, 0, 0, 0)[:5] for task in tasks]
         data: dict[str, Sequence[int]] = {"conform.migrate_device.operation": [Op(task.code) for task in tasks]}
@@ -256,7 +256,7 @@ class _View:
         self.ptes = [tuple(eyes.field(pte, name) for name in ("frame", "kind", "writable", "exclusive")) for pte in mm.ptes]
         self.calls, self.told = eyes.field(world, "calls"), [eyes.array(world, name) for name in ("starts", "ends", "owned")]
         self.counters = [eyes.counter(i) for i in range(threads)]
-        self.elsewhere = {number for number, boundary in stops_of(program, boundaries, "mm/migrate_device.c").items() if ELSEWHERE == boundary.stop}
+        self.elsewhere = {number for number, boundary in stops_of(program, boundaries, "mm/migrate_device.c").items() if boundary.stop == ELSEWHERE}
 
     def given(self, before: bytes, after: bytes, thread: int) -> int:
         """Whether the model's thread is in a function of mm/mmu_notifier.c still, and whether the subscriber was called."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Annotated, Literal
 
-from secondsight.conform.targets.hmm_world import Pagemap
 from secondsight.lang import Array, Bounds, Machine, Record, Ref, atomic, const, current, shared
 from secondsight.linux import migrate_device
 from secondsight.linux import mmu_notifier as mn
@@ -14,7 +13,7 @@ from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.migrate_device import MigrateVma, migrate_vma_init, migrate_vmas
 from secondsight.linux.migrate_device_pages import migrate_vma_finalize, migrate_vma_pages
 from secondsight.linux.mm_flags import VM_PFNMAP
-from secondsight.linux.mm_types import AddressSpace, Driver, Event, Flags, Folio, Mm, Owner, PteKind, Range, Seq, Va
+from secondsight.linux.mm_types import AddressSpace, Driver, Event, Flags, Folio, Mm, Owner, Pagemap, PteKind, Range, Seq, Va
 from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, is_zero_page, put_page
 from secondsight.linux.pgtable import pte_clear, pte_none
