@@ -110,14 +110,10 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "memory_swap.py": ("agreement", "mm/memory.c: as memory.py"),
     "memory_wp.py": ("agreement", "mm/memory.c: as memory.py"),
     "memory_zap.py": ("agreement", "mm/memory.c: as memory.py; the first part that would be worth it"),
-    "migrate_device.py": (
+    "migrate_device_range.py": (
         "agreement",
-        "mm/migrate_device.c calls mm/rmap.c and mm/migrate.c for try_to_migrate(), remove_migration_ptes() and folio_migrate_mapping(): a "
-        "conformer has these as places, and needs real page tables (as mm/hmm.c's has, device-private entries among them), a folio with lock, count and "
-        "pagemap, and mmu_notifier calls as places. A mirror's own memory is moved in and out on linux-7.2",
+        "mm/migrate_device.c: migrate_device_range() needs try_to_migrate() in the file's conformer, for what is mapped still; on kernels a driver empties its memory by it",
     ),
-    "migrate_device_pages.py": ("agreement", "mm/migrate_device.c: as migrate_device.py"),
-    "migrate_device_range.py": ("agreement", "mm/migrate_device.c: as migrate_device.py"),
     "mm_flags.py": ("neither", "numbers alone"),
     "mm_types.py": ("neither", "records and no functions; every conformer's look at the state compares the fields that its file uses"),
     "mmap.py": ("agreement", "mm/mmap.c (135 outside symbols) with the maple tree, a file of 7,700 lines"),

@@ -175,6 +175,8 @@ def migrate_vma_finalize(args: MigrateVma) -> None:
                 folio_unlock(dst)
                 put_page(dst)
                 dst = None
+            if src is not None and dst is None:
+                src.isolated = False
         if src is None:
             if dst is not None:
                 with atomic:
@@ -186,7 +188,6 @@ def migrate_vma_finalize(args: MigrateVma) -> None:
             else:
                 remove_migration_ptes(src, dst)
             with atomic:
-                src.isolated = False
                 if not is_locked_for_us(args, src):
                     folio_unlock(src)
                 put_page(src)
