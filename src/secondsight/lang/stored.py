@@ -95,7 +95,7 @@ def keep(code: Code) -> None:
     if origin is None or not code.changed:
         return
     if code.known is None:
-        data = _told(code, origin)
+        data = code.keep("told", lambda: _told(code, origin))
         if data is None:
             return
     else:
