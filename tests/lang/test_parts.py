@@ -10,6 +10,8 @@ from secondsight.contract import EVERY_ADVERSARY, load_drivers
 from secondsight.contract.check import driver_program
 from secondsight.lang.movers import Reductions
 from secondsight.lang.parts import parts_of, without_comments
+from secondsight.lang.program import Program
+from secondsight.lang.render import render
 from secondsight.lang.render_c import render_c
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "my_gpu.py"
@@ -58,19 +60,38 @@ def test_a_text_without_parts_has_none() -> None:
     assert without_comments("/* a */\nint x; /* b */\n/* c */ int y; /* d */\n") == "int x; /* b */\n/* c */ int y; /* d */\n"
 
 
-@pytest.mark.parametrize("merge", [False, True], ids=["plain", "merged"])
-def test_an_edit_changes_no_part_of_the_model(tmp_path: Path, merge: bool) -> None:
-    """Steps, calls and demands that a driver has more of are in the first part; a line above it is in none."""
+def _edited(tmp_path: Path) -> list[Program]:
+    """The example as it is, with a line above it, and with steps, calls and demands that it has more of."""
     text = EXAMPLE.read_text()
     edited = text.replace("                if write:\n", "                if write and pfn >= 0:\n                    self.page_table.map(va, pfn, True)\n")
-    edited = edited.replace("            if pfn < 0:\n", "            assert pfn != 77\n            if mn.mmu_interval_check_retry(self.notifier, seq):\n                continue\n            if pfn < 0:\n")
-    scenario, reductions, parts = EVERY_ADVERSARY["zero-page"].scenarios[0], Reductions() if merge else Reductions.none(), []
+    more = "            assert pfn != 77\n            if mn.mmu_interval_check_retry(self.notifier, seq):\n                continue\n            if pfn < 0:\n"
+    edited = edited.replace("            if pfn < 0:\n", more)
+    assert edited.count("77") == 1
+    programs = []
     for name, content in (("first", text), ("moved", "# one line more\n" + text), ("edited", edited)):
         path = tmp_path / f"{name}.py"
         path.write_text(content)
-        parts.append(parts_of(render_c(driver_program(load_drivers(path)[0], scenario), reductions).text))
-    first, moved, changed = parts
-    assert first == moved
-    assert first[1] != changed[1]
-    assert (first[2], first[3]) == (changed[2], changed[3])
-    assert min(map(len, (first[2], first[3]))) > 20_000
+        programs.append(driver_program(load_drivers(path)[0], EVERY_ADVERSARY["zero-page"].scenarios[0]))
+    return programs
+
+
+def test_an_edit_changes_no_part_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In C: the driver is in the first part; a line above it is in none. In Python: the model's piece is kept, and made again if it is garbled."""
+    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path / "cache"))
+    programs = _edited(tmp_path)
+    for reductions in (Reductions.none(), Reductions()):
+        first, moved, changed = (parts_of(render_c(program, reductions).text) for program in programs)
+        assert first == moved
+        assert first[1] != changed[1]
+        assert (first[2], first[3]) == (changed[2], changed[3])
+        assert min(map(len, (first[2], first[3]))) > 20_000
+    kept, pieces = render(programs[0]).compiled, list((tmp_path / "cache").rglob("*.piece"))
+    later = render(programs[2]).compiled
+    assert kept[0] == later[0]
+    assert kept[1] != later[1]
+    assert list((tmp_path / "cache").rglob("*.piece")) == pieces
+    assert len(pieces) == 1
+    whole = pieces[0].read_bytes()
+    pieces[0].write_bytes(whole[:-9])
+    assert render(programs[2]).compiled[0] == kept[0]
+    assert pieces[0].read_bytes() == whole
