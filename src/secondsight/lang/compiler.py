@@ -1,7 +1,7 @@
 """Compiling C text to a shared library, once: kept in the user's cache folder under the hash of text, flags and compiler.
 
 What many libraries have in common, the search engine, is compiled by itself to an object file, which is kept there too and linked
-with each of them.
+with each of them. So are the parts of a large text (`lang.parts`): after an edit of a driver only its own is compiled.
 
 Safe for several processes at once: each builds a file of its own and renames it. A file carries its checksum at its end,
 and one that is cut short or garbled is made again. The folder is kept below `MAX_BYTES` and `MAX_FILES`: what was not
@@ -31,6 +31,7 @@ import time
 from pathlib import Path
 
 from secondsight.lang.errors import LangError
+from secondsight.lang.parts import parts_of, without_comments
 
 __all__ = ["CompilerFailed", "CompilerMissing", "Library", "cache_folder", "compiler", "end_all", "load"]
 
@@ -178,7 +179,7 @@ def load(text: str, common: str = "", hasty: bool = False) -> Library:
     `hasty`: a large text is compiled without care, in half of the time, to code that makes a search take a sixth longer. Raises `CompilerMissing`, or `CompilerFailed` with what the compiler said.
     """
     _, version = compiler()
-    care = _care(text, hasty)
+    care, text = _care(text, hasty), without_comments(text)
     common_care = HASTY_COMMON if hasty else COMMON
     key = _key(version, *_flags(care), common_care, text, common)
     folder = cache_folder()
@@ -206,25 +207,33 @@ def _build(text: str, library: Path, common: str, care: str, common_care: str) -
     flags = _flags(care)
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as scratch:
         source, made = Path(scratch) / "model.c", Path(scratch) / "model.so"
-        source.write_text(text, encoding="utf-8")
-        parts, work = [source], []
-        if len(text) > LARGE:
-            parts = [source.with_suffix(f".{part}.o") for part in (1, 2)]
-            work = [[*command, *flags, "-c", f"-DSS_PART={i}", "-o", str(part), str(source)] for i, part in enumerate(parts, 1)]
+        parts, work, new = [], [], []
+
+        def kept(content: str, care: str, file: Path, *named: str) -> None:
+            """The object file of a text: from the folder, or still to be made."""
+            known = library.parent / f"{_key(version, *_flags(care), *named, content)}.o"
+            parts.append(file.with_suffix(".o"))
+            there = _whole(known)
+            if there is not None:
+                parts[-1].write_bytes(there)
+                return
+            file.write_text(content, encoding="utf-8")
+            work.append([*command, *_flags(care), "-c", *named, "-o", str(parts[-1]), str(file)])
+            new.append((parts[-1], known))
+
+        divided = parts_of(text) if len(text) > LARGE else {}
+        for number, part in divided.items():
+            kept(part, care, Path(scratch) / f"{number}-model.c", f"-DSS_PART={number}")
+        if not divided:
+            source.write_text(text, encoding="utf-8")
+            parts.append(source)
         if common:
-            parts.append(Path(scratch) / "common.o")
-            known = library.parent / f"{_key(version, *_flags(common_care), common)}.o"
-            content = _whole(known)
-            if content is not None:
-                parts[-1].write_bytes(content)
-            else:
-                (Path(scratch) / "common.c").write_text(common, encoding="utf-8")
-                work.append([*command, *_flags(common_care), "-c", "-o", str(parts[-1]), str(Path(scratch) / "common.c")])
+            kept(common, common_care, Path(scratch) / "common.c")
         if work:
             _run(*work)
         _run([*command, *flags, "-shared", "-o", str(made), *map(str, parts)])
-        if common and content is None:
-            _sign(parts[-1]).replace(known)
+        for file, known in new:
+            _sign(file).replace(known)
         _sign(made).replace(library)
 
 

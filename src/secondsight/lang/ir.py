@@ -14,6 +14,7 @@ from typing import Any
 
 from secondsight.lang.errors import Position
 from secondsight.lang.locks import MAX_THREADS, LockOperation
+from secondsight.lang.modules import is_ours
 from secondsight.lang.records import Record
 from secondsight.lang.standins import Shared
 from secondsight.lang.types import BOOL, ArrayType, IntType, ListType, RefType, TupleType, Type, ValueType
@@ -522,6 +523,11 @@ class Function:
     touches: bool = False
     effects: bool = False
     mutates: bool = False
+
+    @property
+    def is_users(self) -> bool:
+        """Whether a user wrote it, and not we: it may be edited before the next search."""
+        return self.source is not None and not is_ours(self.source.__module__ or "")
 
 
 __all__ = [n for n in dir() if n[0].isupper()]

@@ -126,11 +126,13 @@ class Linked:
             visit(root)
             self.frames[root].is_root = True
         order.reverse()  # callers before those they call
-        for frame in order:
+        self.frames = dict(sorted(self.frames.items(), key=lambda one: one[0].is_users))  # whose edits then change no number of the model's
+        numbered = sorted(order, key=lambda frame: frame.flow.function.is_users)
+        for frame in numbered:
             for block in frame.flow.blocks:
                 if isinstance(block.end, CallTo):
                     self.frames[block.end.function].sites.append(block.end)
-        for frame in order:
+        for frame in numbered:
             for block in frame.flow.blocks:
                 if block.boundary is not None:
                     self.counters.append(Counter(len(self.counters) + 1, frame, block))

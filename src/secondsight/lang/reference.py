@@ -49,8 +49,9 @@ class Reference:
             **{name: program.row(table) for table, name in rendered.tables.items()},
             "REF": layout.to_offset, "NUM": layout.to_number, "Blocked": support.Blocked,
         }  # fmt: skip
-        exec(rendered.compiled, self.namespace)
-        if any("again" in c.co_names for c in rendered.compiled.co_consts if isinstance(c, CodeType)):
+        for piece in rendered.compiled:
+            exec(piece, self.namespace)
+        if any("again" in c.co_names for piece in rendered.compiled for c in piece.co_consts if isinstance(c, CodeType)):
             sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))  # each piece of such a loop calls the next
         self.steps: list[StepFunction | None] = [None, *(self.namespace[f"p{i + 1}"] for i in range(len(program.code.places)))]
         self.threads = [(i, base, i + 1) for i, base in enumerate(program.bases)]

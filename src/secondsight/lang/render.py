@@ -9,9 +9,10 @@ before the first change.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType
 
-from secondsight.lang import ir, tree
+from secondsight.lang import ir, stored, tree
 from secondsight.lang.cfg import Block, Branch, CallTo, Exit, Jump
 from secondsight.lang.errors import OutOfRecords, Position
 from secondsight.lang.locks import Lock, RwLock, SpinLock
@@ -22,6 +23,8 @@ from secondsight.lang.types import IntType, RefType
 
 __all__ = ["PythonRenderer", "PythonText", "render"]
 
+WORTH_KEEPING = 25_000
+"""Characters of a model's functions whose code is kept for the edits of a user's to come."""
 SITE = IntType(0, 255)
 """What says where a function was called from."""
 
@@ -35,7 +38,8 @@ class PythonText:
     sites: list[tuple[Position, str]]
     tables: dict[str, str]
 
-    compiled: CodeType
+    compiled: tuple[CodeType, ...]
+    """The functions of the model, then those of users and what is left."""
 
 
 def render(program: Program) -> PythonText:
@@ -49,6 +53,7 @@ class PythonRenderer(ExpressionRenderer):
     def __init__(self, program: Program) -> None:
         super().__init__(program)
         self.lines: list[str] = []
+        self.model = 0  # the lines of them that are the model's functions, when all are written
         self.blocks: dict[Block, str] = {}
         self.result: ir.ResultType | None = None
         self.function: ir.Function | None = None
@@ -73,7 +78,11 @@ class PythonRenderer(ExpressionRenderer):
     def whole(self) -> PythonText:
         """The text, ready to be run."""
         text = self.render()
-        return PythonText(text, self.sites, dict(self.tables), compile(text, "<reference executor>", "exec"))
+        pieces = "\n".join(self.lines[: self.model]) + "\n", "\n".join(self.lines[self.model :]) + "\n"
+        compiled = [partial(compile, piece, "<reference executor>", "exec") for piece in pieces]
+        is_mixed = len(pieces[0]) > WORTH_KEEPING and any(f.is_users for f in self.program.frames)
+        model = stored.piece(pieces[0], compiled[0]) if is_mixed else compiled[0]()
+        return PythonText(text, self.sites, dict(self.tables), (model, compiled[1]()))
 
     def render(self) -> str:
         """The whole text."""
@@ -88,22 +97,35 @@ class PythonRenderer(ExpressionRenderer):
                     count += 1
                     self.blocks[block] = f"b{count}"
         self._finish_function()
+        self._functions(of_users=False)
+        self.model = len(self.lines)
+        self._functions(of_users=True)
         if self.lifetimes.freed_at:
             self.out(0, f"FREED_AT = {self.lifetimes.freed_at!r}")
-        for frame in frames:
-            self.frame = frame
-            self._entry(frame, numbers[id(frame)])
-            for block in frame.flow.blocks:
-                if is_head(frame.flow, block) and not (block is frame.flow.entry and not self._needs_own(frame, block)):
-                    self._head(block)
-        self.frame = None
-        while self.queue:
-            self._plain_function(self.queue.pop())
         for frame in frames:
             self._returns(frame, numbers[id(frame)])
         for records, name in self.number_tables.items():
             self.out(0, f"{name} = {{{', '.join(f'{at}: {i}' for i, at in enumerate(records))}}}")
         return "\n".join(self.lines) + "\n"
+
+    def _functions(self, of_users: bool) -> None:
+        """The functions of users, and what those alone call; or all others, which an edit of a driver does not change."""
+        for number, frame in enumerate(self.program.frames.values()):
+            if frame.flow.function.is_users == of_users:
+                self.frame = frame
+                self._entry(frame, number)
+                for block in frame.flow.blocks:
+                    if is_head(frame.flow, block) and not (block is frame.flow.entry and not self._needs_own(frame, block)):
+                        self._head(block)
+        self.frame = None
+        later: list[ir.Function] = []
+        while self.queue:
+            function = self.queue.pop()
+            if function.is_users and not of_users:
+                later.append(function)
+            else:
+                self._plain_function(function)
+        self.queue = later
 
     def _needs_own(self, frame: Frame, block: Block) -> bool:
         """Whether an entry block is also reached otherwise."""

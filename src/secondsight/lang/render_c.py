@@ -67,32 +67,54 @@ class _CRenderer(CExpressions):
                     self.blocks[block] = f"b{joins}"
         self.ends: list[int] = []
         self._finish()
-        for i, frame in enumerate(self.frames):
-            self.frame = frame
-            self._entry(frame, i)
-            for block in frame.flow.blocks:
-                if is_head(frame.flow, block) and not (block is frame.flow.entry and not self._needs_own(frame, block)):
-                    self._head(block)
-        self.frame = None
-        while self.queue:
-            self._plain_function(self.queue.pop())
+        self._functions(of_users=False)
+        model = len(self.lines)
+        self._functions(of_users=True)
         for i, frame in enumerate(self.frames):
             self._returns(frame, i)
         functions = len(self.lines)
         self._interface()
-        self._part(functions)
+        self._part(model, functions)
         noting = notes_before(self.layout) if self.reductions.merge else []
         room = ["#include <stdint.h>", f"#define SS_RESULTS int64_t results[{self.most_results}];"] if self.most_results else []
         head = [*room, *noting, prelude(), *self.lifetimes.c_text(), *self._tables(), *self.constants, *self.prototypes, ""]
         text = "\n".join([*head, *self.lines]) + "\n"
         return CText(text, self.sites, self.rules, self.bounds, list(self.tables))
 
-    def _part(self, functions: int) -> None:
-        """Divide the lines between two compilers that work at once (`compiler.load`): what comes after the functions is in the first part."""
-        wanted = functions - len(self.lines) // 2
-        end = min(self.ends, key=lambda at: abs(at - wanted), default=0)
+    def _functions(self, of_users: bool) -> None:
+        """The functions of users, and what those alone call; or all others."""
+        for i, frame in enumerate(self.frames):
+            if frame.flow.function.is_users == of_users:
+                self.frame = frame
+                self._entry(frame, i)
+                for block in frame.flow.blocks:
+                    if is_head(frame.flow, block) and not (block is frame.flow.entry and not self._needs_own(frame, block)):
+                        self._head(block)
+        self.frame = None
+        later: list[ir.Function] = []
+        while self.queue:
+            function = self.queue.pop()
+            if function.is_users and not of_users:
+                later.append(function)
+            else:
+                self._plain_function(function)
+        self.queue = later
+
+    def _part(self, model: int, functions: int) -> None:
+        """Divide the lines between compilers that work at once (`compiler.load`).
+
+        Those from `model` on, a user's functions and what comes after all functions, are in the first part: the others are the same after
+        an edit, and not compiled again. Where all functions are a user's, or none is, there are two parts.
+        """
         lines = self.lines
-        self.lines = ["#if PART(1)", *lines[:end], "#endif", "#if PART(2)", *lines[end:functions], "#endif", "#if PART(1)", *lines[functions:], "#endif"]
+        is_mixed = self.ends and self.ends[0] <= model and any(f.flow.function.is_users for f in self.frames)
+        wanted = model // 2 if is_mixed else functions - len(lines) // 2
+        end = min(self.ends, key=lambda at: abs(at - wanted), default=0)
+        if is_mixed:
+            parts = [(2, lines[:end]), (3, lines[end:model]), (1, lines[model:])]
+        else:
+            parts = [(1, lines[:end]), (2, lines[end:functions]), (1, lines[functions:])]
+        self.lines = [line for number, part in parts for line in (f"#if PART({number})", *part, "#endif")]
 
     def _tables(self) -> list[str]:
         program, layout = self.program, self.layout

@@ -2,7 +2,7 @@
 
 One file for each shape, `DIGEST.json` in the cache folder (and `DIGEST.python`, the rendered Python): where everything lies in a state, where each program counter
 stands, what threads begin with, what the numbers in the compiled text stand for. `DIGEST` is that of `lang.origin`. `DIGEST.answers` has what was found out about
-programs of the shape (`search.kept`). The
+programs of the shape (`search.kept`). `HASH.piece` is the code of the model's functions in rendered Python, which many edits of a driver leave as it is. The
 files that were read to make it are named with their hashes, and looked at again: an edited driver finds nothing here. Nor
 does a file that is cut short, garbled, of another version, or about other state: then everything is made again, and the file
 written anew, as a whole.
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import marshal
 import os
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -36,7 +37,7 @@ from secondsight.lang.types import IntType, RefType, resolve
 if TYPE_CHECKING:
     from secondsight.lang.code import Code
 
-__all__ = ["StoredFacts", "find", "find_answer", "find_python", "has_python", "is_kept", "keep", "keep_answer", "keep_python"]
+__all__ = ["StoredFacts", "find", "find_answer", "find_python", "has_python", "is_kept", "keep", "keep_answer", "keep_python", "piece"]
 
 VERSION = 6
 MOST_ANSWERS = 300
@@ -95,7 +96,7 @@ def keep(code: Code) -> None:
     if origin is None or not code.changed:
         return
     if code.known is None:
-        data = _told(code, origin)
+        data = code.keep("told", lambda: _told(code, origin))
         if data is None:
             return
     else:
@@ -112,7 +113,24 @@ def keep(code: Code) -> None:
     _write(path, hashlib.sha256(text).hexdigest().encode() + text)
 
 
-def find_python(code: Code) -> tuple[CodeType, list[tuple[Position, str]], dict[str, str]] | None:
+def piece(text: str, compile_it: Callable[[], CodeType]) -> CodeType:
+    """The code of a piece of Python text that is the same after many an edit: from the cache folder, or compiled now and kept there."""
+    name = hashlib.sha256(b"\0".join((str(VERSION).encode(), importlib.util.MAGIC_NUMBER, text.encode()))).hexdigest()
+    path = cache_folder() / f"{name[:40]}.piece"
+    with contextlib.suppress(OSError, ValueError, EOFError, TypeError, zlib.error):
+        content = path.read_bytes()
+        if hashlib.sha256(name.encode() + content[_SUM:]).hexdigest().encode() == content[:_SUM]:
+            known = marshal.loads(zlib.decompress(content[_SUM:]))
+            os.utime(path)
+            if isinstance(known, CodeType):
+                return known
+    made = compile_it()
+    content = zlib.compress(marshal.dumps(made), 1)
+    _write(path, hashlib.sha256(name.encode() + content).hexdigest().encode() + content)
+    return made
+
+
+def find_python(code: Code) -> tuple[tuple[CodeType, ...], list[tuple[Position, str]], dict[str, str]] | None:
     """The rendered Python of some code that was found here, compiled: with its sites and its tables; None if it is not there."""
     if code.known is None or code.origin is None:
         return None
@@ -131,7 +149,7 @@ def has_python(code: Code) -> bool:
     return code.known is not None and code.origin is not None and _path(code.origin).with_suffix(".python").exists()
 
 
-def keep_python(code: Code, text: CodeType, sites: list[tuple[Position, str]], tables: dict[str, str]) -> None:
+def keep_python(code: Code, text: tuple[CodeType, ...], sites: list[tuple[Position, str]], tables: dict[str, str]) -> None:
     """Keep rendered Python, for `find_python`."""
     keep(code)
     if code.origin is None:
