@@ -94,18 +94,11 @@ from secondsight.devices.small.pinning import (
     KeepsAPartOfItsPages,
     Pins,
     PinsAllOrNothing,
+    PinsAllTheSame,
+    PinsFilesForLong,
     PinsSeveral,
     StaysPinned,
     TakesAShortCountForAll,
-    UnpinsBeforeItStops,
-    UnpinsTwice,
-)
-from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading, LooksAtTheMapping, TrustsMlock
-from secondsight.devices.small.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
-    Pins,
-    PinsAllTheSame,
-    PinsFilesForLong,
-    StaysPinned,
     UnpinsBeforeItStops,
     UnpinsTwice,
 )
