@@ -13,7 +13,6 @@ from secondsight.devices.small import (
     FlushesAtTheEnd,
     FlushesTheDeviceFirst,
     HearsBoth,
-    IgnoresFlushes,
     StaysBound,
     WaitsForNoFlush,
 )
@@ -68,7 +67,7 @@ def first(driver: type[Device], adversary: str) -> str:
 
 
 @pytest.mark.parametrize(("driver", "adversary"), [
-    (IgnoresFlushes, "munmap"), (WaitsForNoFlush, "munmap"), (FlushesTheDeviceFirst, "munmap"), (StaysBound, "exit"), (FlushesAtTheEnd, "exclusive-access"),
+    (WaitsForNoFlush, "munmap"), (FlushesTheDeviceFirst, "munmap"), (StaysBound, "exit"), (FlushesAtTheEnd, "exclusive-access"),
 ])  # fmt: skip
 def test_a_flush_that_comes_too_late(driver: type[Device], adversary: str) -> None:
     assert first(driver, adversary) == "as-if-cpu"
