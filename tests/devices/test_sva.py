@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import pytest
 
 from secondsight.contract import check, rules_for
@@ -13,7 +16,6 @@ from secondsight.devices.small import (
     FlushesAtTheEnd,
     FlushesTheDeviceFirst,
     HearsBoth,
-    IgnoresFlushes,
     StaysBound,
     WaitsForNoFlush,
 )
@@ -68,7 +70,7 @@ def first(driver: type[Device], adversary: str) -> str:
 
 
 @pytest.mark.parametrize(("driver", "adversary"), [
-    (IgnoresFlushes, "munmap"), (WaitsForNoFlush, "munmap"), (FlushesTheDeviceFirst, "munmap"), (StaysBound, "exit"), (FlushesAtTheEnd, "exclusive-access"),
+    (WaitsForNoFlush, "munmap"), (FlushesTheDeviceFirst, "munmap"), (StaysBound, "exit"), (FlushesAtTheEnd, "exclusive-access"),
 ])  # fmt: skip
 def test_a_flush_that_comes_too_late(driver: type[Device], adversary: str) -> None:
     assert first(driver, adversary) == "as-if-cpu"
@@ -79,6 +81,15 @@ def test_who_hears_of_changes_is_not_told_of_flushes() -> None:
     """mmu_notifier_register() refuses a subscriber that wants both."""
     (checked, *_) = check(HearsBoth, ["munmap"])
     assert "open() fails although the process lives" in str(checked.result.error)
+
+
+class WithoutBound(Sva):
+    bounds: ClassVar[Mapping[str, int]] = {"subscribers": 0, "mmu_notifiers": 1}
+
+
+def test_the_bound_comes_with_the_callback() -> None:
+    """Else nobody would call it."""
+    assert program(absent_page_beside_exit(), WithoutBound, []).machine.bound("secondary_tlbs") > 0
 
 
 def test_a_driver_that_walks_no_table_pays_nothing() -> None:

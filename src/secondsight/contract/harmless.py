@@ -26,6 +26,10 @@ _WORKER_LOOKS = "the worker looks under the reservation lock whether anything is
 _ONE_STEP = "to clear it is one step"
 _NOT_CLOSED = "no column closes the device while it works, and nothing is asked of a process that ends"
 _WAIT_SAVES = "hmm_range_fault() says -EBUSY while the range is not valid, and the loop goes on: the wait saves rounds"
+_RELEASED = "unregistering calls `release`, which takes the page table away too, unless the process's end has"
+_ANSWERED = "the worker is a user of the mm while it answers, and whoever waits gets its answer; that the driver itself is freed then is not modelled"
+_MM_STAYS = "`notifier.mm` is there before `open` is called, and stays; mmget_not_zero() looks by itself"
+_NEVER_LAST = "mmput() never tears down in its caller here (README, what the model leaves out); in a kernel it may be the last, and needs the mmap lock"
 _A_FIGURE = "how many pages have moved is a figure for who asked: no rule asks a driver what it says"
 
 
@@ -69,6 +73,17 @@ HARMLESS: dict[str, dict[str, str]] = {
     "Pins": {
         "pin: swap 3": _UNDER_ONE_LOCK,
         "unpin: first out of the lock 1": _SEEN_LATER,
+    },
+    "Sva": {
+        "close: drop 1": _RELEASED,
+        "close: swap 1": _ANSWERED,
+        "close: drop 2": _ANSWERED,
+        "close: without the lock 1": _MM_STAYS,
+        "close: first out of the lock 1": _MM_STAYS,
+        "handle: without the lock 1": _MM_STAYS,
+        "handle: first out of the lock 1": _MM_STAYS,
+        "handle: last out of the lock 1": _MM_STAYS,
+        "handle: swap 3": _NEVER_LAST,
     },
     "VfioType1": {
         "map_dma: swap 3": _UNDER_ONE_LOCK,

@@ -17,9 +17,9 @@ page that have both gone: the later one counts.
 
 A device that walks the process's page tables has a TLB too. It is flushed where those of the CPUs are, by its driver, who is told
 (`mmu_notifier_arch_invalidate_secondary_tlbs`): after a zap or an mprotect() outside of the page-table lock, before a page is given back; of a page that is
-copied, moved or reclaimed under that lock; at the end of fork. This is there where the bound `secondary_tlbs` is 1, which is a driver's to ask for. Then an
+copied, moved or reclaimed under that lock; at the end of fork. This is there where the bound `secondary_tlbs` is not 0, as of a driver that has the callback. Then an
 access of its device by an entry that has changed is one of before the change, until the driver's callback has returned: from `entries_change` on until
-`flush_tlb_mm_range` is over. Left out, of these: that the page-table lock is held while callbacks run, where it is (others may look at the new entry, as
+`flush_secondary_tlbs` is over. Left out, of these: that the page-table lock is held while callbacks run, where it is (others may look at the new entry, as
 if the callbacks had been faster); that nothing is flushed where no entry was there, and all where many were (may hide a bug); the
 flush where a huge page is split: its halves are where they were.
 """
