@@ -19,6 +19,7 @@ from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
+from secondsight.devices.shared_notifier import GetsItsNotifier
 from secondsight.devices.small import (
     AsksToBeCalled,
     AsksToWriteFirst,
@@ -26,6 +27,7 @@ from secondsight.devices.small import (
     ClosesByItsLock,
     DropsEverything,
     GivesReferencesBack,
+    IsAUserWhileItFaults,
     KeepsForReading,
     LooksIntoItsTable,
     MarksWhenItDrops,
@@ -33,6 +35,7 @@ from secondsight.devices.small import (
     Pins,
     PrefaultsAfterwards,
     RemembersByProcess,
+    StaysAUser,
     Vcpu,
     VcpuWithoutCount,
 )
@@ -123,7 +126,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu, VfioType1,
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
-    PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu,
+    PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, GetsItsNotifier, IsAUserWhileItFaults, StaysAUser,
 ]  # fmt: skip
 
 
