@@ -28,6 +28,7 @@ from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
+from secondsight.devices.shared_notifier import GetsItsNotifier
 from secondsight.devices.small import (
     AsksToBeCalled,
     AsksToWriteFirst,
@@ -36,6 +37,7 @@ from secondsight.devices.small import (
     DropsEverything,
     GivesReferencesBack,
     InTwoPasses,
+    IsAUserWhileItFaults,
     KeepsForReading,
     KeepsRequests,
     LooksIntoItsTable,
@@ -45,6 +47,7 @@ from secondsight.devices.small import (
     PrefaultsAfterwards,
     RemembersByProcess,
     Resets,
+    StaysAUser,
     TakesItsCallbackBack,
     Vcpu,
     VcpuWithoutCount,
@@ -164,6 +167,7 @@ RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu, VfioType1,
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets,
+    GetsItsNotifier, IsAUserWhileItFaults, StaysAUser,
 ]  # fmt: skip
 
 

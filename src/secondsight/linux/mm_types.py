@@ -559,6 +559,7 @@ secondary_tlbs = shared_array(SecondaryTlbs, bound("secondary_tlbs", most=8))
 
 
 bound("async_puts", most=1)
+bound("young_callbacks", most=1)
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
 bound("pmds", most=7)
 
@@ -683,6 +684,11 @@ class MmuNotifier(Subscriber):
 
     def release(self, mm: Mm) -> None:
         """The mm is about to go."""
+
+    def clear_flush_young(self, mm: Mm, start: Va, end: VaEnd) -> bool:
+        """mmu_notifier_ops.clear_flush_young: whether the device has used one of these pages since it was asked last. May not sleep: the
+        page-table lock is held. Called where the bound `young_callbacks` is not 0."""
+        return False
 
     def free_notifier(self) -> None:
         """mmu_notifier_ops.free_notifier, of one that `Driver.alloc_notifier` made: nobody calls it any more. May not sleep."""

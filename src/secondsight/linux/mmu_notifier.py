@@ -37,10 +37,9 @@ A range that is not blockable (the OOM reaper) allows a callback to give up: the
 entries may not be changed and there is no end.
 
 What the kernel does under `subscriptions->lock`, a spinlock, is one step here.
-mmu notifiers that users of a driver share are in `mmu_notifier_get`.
+mmu notifiers that users of a driver share are in `mmu_notifier_get`; who asks whether a device used a page, in `mmu_notifier_young`.
 
-Left out: mm_count; wrap-around of the sequence number; the young/test_young callbacks. None of these raises a false alarm; a driver
-that relies on the last cannot be written yet.
+Left out: mm_count; wrap-around of the sequence number. Neither raises a false alarm.
 """
 
 from __future__ import annotations

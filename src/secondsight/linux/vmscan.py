@@ -26,6 +26,7 @@ from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.highmem import slot_store
 from secondsight.linux.huge_memory_split import can_split_folio, split_folio_to_list
 from secondsight.linux.mm_types import Folio, Mm, Va, huge_pages
+from secondsight.linux.mmu_notifier_young import folio_referenced, young_callbacks
 from secondsight.linux.page_alloc import folio_nr_pages, folio_order, folio_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
 from secondsight.linux.rmap import try_to_unmap
@@ -44,8 +45,8 @@ def folio_dropped(folio: Folio, saved: Char) -> None:
 def reclaim_page_at(mm: Mm, va: Va) -> None:
     """shrink_inactive_list() (mm/vmscan.c, Linux 6.12), as kswapd does it, of a list with one folio: that which is at `va`.
 
-    Nobody is a user of the mm, and no mmap lock is held: the folio was found on a list. Whether it was used lately
-    (folio_check_references()) is not asked: it was not.
+    Nobody is a user of the mm, and no mmap lock is held: the folio was found on a list. It stays there if a device has used it lately
+    (folio_check_references()), which is asked where a subscriber can say so; no CPU has.
     """
     with atomic:
         page = vm_normal_folio(mm.ptes[va])
@@ -55,6 +56,12 @@ def reclaim_page_at(mm: Mm, va: Va) -> None:
             isolated = folio_isolate_lru(folio)
     if isolated:
         assert folio is not None
+        if len(young_callbacks.any) > 0:
+            with atomic:
+                referenced = not folio.locked and folio_referenced(folio, mm, va)
+            if referenced:
+                folio_putback_lru(folio)
+                return
         reclaim_folio(folio)
 
 

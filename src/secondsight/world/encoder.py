@@ -13,7 +13,7 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.named import bounds_named_by
 from secondsight.lang.names import there_are
 from secondsight.linux import BOUNDS, bounds
-from secondsight.linux.mm_types import HPAGE_PMD_NR
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Driver
 from secondsight.linux.releases import differs
 from secondsight.scenario.data import Place, Scenario, ScenarioThread
 from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op, Operation, ScenarioError
@@ -306,6 +306,7 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
+            derived["young_callbacks"] = int(driver.clear_flush_young is not Driver.clear_flush_young)
             needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS and n not in _OF_EACH else k for n, k in driver.bounds.items()}
             if driver.arch_invalidate_secondary_tlbs is not Device.arch_invalidate_secondary_tlbs:
                 needed["secondary_tlbs"] = 1

@@ -1,0 +1,60 @@
+"""mm/mmu_notifier.c: whether devices have used a page lately, which reclaim asks before it takes one.
+
+A driver whose table has an accessed bit answers by it; one whose table has none may unmap the page, and say that it was there.
+Whatever it says, correctness does not rest on it: what it may break is that it is asked under the page-table lock, so it may not sleep; and what it
+unmaps, it must unmap as an invalidation does.
+
+Left out: mmu_notifier_clear_young() and mmu_notifier_test_young(), which idle page tracking, the multi-generational LRU and khugepaged call: who calls them is
+not modelled. The CPU's own accessed bit: no CPU has used the page lately.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from secondsight.lang import Array, Record, atomic, shared
+from secondsight.linux.mm_types import Folio, Mm, Va, VaEnd
+from secondsight.linux.mmu_notifier_hlist import hlist_first, non_block_end, non_block_start, subscriber_of
+from secondsight.linux.rmap import page_vma_mapped_walk
+from secondsight.linux.srcutree import srcu_read_lock, srcu_read_unlock
+
+__all__ = ["folio_referenced", "mmu_notifier_clear_flush_young", "young_callbacks"]
+
+
+class YoungCallbacks(Record):
+    """Whether a subscriber has such callbacks."""
+
+    any: Array[bool, Literal["young_callbacks"]]
+
+
+young_callbacks = shared(YoungCallbacks)
+
+
+@atomic
+def mmu_notifier_clear_flush_young(mm: Mm, start: Va, end: VaEnd) -> bool:
+    """mmu_notifier_clear_flush_young(), __mmu_notifier_clear_flush_young() (mm/mmu_notifier.c, Linux 6.12): every mmu notifier is asked; true if one says so.
+
+    The caller holds the page-table lock, a spinlock: it is one step, in which nobody may sleep.
+    """
+    young = False
+    idx = srcu_read_lock()
+    non_block_start()
+    node = hlist_first(mm.subscriptions)
+    sub = subscriber_of(node)
+    while sub is not None:
+        if sub.clear_flush_young(mm, start, end):
+            young = True
+        assert node is not None
+        node = node.next
+        sub = subscriber_of(node)
+    non_block_end()
+    srcu_read_unlock(idx)
+    return young
+
+
+@atomic
+def folio_referenced(folio: Folio, mm: Mm, va: Va) -> bool:
+    """folio_referenced(), folio_referenced_one() (mm/rmap.c, Linux 6.12), at the one place that is asked for: whether somebody has used the folio lately."""
+    if not page_vma_mapped_walk(folio, mm.ptes[va]):
+        return False
+    return mmu_notifier_clear_flush_young(mm, va, va + 1)
