@@ -96,12 +96,17 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "copy_vma() is mm/vma.c's and needs the maple tree",
     ),
     "mremap_tables.py": ("agreement", "mm/mremap.c: as mremap.py"),
+    "mremap_in_place.py": ("agreement", "mm/mremap.c: as mremap.py"),
     "vma_lock.py": ("agreement", "inline functions of include/linux/mm.h, which have no file to compile; forced runs see who waits for whom"),
     "mm_userfaultfd.py": (
         "agreement",
         "mm/userfaultfd.c: mfill_atomic() needs real page tables (as mm/hmm.c's conformer has), a vma's lock and the page cache; the file is kept for it",
     ),
     "madvise.py": ("agreement", "mm/madvise.c (97 outside symbols): the walk over vmas needs the maple tree of mm/mmap.c and zap_page_range_single() as a place"),
+    "madvise_fork.py": ("agreement", "mm/madvise.c: as madvise.py"),
+    "madvise_free.py": ("agreement", "mm/madvise.c: as madvise.py"),
+    "madvise_populate.py": ("agreement", "mm/madvise.c: as madvise.py"),
+    "madvise_remove.py": ("agreement", "mm/madvise.c: as madvise.py"),
     "memory.py": (
         "agreement",
         "mm/memory.c (240 outside symbols): zaps and faults need real page tables (as mm/hmm.c's conformer has), the file's interval tree, "
