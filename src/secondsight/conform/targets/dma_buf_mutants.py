@@ -11,7 +11,10 @@ __all__ = ["EQUIVALENT", "EQUIVALENT_MODEL"]
 
 EQUIVALENT: Final[Mapping[str, str]] = by_name(
     {
-        "fences: there are none": "__map_dma_buf: drop 3, 4; __map_dma_buf: negate 1, 2; __map_dma_buf: off by one 1",
+        "fences: there are none": (
+            "__map_dma_buf: drop 3, 4; __map_dma_buf: negate 1, 2; __map_dma_buf: off by one 1; __dma_buf_begin_cpu_access: drop 1; "
+            "__dma_buf_begin_cpu_access: turn round 1"
+        ),
         "CONFIG_DMABUF_DEBUG and CONFIG_DMA_API_DEBUG are off": (
             "__map_dma_buf: drop 5; __unmap_dma_buf: drop 1; __unmap_dma_buf: swap 1; dma_buf_map_attachment: drop 9; "
             "dma_buf_map_attachment: negate 10, 11"
