@@ -263,6 +263,15 @@ HARMLESS: dict[str, dict[str, str]] = {
         }
     ),
     "KeepsRequests": dict.fromkeys(("fault: without the lock 1", "fault: first out of the lock 1", "fault: last out of the lock 1"), "nobody else has the record"),
+    "Resets": _by_name(
+        {
+            "to save is one step, and whether it is closed is asked again before anything is put back": (
+                "reset: without the lock 1; reset: first out of the lock 1; reset: last out of the lock 1"
+            ),
+            "what is not put back is faulted in again": "reset: drop 4; save: drop 3; restore: drop 2",
+            "no rule asks whether a device was reset: it goes on with a table that is right": "reset: negate 1; reset: drop 2; save: drop 1, 2",
+        }
+    ),
     "TakesItsCallbackBack": _by_name(
         {
             _FENCED: "wait_for_jobs: drop 2",

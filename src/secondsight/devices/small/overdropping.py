@@ -73,13 +73,13 @@ class AssertsThatItMaySleep(MirrorInParts):
         return True
 
 
-class Request(Record):
+class FaultRequest(Record):
     """A fault that is being served: its page."""
 
     va: Va
 
 
-requests = pool(Request, 2)
+requests = pool(FaultRequest, 2)
 
 
 class KeepsRequests(MirrorInParts):
