@@ -196,7 +196,7 @@ bound("cow", most=1, usual=1)
 huge_pages = shared_array(bool, bound("huge", most=1))
 """Of size 1 where there may be folios of two pages, and entries that map one whole (`Mm.pmds`)."""
 bound("halves", most=1, usual=1)
-bound("lazyfree", most=1)
+bound("lazyfree", most=1, usual=1)
 bound("private_memory", most=7, usual=1)
 
 

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-bound("udmabuf_sg", most=1)
+bound("udmabuf_sg", most=1, usual=1)
 
 
 class Udmabuf(DmaBuf):
