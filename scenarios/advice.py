@@ -4,7 +4,7 @@ from secondsight.scenario import Recorder, scenario
 
 
 @scenario
-def kept_from_a_child(s: Recorder) -> None:
+def not_for_a_child(s: Recorder) -> None:
     """MADV_DONTFORK and MADV_WIPEONFORK: of three pages a child has the first alone, no second, and a third that nobody has written."""
     pages = s.mmap(pages=3)
     s.write(pages, "a")

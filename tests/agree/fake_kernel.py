@@ -24,7 +24,7 @@ class Fake:
 
     how = ""
 
-    def __init__(self, kernel: Kernel, module: bool = False) -> None:
+    def __init__(self, kernel: Kernel, module: bool = False, coherent: bool = False) -> None:
         self.release = kernel.release
         print(os.getpid(), flush=True)
 

@@ -57,7 +57,7 @@ def test_nearly_all_can_be_forced_and_have_one_end() -> None:
 
 
 def test_what_the_model_expects_agrees() -> None:
-    assert judge_forced(plan(2), as_run(plan(2))) == ""
+    assert judge_forced(plan(3), as_run(plan(3))) == ""
 
 
 def test_every_difference_is_seen() -> None:

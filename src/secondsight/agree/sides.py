@@ -18,7 +18,8 @@ from secondsight.scenario import Outcome, Scenario
 __all__ = ["Booted", "KernelAnswer"]
 
 NEEDED = {
-    "udmabuf": "udmabuf", "move_pages": "nodes", "madvise_pageout": "swap", "madvise_free": "swap", "memfd_create_hugetlb": "hugetlb", "hugetlb_pool": "hugetlb",
+    "udmabuf": "udmabuf", "begin_cpu_access": "udmabuf", "end_cpu_access": "udmabuf",
+    "move_pages": "nodes", "madvise_pageout": "swap", "madvise_free": "swap", "memfd_create_hugetlb": "hugetlb", "hugetlb_pool": "hugetlb",
     "madvise_hugepage": "huge", "madvise_collapse": "huge", "page_is_huge": "huge",
     "userfaultfd": "userfaultfd",
     "offline_pages": "movable",

@@ -331,6 +331,7 @@ BROKEN_ELSEWHERE = {
     "restored": "of a table that every row keeps: tests/cases/test_revoke_2026.py has an importer that breaks it",
     "swap-count": "page tables alone count swap entries, and no function that a driver calls does: tests/linux/test_swap.py breaks it by hand",
     "dax-page-is-free": "a file system that waits for nobody breaks it, and no driver: tests/linux/test_fs_dax.py has one",
+    "ww-mutex": "no driver of a device takes several buffers under one context yet: tests/linux/test_ww_mutex.py has one that keeps the others while it waits",
     "left-out": "says that something is not modelled: the model refuses it, and no driver is wrong",
 }
 """Other rules that no small driver breaks with an adversary, and who shows that they can break."""

@@ -26,7 +26,7 @@ def is_cow_mapping(vma: Vma) -> bool:
 
 @atomic
 def vma_dontcopy(vma: Vma) -> bool:
-    """VM_DONTCOPY (include/linux/mm.h, Linux 6.12): a child has no such vma."""
+    """Whether a child has no such vma: VM_DONTCOPY of include/linux/mm.h, Linux 6.12."""
     if len(vma.on_fork) > 0:
         return vma.on_fork[0] & VM_DONTCOPY != 0
     return False

@@ -32,7 +32,7 @@ young_callbacks = shared(YoungCallbacks)
 
 @atomic
 def mmu_notifier_clear_flush_young(mm: Mm, start: Va, end: VaEnd) -> bool:
-    """mmu_notifier_clear_flush_young(), __mmu_notifier_clear_flush_young() (mm/mmu_notifier.c, Linux 6.12): every mmu notifier is asked; true if one says so.
+    """__mmu_notifier_clear_flush_young() (mm/mmu_notifier.c, Linux 6.12), called by an inline function of the header: every mmu notifier is asked; true if one says so.
 
     The caller holds the page-table lock, a spinlock: it is one step, in which nobody may sleep.
     """

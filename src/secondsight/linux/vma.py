@@ -113,7 +113,7 @@ def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
 
 @atomic
 def is_never_merged(file: AddressSpace) -> bool:
-    """VM_SPECIAL (include/linux/mm.h, Linux 6.12): vmas of it are not made one; those of huge pages have VM_DONTEXPAND."""
+    """Whether vmas of the file are not made one: VM_SPECIAL of include/linux/mm.h, Linux 6.12; those of huge pages have VM_DONTEXPAND."""
     if len(huge_pages) > 0:
         if file.is_hugetlb():
             return True

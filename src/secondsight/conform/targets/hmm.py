@@ -72,13 +72,13 @@ class HmmFile(Target):
         # Functions of other files: the thread waits where it called them.
         Crossing("handle_mm_fault", "with atomic: require(", Stop("handle_mm_fault")),
         Crossing("do_vmi_align_munmap", "mm.mmap_lock.write_lock()", Stop("down_write")),
-        Crossing("do_vmi_align_munmap", "with atomic: detached = ", Stop("gather")),
-        Crossing("do_vmi_align_munmap", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("do_vmi_munmap", "with atomic: detached = ", Stop("gather")),
+        Crossing("do_vmi_munmap", "mm.mmap_lock.read_unlock()", Stop("up_read")),
         *(
             Crossing(function, "", ELSEWHERE)
             for function in (
                 "Backing.fault", "Memory.migrate_to_ram", "do_device_private_page", "do_swap_page", "remove_device_exclusive_entry", "folio_lock_or_retry", "Mirror.invalidate", "wp_page_copy", "replace_zero_page", "zap_page_range_single", "zap_range", "zap_pte_range",
-                "tlb_finish_mmu", "unmap_vmas", "do_vmi_align_munmap", "free_pgtables", "mmu_notifier_invalidate_range_start",
+                "tlb_finish_mmu", "unmap_vmas", "do_vmi_munmap", "free_pgtables", "mmu_notifier_invalidate_range_start",
                 "mmu_notifier_invalidate_range_end", "mn_itree_invalidate",
             )
         ),

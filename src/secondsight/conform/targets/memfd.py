@@ -19,6 +19,7 @@ from secondsight.linux.gup import try_grab_folio, unpin_folio
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
 from secondsight.linux.memory import insert_page
 from secondsight.linux.memory_zap import tlb_finish_mmu, zap_pte_range
+from secondsight.linux.mm_flags import VM_SEALED
 from secondsight.linux.mm_types import Mm, Va
 from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import mem_init
@@ -105,11 +106,13 @@ def pages_do(mm: Mm, file: ShmemFile, op: Op, at: Va) -> Value:
         if ret != 0:
             return ret
         vma.write = True
+        vma.flags[0] = 0
         file.unmap_writable()
     else:
         if not vma.write:
             return 1
         vma.write = False
+        vma.flags[0] = VM_SEALED
     return 0
 
 
@@ -216,7 +219,7 @@ class MemfdFile(Target):
             "conform.operation": [Op(task.code) for task in tasks],
             "conform.first": [task.arguments[0] for task in tasks],
         }
-        machine = Machine(bounds=bounds(pages=PAGES, vmas=PAGES, files=1, file_pages=PAGES, frames=PAGES + 1), data=data)
+        machine = Machine(bounds=bounds(pages=PAGES, vmas=PAGES, files=1, file_pages=PAGES, frames=PAGES + 1, vma_flags=1), data=data)
         with machine:
             mem_init()
             proc_caches_init()
@@ -235,6 +238,8 @@ class MemfdFile(Target):
                     if mapped:
                         insert_page(mm, i, folio)
                     vma.write = bool(writable)
+                if not vma.write:
+                    vma.flags[0] = VM_SEALED
             file.seals = setup[1]
             file.deny_writable = setup[1] & F_SEAL_WRITE != 0
             threads, at = [], 0
