@@ -47,6 +47,7 @@ def test_the_kernel_inside_is_kept(pack: Callable[[bytes], bytes], tmp_path: Pat
 @pytest.mark.parametrize(
     ("packed", "protocol"),
     [(b"lzo, perhaps", 0x20F), (gzip.compress(b"\x7fELF without the entry"), 0x20F), (gzip.compress(KERNEL)[:30], 0x20F), (gzip.compress(KERNEL), 0x207)],
+    ids=["not packed", "no entry", "cut off", "an old protocol"],  # what is packed has the time in it, and two workers must name a test alike
 )
 def test_what_cannot_be_started_by_itself_is_started_as_it_is(packed: bytes, protocol: int, tmp_path: Path, own_cache: Path) -> None:
     packed_kernel = image(tmp_path, packed, protocol)
