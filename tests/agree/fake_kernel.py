@@ -37,11 +37,11 @@ class Fake:
     def fitted(self, scenario: Scenario) -> Scenario:
         return scenario
 
-    def answer(self, scenario: Scenario, runs: int) -> KernelAnswer:
+    def answer(self, scenario: Scenario, runs: int, driver: object = None) -> KernelAnswer:
         return next(self.answers([scenario], runs))[1]
 
     def answers(
-        self, scenarios: Sequence[Scenario], runs: int, meanwhile: Callable[[Scenario], None] | None = None
+        self, scenarios: Sequence[Scenario], runs: int, meanwhile: Callable[[Scenario], None] | None = None, drivers: object = None
     ) -> Iterator[tuple[Scenario, KernelAnswer]]:
         for one in scenarios:
             if meanwhile:

@@ -529,8 +529,9 @@ def test_frames_of_the_machinery_are_interchangeable(driver: type[Device]) -> No
 
 
 def test_frames_of_the_tables_are_interchangeable() -> None:
+    every = os.environ.get("SECONDSIGHT_REDUCTIONS") == "all"
     for table in TABLES.values():
-        for row in table.rows:
+        for row in table.rows if every else table.rows[::3]:
             program = next(p for c in table.columns if (p := table.program(row.name, c.name)) is not None)
             compares = table.name == "2026-hmm-retry"  # whether an answer is true still: two numbers of frames
             assert symmetry_of(program)[1] == ("Folio: the number of one is used as a number" if compares else ""), row.name
