@@ -1,4 +1,4 @@
-"""The names of bounds that a class's own state has: arrays of its module and of its records whose size is a name."""
+"""What a class's own state has: the records, and the names of bounds, of its module and of its fields."""
 
 from __future__ import annotations
 
@@ -12,13 +12,22 @@ from secondsight.lang.records import Record
 from secondsight.lang.standins import SharedArray, SharedRecord
 from secondsight.lang.types import ArrayType, ListType, RecordType, SizedInt
 
-__all__ = ["bounds_named_by"]
+__all__ = ["bounds_named_by", "records_of"]
 
 
 def bounds_named_by(cls: type[Record]) -> list[str]:
     """The names of all bounds of arrays that a user's record class has, or that its modules and what they import declare."""
+    return _state_of(cls)[0]
+
+
+def records_of(cls: type[Record]) -> list[type[Record]]:
+    """`cls`, and the classes of all records that lie in it, or that its modules and what they import declare."""
+    return _state_of(cls)[1]
+
+
+def _state_of(cls: type[Record]) -> tuple[list[str], list[type[Record]]]:
     names: dict[str, None] = {}
-    seen: set[Any] = set()
+    seen: dict[type[Record], None] = {}
 
     def visit(kind: Any) -> None:
         size = kind.size if isinstance(kind, (ArrayType, ListType, SizedInt)) else None
@@ -27,7 +36,7 @@ def bounds_named_by(cls: type[Record]) -> list[str]:
         if isinstance(kind, (ArrayType, ListType)):
             visit(kind.element)
         elif isinstance(kind, RecordType) and kind.record not in seen:
-            seen.add(kind.record)
+            seen[kind.record] = None
             for inner in kind.record.fields().values():
                 visit(inner)
 
@@ -35,7 +44,7 @@ def bounds_named_by(cls: type[Record]) -> list[str]:
     for value in _values({c.__module__ for c in cls.__mro__ if not is_ours(c.__module__)}):
         if isinstance(value, (SharedArray, SharedRecord)):
             visit(object.__getattribute__(value, "_shared").kind)
-    return list(names)
+    return list(names), list(seen)
 
 
 def _values(modules: set[str]) -> Iterator[Any]:

@@ -10,10 +10,10 @@ from itertools import accumulate
 
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
-from secondsight.lang.named import bounds_named_by
+from secondsight.lang.named import bounds_named_by, records_of
 from secondsight.lang.names import there_are
 from secondsight.linux import BOUNDS, bounds
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Driver
+from secondsight.linux.mm_types import HPAGE_PMD_NR, MmuNotifier
 from secondsight.linux.releases import differs
 from secondsight.scenario.data import Place, Scenario, ScenarioThread
 from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op, Operation, ScenarioError
@@ -306,9 +306,9 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            derived["young_callbacks"] = int(driver.clear_flush_young is not Driver.clear_flush_young)
+            derived["young_callbacks"] = int(has_callback(driver, "clear_flush_young"))
             needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS and n not in _OF_EACH else k for n, k in driver.bounds.items()}
-            if driver.arch_invalidate_secondary_tlbs is not Device.arch_invalidate_secondary_tlbs:
+            if has_callback(driver, "arch_invalidate_secondary_tlbs"):
                 needed["secondary_tlbs"] = 1
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
             if derived.get("private_memory"):
@@ -441,6 +441,11 @@ def _all_there(driver: type[Device], wanted: Iterable[str]) -> None:
         if name not in there:
             whose = f"{driver.__name__}.bounds: " if name in driver.bounds else ""
             raise LangError(f"{whose}there is no bound {name}; {there_are(name, there, 'secondsight list bounds')}")
+
+
+def has_callback(driver: type[Device], name: str) -> bool:
+    """Whether the driver, or a notifier of its own beside it, has one of mmu_notifier_ops that the machinery calls only where somebody has it."""
+    return any(issubclass(record, MmuNotifier) and getattr(record, name) is not getattr(MmuNotifier, name) for record in records_of(driver))
 
 
 def own_bounds(driver: type[Device] | None) -> list[str]:
