@@ -29,7 +29,6 @@ _WAIT_SAVES = "hmm_range_fault() says -EBUSY while the range is not valid, and t
 _RELEASED = "unregistering calls `release`, which takes the page table away too, unless the process's end has"
 _ANSWERED = "the worker is a user of the mm while it answers, and whoever waits gets its answer; that the driver itself is freed then is not modelled"
 _MM_STAYS = "`notifier.mm` is there before `open` is called, and stays; mmget_not_zero() looks by itself"
-_NEVER_LAST = "mmput() never tears down in its caller here (README, what the model leaves out); in a kernel it may be the last, and needs the mmap lock"
 _A_FIGURE = "how many pages have moved is a figure for who asked: no rule asks a driver what it says"
 
 
@@ -83,7 +82,6 @@ HARMLESS: dict[str, dict[str, str]] = {
         "handle: without the lock 1": _MM_STAYS,
         "handle: first out of the lock 1": _MM_STAYS,
         "handle: last out of the lock 1": _MM_STAYS,
-        "handle: swap 3": _NEVER_LAST,
     },
     "VfioType1": {
         "map_dma: swap 3": _UNDER_ONE_LOCK,
@@ -268,7 +266,7 @@ HARMLESS: dict[str, dict[str, str]] = {
             "to save is one step, and whether it is closed is asked again before anything is put back": (
                 "reset: without the lock 1; reset: first out of the lock 1; reset: last out of the lock 1"
             ),
-            "what is not put back is faulted in again": "reset: drop 4; save: drop 3; restore: drop 2",
+            "what is not put back is faulted in again": "go_on: drop 2; save: drop 3; restore: drop 2",
             "no rule asks whether a device was reset: it goes on with a table that is right": "reset: negate 1; reset: drop 2; save: drop 1, 2",
         }
     ),

@@ -18,6 +18,7 @@ from secondsight.lang.errors import OutOfRecords, Position
 from secondsight.lang.locks import Lock, RwLock, SpinLock
 from secondsight.lang.program import Frame, Program, is_head
 from secondsight.lang.render_expressions import ExpressionRenderer
+from secondsight.lang.render_order import FunctionOrder
 from secondsight.lang.slots import masks
 from secondsight.lang.types import IntType, RefType
 
@@ -47,7 +48,7 @@ def render(program: Program) -> PythonText:
     return PythonRenderer(program).whole()
 
 
-class PythonRenderer(ExpressionRenderer):
+class PythonRenderer(ExpressionRenderer, FunctionOrder):
     """Writes the functions. `entered`, `left` and `freed` are for who wants to know what a step does (`lang.traced`)."""
 
     def __init__(self, program: Program) -> None:
@@ -107,29 +108,6 @@ class PythonRenderer(ExpressionRenderer):
         for records, name in self.number_tables.items():
             self.out(0, f"{name} = {{{', '.join(f'{at}: {i}' for i, at in enumerate(records))}}}")
         return "\n".join(self.lines) + "\n"
-
-    def _functions(self, of_users: bool) -> None:
-        """The functions of users, and what those alone call; or all others, which an edit of a driver does not change."""
-        for number, frame in enumerate(self.program.frames.values()):
-            if frame.flow.function.is_users == of_users:
-                self.frame = frame
-                self._entry(frame, number)
-                for block in frame.flow.blocks:
-                    if is_head(frame.flow, block) and not (block is frame.flow.entry and not self._needs_own(frame, block)):
-                        self._head(block)
-        self.frame = None
-        later: list[ir.Function] = []
-        while self.queue:
-            function = self.queue.pop()
-            if function.is_users and not of_users:
-                later.append(function)
-            else:
-                self._plain_function(function)
-        self.queue = later
-
-    def _needs_own(self, frame: Frame, block: Block) -> bool:
-        """Whether an entry block is also reached otherwise."""
-        return block.boundary is not None or any(block in b.successors() for b in frame.flow.blocks)
 
     def out(self, depth: int, text: str) -> None:
         """Write a line."""

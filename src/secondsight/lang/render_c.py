@@ -20,6 +20,7 @@ from secondsight.lang.locks import Lock, RwLock, SpinLock
 from secondsight.lang.movers import Reductions, merged_steps, notes_before
 from secondsight.lang.program import Frame, Program, is_head
 from secondsight.lang.render_c_expressions import CExpressions, counted, path_name
+from secondsight.lang.render_order import FunctionOrder
 from secondsight.lang.slots import Slot, masks
 from secondsight.lang.symmetry import Symmetry
 from secondsight.lang.types import IntType, RefType
@@ -50,7 +51,7 @@ def render_c(program: Program, reductions: Reductions | None = None, symmetry: S
     return _CRenderer(program, reductions or Reductions.none(), symmetry).render()
 
 
-class _CRenderer(CExpressions):
+class _CRenderer(CExpressions, FunctionOrder):
     """Writes the functions: those with boundaries block by block, the others whole."""
 
     # The whole.
@@ -80,25 +81,6 @@ class _CRenderer(CExpressions):
         head = [*room, *noting, prelude(), *self.lifetimes.c_text(), *self._tables(), *self.constants, *self.prototypes, ""]
         text = "\n".join([*head, *self.lines]) + "\n"
         return CText(text, self.sites, self.rules, self.bounds, list(self.tables))
-
-    def _functions(self, of_users: bool) -> None:
-        """The functions of users, and what those alone call; or all others."""
-        for i, frame in enumerate(self.frames):
-            if frame.flow.function.is_users == of_users:
-                self.frame = frame
-                self._entry(frame, i)
-                for block in frame.flow.blocks:
-                    if is_head(frame.flow, block) and not (block is frame.flow.entry and not self._needs_own(frame, block)):
-                        self._head(block)
-        self.frame = None
-        later: list[ir.Function] = []
-        while self.queue:
-            function = self.queue.pop()
-            if function.is_users and not of_users:
-                later.append(function)
-            else:
-                self._plain_function(function)
-        self.queue = later
 
     def _part(self, model: int, functions: int) -> None:
         """Divide the lines between compilers that work at once (`compiler.load`).
@@ -157,10 +139,6 @@ class _CRenderer(CExpressions):
         for at in self.layout.instances_below(RwLock):
             places += [at + self.layout.offset(RwLock, name) for name in ("owner", "readers")]
         return places
-
-    def _needs_own(self, frame: Frame, block: Block) -> bool:
-        """Whether an entry block is also reached otherwise."""
-        return block.boundary is not None or any(block in b.successors() for b in frame.flow.blocks)
 
     def _open(self, signature: str, comment: str = "") -> None:
         self.prototypes.append(f"MODEL {signature};")

@@ -112,6 +112,21 @@ def _mremap_and_back(s: Recorder) -> None:
         gpu.compare(pages + 1)
 
 
+@PAGES.setting("exit", PAGES["exit"].summary, "before a page was touched")
+def _exit_before_a_page_was_touched(s: Recorder) -> None:
+    """Whatever the device asks for, the driver has to fault it in."""
+    pages = s.mmap(pages=2)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.exit()
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages, into="read")
+
+
 @PAGES.setting("swap", PAGES["swap"].summary, "writes at once")
 def _swap_writes_at_once(s: Recorder) -> None:
     """Without a read before: a driver that marks a page dirty where it maps it for reading is not helped by that."""

@@ -59,15 +59,19 @@ class Pins(Device):
             return ret
 
     def pin(self, mm: Mm, va: Va) -> Errno:
-        """pin_user_pages_remote(FOLL_WRITE | FOLL_LONGTERM): the page at `va`, faulted in and pinned. Device memory is refused."""
+        """Pin the page at `va`, and give it to the device."""
         mm.mmap_lock.read_lock()
-        pfn = pin_user_pages_remote(mm, va, LONG)
+        pfn = self.pin_page(mm, va)
         mm.mmap_lock.read_unlock()
         if pfn < 0:
             return pfn
         self.pinned[va] = frames[pfn]
         self.page_table.map(va, pfn, True)
         return 0
+
+    def pin_page(self, mm: Mm, va: Va) -> Result:
+        """pin_user_pages_remote(FOLL_WRITE | FOLL_LONGTERM): the page at `va`, faulted in and pinned. Device memory is refused."""
+        return pin_user_pages_remote(mm, va, LONG)
 
     def close(self) -> None:
         self.page_table.disable()
@@ -90,33 +94,20 @@ SHORT: Flags = FOLL_PIN | FOLL_WRITE
 class PinsAllTheSame(Pins):
     """Says that it pins for long; where that is refused it says that it does not, and keeps the page as long."""
 
-    def pin(self, mm: Mm, va: Va) -> Errno:
-        mm.mmap_lock.read_lock()
+    def pin_page(self, mm: Mm, va: Va) -> Result:
         pfn = pin_user_pages_remote(mm, va, LONG)
         if pfn == -EOPNOTSUPP:
             pfn = pin_user_pages_remote(mm, va, SHORT)
-        mm.mmap_lock.read_unlock()
-        if pfn < 0:
-            return pfn
-        self.pinned[va] = frames[pfn]
-        self.page_table.map(va, pfn, True)
-        return 0
+        return pfn
 
 
 class PinsFilesForLong(Pins):
     """Says that it pins for long where the page is a file's, for else there is nobody to take it back."""
 
-    def pin(self, mm: Mm, va: Va) -> Errno:
-        mm.mmap_lock.read_lock()
+    def pin_page(self, mm: Mm, va: Va) -> Result:
         vma = mm.mm_mt[va]
         of_file = vma is not None and vma.vm_file is not None
-        pfn = pin_user_pages_remote(mm, va, LONG if of_file else SHORT)
-        mm.mmap_lock.read_unlock()
-        if pfn < 0:
-            return pfn
-        self.pinned[va] = frames[pfn]
-        self.page_table.map(va, pfn, True)
-        return 0
+        return pin_user_pages_remote(mm, va, LONG if of_file else SHORT)
 
 
 class UnpinsBeforeItStops(Pins):

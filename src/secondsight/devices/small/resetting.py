@@ -9,7 +9,7 @@ from secondsight.devices.small.opening import ClosesByItsLock
 from secondsight.lang import Array, Errno, Ref, atomic
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import ENODEV
-from secondsight.linux.mm_types import Event, Folio, Range
+from secondsight.linux.mm_types import Event, Folio, Range, Seq
 from secondsight.linux.page_alloc import page_to_pfn
 
 __all__ = ["ComesBackClosed", "Resets", "RestoresItsTable", "StaysOff"]
@@ -28,10 +28,14 @@ class Resets(ClosesByItsLock):
             self.save()
         with self.lock:
             if not self.closed:
-                if not mn.mmu_interval_read_retry(self.notifier, seq):
-                    self.restore()
-                self.page_table.enable()
+                self.go_on(seq)
         return 0
+
+    def go_on(self, seq: Seq) -> None:
+        """Put back what is true still, and let the device go on."""
+        if not mn.mmu_interval_read_retry(self.notifier, seq):
+            self.restore()
+        self.page_table.enable()
 
     @atomic
     def save(self) -> None:
@@ -53,16 +57,9 @@ class Resets(ClosesByItsLock):
 class RestoresItsTable(Resets):
     """Puts its table back whatever was invalidated meanwhile."""
 
-    def reset(self) -> Errno:
-        with self.lock:
-            if self.closed:
-                return -ENODEV
-            self.save()
-        with self.lock:
-            if not self.closed:
-                self.restore()
-                self.page_table.enable()
-        return 0
+    def go_on(self, seq: Seq) -> None:
+        self.restore()
+        self.page_table.enable()
 
 
 class ComesBackClosed(Resets):
@@ -75,15 +72,7 @@ class ComesBackClosed(Resets):
 class StaysOff(Resets):
     """Lets the device go on only where it can put its table back."""
 
-    def reset(self) -> Errno:
-        seq = mn.mmu_interval_read_begin(self.notifier)
-        with self.lock:
-            if self.closed:
-                return -ENODEV
-            self.save()
-        with self.lock:
-            if not self.closed:
-                if not mn.mmu_interval_read_retry(self.notifier, seq):
-                    self.restore()
-                    self.page_table.enable()
-        return 0
+    def go_on(self, seq: Seq) -> None:
+        if not mn.mmu_interval_read_retry(self.notifier, seq):
+            self.restore()
+            self.page_table.enable()
