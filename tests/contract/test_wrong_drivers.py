@@ -47,6 +47,7 @@ from secondsight.devices.small import (
     PrefaultsAfterwards,
     RemembersByProcess,
     Resets,
+    SaysWhatIsMapped,
     StaysAUser,
     TakesItsCallbackBack,
     Vcpu,
@@ -167,7 +168,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu, VfioType1,
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
-    PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets,
+    PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser,
 ]  # fmt: skip
 

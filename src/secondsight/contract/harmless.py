@@ -261,6 +261,13 @@ HARMLESS: dict[str, dict[str, str]] = {
         }
     ),
     "KeepsRequests": dict.fromkeys(("fault: without the lock 1", "fault: first out of the lock 1", "fault: last out of the lock 1"), "nobody else has the record"),
+    "SaysWhatIsMapped": _by_name(
+        {
+            "what is taken out is one step": "clear_flush_young: without the lock 1",
+            "what it answers decides whether a page is taken now or later": "take_out: drop 2; take_out: negate 1",
+            "a page that stays mapped is invalidated when it is taken": "take_out: drop 3",
+        }
+    ),
     "Resets": _by_name(
         {
             "to save is one step, and whether it is closed is asked again before anything is put back": (

@@ -106,8 +106,10 @@ from secondsight.devices.small import (
     ReservesTooEarly,
     Resets,
     RestoresItsTable,
+    SaysWhatIsMapped,
     ServesOneFaultAtATime,
     SignalsNothing,
+    SleepsWhenAsked,
     StaysAttached,
     StaysAUser,
     StaysBound,
@@ -237,6 +239,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "device-memory-shared", IgnoresMigrate, PrivateGpu),
     ("as-if-cpu", "part", ServesOneFaultAtATime, MirrorInParts),
     ("as-if-cpu", "mprotect", ProtectsForUserfaultfd, MirrorInParts),
+    ("sleep-in-atomic", "reclaim", SleepsWhenAsked, SaysWhatIsMapped),
     ("as-if-cpu", "reset", RestoresItsTable, Resets),
     ("as-if-cpu", "reset", ComesBackClosed, Resets),
     ("as-if-cpu", "reset", StaysOff, Resets),
@@ -281,6 +284,7 @@ ONLY_HERE: dict[str, type[Device]] = {
     "offline": PinsFilesForLong,
     "fs-dax": PinsAllTheSame,
     "reset": RestoresItsTable,
+    "reclaim": SleepsWhenAsked,
 }
 """For an adversary a driver that no other makes fail."""
 

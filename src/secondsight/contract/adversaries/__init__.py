@@ -2,7 +2,7 @@
 
 Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
 two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `mprotect`, `fork`, `open`,
-`close`, `two-processes`, `fs-dax`, `reset`.
+`close`, `two-processes`, `fs-dax`, `reset`, `reclaim`.
 
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
@@ -28,12 +28,15 @@ from secondsight.contract.adversaries.private import PRIVATE
 from secondsight.contract.adversaries.protection import PROTECTIONS
 from secondsight.contract.adversaries.resetting import RESETS
 from secondsight.contract.adversaries.two_processes import PROCESSES
+from secondsight.contract.adversaries.young import YOUNG
 from secondsight.devices.device import Device
+from secondsight.linux.mm_types import MmuNotifier
+from secondsight.world.encoder import has_callback
 
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
 ADVERSARIES: dict[str, Adversary] = {
-    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **FS_DAX, **RESETS,
+    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **FS_DAX, **RESETS, **YOUNG,
 }  # fmt: skip
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 
@@ -52,4 +55,4 @@ def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
 
 
 def _writes(driver: type[Device], method: str | None) -> bool:
-    return method is None or getattr(driver, method) is not getattr(Device, method)
+    return method is None or getattr(driver, method) is not getattr(Device, method) or (hasattr(MmuNotifier, method) and has_callback(driver, method))

@@ -146,6 +146,7 @@ from secondsight.devices.small.writeback import (
     MarksWhenItDrops,
     NeverMarksDirty,
 )
+from secondsight.devices.small.young import SaysWhatIsMapped, SleepsWhenAsked
 
 __all__ = [
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AnswersForTheDead", "AsksAgainForEver", "AsksTheMmapLock", "AsksToBeCalled",
@@ -162,9 +163,9 @@ __all__ = [
     "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "Pins", "PinsAllOrNothing", "PinsAllTheSame", "PinsFilesForLong", "PinsSeveral",
     "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd", "RefusesAndStays", "RefusesWhereItMaySleep",
     "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesNothing", "ReservesTooEarly", "Resets",
-    "RestoresItsTable", "ServesOneFaultAtATime", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysBound", "StaysOff", "StaysPinned",
-    "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly", "TakesAPartForNothing", "TakesAShortCountForAll", "TakesItsCallbackBack",
-    "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly", "TakesPagesForNothing", "TakesPagesToTheEnd", "TakesTheLastForItsOwn",
-    "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnpinsTwice", "UnsubscribesTwice",
-    "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush", "WalksWithoutBeingAUser", "WritesAllTheSame",
+    "RestoresItsTable", "SaysWhatIsMapped", "ServesOneFaultAtATime", "SignalsNothing", "SleepsWhenAsked", "StaysAUser", "StaysAttached", "StaysBound",
+    "StaysOff", "StaysPinned", "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly", "TakesAPartForNothing", "TakesAShortCountForAll",
+    "TakesItsCallbackBack", "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly", "TakesPagesForNothing", "TakesPagesToTheEnd",
+    "TakesTheLastForItsOwn", "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnpinsTwice",
+    "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush", "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip
