@@ -89,7 +89,7 @@ def build(target: Target, source: KernelSource, text: str | None = None) -> Path
 
 def _objects(target: Target, source: KernelSource, compiler: str) -> Path:
     """A folder with the objects that do not depend on the file itself: stubs, runtime, the kernel's other files."""
-    parts = [(OURS / name).read_bytes() for name in ("conform.h", "config.h", "runtime.c", "stubs.c")]
+    parts = [(OURS / name).read_bytes() for name in ("conform.h", "config.h", "page_tables.h", "runtime.c", "stubs.c")]
     linked = [source.tree / name for name in target.linked]
     folder = _folder(
         _key(

@@ -78,29 +78,7 @@ static struct dev_pagemap *pagemap_of(struct page *page)
 #endif
 }
 
-/* Read-side sections of RCU, which a mapped page table is: none may be open where the thread can be left. */
-static int rcu;
-
-void __rcu_read_lock(void) { rcu++; }
-void __rcu_read_unlock(void) { rcu--; }
-
-/* Variables of the kernel's: no encryption, four levels, and memory that is mapped where it is. */
-
-struct paravirt_patch_template pv_ops;
-struct cpuinfo_x86 boot_cpu_data;
-unsigned long page_offset_base, vmemmap_base, phys_base;
-unsigned int pgdir_shift = 39, ptrs_per_p4d = 1;
-phys_addr_t physical_mask = (1ULL << 52) - 1;
-u64 sme_me_mask;
-#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
-unsigned long zero_pfn = FIRST_PFN;
-#else
-unsigned long zero_page_pfn = FIRST_PFN;
-#endif
-
-/* The identity, in the calling convention of such functions: nothing but the result changes. */
-u64 ss_identity(u64 value);
-asm(".text\n.type ss_identity, @function\nss_identity:\n\tmov %rdi, %rax\n\tret\n.size ss_identity, . - ss_identity");
+#include "page_tables.h"
 
 /* What the files call on ways that lead nowhere here. */
 SS_NEVER(__list_add_valid);
@@ -300,13 +278,10 @@ void ss_poke(int what, const long *arguments)
  * one for the model alone; what an absent entry is; what a vma is that is not mirrored. */
 void ss_setup(const long *arguments)
 {
-	struct paravirt_callee_save identity = { ss_identity };
 	char *memory = (char *)ALIGN((unsigned long)ss_alloc(6 * PAGE_SIZE), PAGE_SIZE);
 	int i;
 
-	pv_ops.mmu.pte_val = pv_ops.mmu.make_pte = pv_ops.mmu.pgd_val = pv_ops.mmu.make_pgd = identity;
-	pv_ops.mmu.pmd_val = pv_ops.mmu.make_pmd = pv_ops.mmu.pud_val = pv_ops.mmu.make_pud = identity;
-	pv_ops.mmu.p4d_val = pv_ops.mmu.make_p4d = identity;
+	entries_are_numbers();
 	base = 2 * PMD_SIZE - (arguments[1] ? PAGES / 2 : PAGES) * PAGE_SIZE;
 	absent = arguments[3];
 	unmirrored = arguments[4];

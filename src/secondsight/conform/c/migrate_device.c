@@ -56,28 +56,11 @@ static int calls;
 
 static struct { struct folio *held, *locked, *isolated; } had[THREADS];
 
-/* Read-side sections of RCU, which a mapped page table is: none may be open where the thread can be left. */
-static int rcu;
+#include "page_tables.h"
 
-void __rcu_read_lock(void) { rcu++; }
-void __rcu_read_unlock(void) { rcu--; }
-
-/* Variables of the kernel's: no encryption, four levels, and memory that is mapped where it is. */
-
-struct paravirt_patch_template pv_ops;
-struct cpuinfo_x86 boot_cpu_data;
-unsigned long page_offset_base, vmemmap_base, phys_base;
-unsigned int pgdir_shift = 39, ptrs_per_p4d = 1;
-phys_addr_t physical_mask = (1ULL << 52) - 1;
 pteval_t __default_kernel_pte_mask = ~0UL, __supported_pte_mask = ~0UL;
 bool swap_migration_ad_supported;
-u64 sme_me_mask;
-unsigned long zero_pfn = FIRST_PFN;
 struct static_key_true memory_cgrp_subsys_enabled_key;
-
-/* The identity, in the calling convention of such functions: nothing but the result changes. */
-u64 ss_identity(u64 value);
-asm(".text\n.type ss_identity, @function\nss_identity:\n\tmov %rdi, %rax\n\tret\n.size ss_identity, . - ss_identity");
 
 /* What the files call on ways that lead nowhere here. */
 SS_NEVER(BUG_func);
@@ -316,13 +299,10 @@ void ss_setup(const long *at)
 {
 	static const unsigned long flags[] = { VM_READ | VM_WRITE, VM_READ, VM_READ | VM_WRITE, VM_READ | VM_WRITE | VM_PFNMAP };
 	static struct vm_operations_struct operations;
-	struct paravirt_callee_save identity = { ss_identity };
 	char *memory = (char *)ALIGN((unsigned long)ss_alloc(5 * PAGE_SIZE), PAGE_SIZE);
 	int i;
 
-	pv_ops.mmu.pte_val = pv_ops.mmu.make_pte = pv_ops.mmu.pgd_val = pv_ops.mmu.make_pgd = identity;
-	pv_ops.mmu.pmd_val = pv_ops.mmu.make_pmd = pv_ops.mmu.pud_val = pv_ops.mmu.make_pud = identity;
-	pv_ops.mmu.p4d_val = pv_ops.mmu.make_p4d = identity;
+	entries_are_numbers();
 	pv_ops.mmu.set_pte = set_one;
 	pv_ops.mmu.lazy_mode.enter = pv_ops.mmu.lazy_mode.leave = nothing;
 	base = 2 * PMD_SIZE - PAGES * PAGE_SIZE;
