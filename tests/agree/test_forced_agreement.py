@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
+from secondsight.agree.campaign import _forced
 from secondsight.agree.forced import HAS_A_VMA_LOCK, SLEEPS_A_WHILE, Plan, both_told, judge_forced, plan_of, replanned
 from secondsight.agree.generate import scenario_of
+from secondsight.agree.sides import Booted, KernelAnswer
+from secondsight.agree.store import AGREES, DISAGREES
 from secondsight.devices.mirror import Mirror
+from secondsight.kernels.encode import RUNNING
 from secondsight.kernels.jobs import Differs, ForcedRun
 from secondsight.scenario import Recorder, Scenario, scenario
 from secondsight.scenario.schedule import BLOCKED, ENDED
@@ -150,3 +156,30 @@ def test_a_write_seal_that_sleeps_for_a_while_is_no_verdict() -> None:
             s.add_seals(memfd, "write")
 
     assert verdict_of(held, {"cpu": "ended"}, "blocked") == SLEEPS_A_WHILE
+
+
+class Busy:
+    """A kernel whose runs are late, the first so many of them."""
+
+    release = None
+
+    def __init__(self, late: int) -> None:
+        self.late = late
+
+    def force(self, plans: Iterable[Plan]) -> Iterator[KernelAnswer]:
+        for one in plans:
+            run = as_run(one)
+            assert one.schedule is not None
+            if self.late:
+                step = one.schedule.steps[0]
+                (thread, expected), *_ = step.then.items()
+                run = replace(run, settled=0, differs=Differs(0, thread, expected, RUNNING))
+                self.late -= 1
+            yield KernelAnswer({}, run)
+
+
+@pytest.mark.parametrize(("late", "verdicts"), [(0, [AGREES] * 2), (1, [AGREES] * 2), (2, [AGREES] * 2), (4, [DISAGREES] * 2)])
+def test_a_run_that_was_late_is_run_once_more(late: int, verdicts: list[str]) -> None:
+    """On a machine with a load of 18 a thread had not settled in time, which was said to be a disagreement (forced, seed 1, 2099)."""
+    found = _forced(cast(Booted, Busy(late)), {n: scenario_of("forced", 1, n) for n in (3, 4)}, 1)
+    assert [one.verdict for one in sorted(found, key=lambda one: one.number)] == verdicts

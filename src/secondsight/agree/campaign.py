@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from secondsight.agree.forced import NOT_COMPARED, Plan, both_told, judge_forced, plan_of, replanned
+from secondsight.agree.forced import NOT_COMPARED, Plan, both_told, judge_forced, plan_of, ran_out_of_time, replanned
 from secondsight.agree.generate import DrawnKind, driver_of, scenario_of
 from secondsight.agree.judge import ModelAnswer, ask, both_answers, judge, signature_of
 from secondsight.agree.shrink import renumbered, shrink
@@ -68,8 +68,9 @@ def examine(booted: Booted, scenarios: dict[int, Scenario], kind: DrawnKind, see
 
 
 def _forced(booted: Booted, scenarios: dict[int, Scenario], seed: int) -> Iterator[KeptResult]:
-    """Forced scenarios: each with its plan."""
+    """Forced scenarios: each with its plan. One that ran out of time is run once more, when the others are done: a busy machine is no disagreement."""
     todo: deque[tuple[int, Plan]] = deque()
+    late: list[tuple[int, Plan]] = []
     without_plan: list[KeptResult] = []
 
     def plans() -> Iterator[Plan]:
@@ -84,6 +85,11 @@ def _forced(booted: Booted, scenarios: dict[int, Scenario], seed: int) -> Iterat
 
     for seen in booted.force(plans()):
         number, plan = todo.popleft()
+        if seen.forced is not None and ran_out_of_time(seen.forced):
+            late.append((number, plan))
+        else:
+            yield _judged_forced(number, plan, seen)
+    for (number, plan), seen in zip(late, booted.force(plan for _, plan in late) if late else (), strict=True):
         yield _judged_forced(number, plan, seen)
     yield from without_plan
 

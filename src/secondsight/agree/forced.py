@@ -19,6 +19,7 @@ from secondsight.devices.mirror import (
     MirrorTestsBeforeLock,
     MirrorWithoutTest,
 )
+from secondsight.kernels.encode import RUNNING
 from secondsight.kernels.jobs import Differs, ForcedRun
 from secondsight.lang import LangError
 from secondsight.linux.releases import version_of
@@ -26,7 +27,7 @@ from secondsight.scenario import OPS, Outcome, Scenario
 from secondsight.scenario.schedule import BLOCKED, ENDED
 from secondsight.world.forced import CannotForce, Forced, Schedule, ScheduledStep, random_schedule, run_forced
 
-__all__ = ["DRIVERS", "HAS_A_VMA_LOCK", "NOT_COMPARED", "Plan", "both_told", "judge_forced", "plan_of", "replanned"]
+__all__ = ["DRIVERS", "HAS_A_VMA_LOCK", "NOT_COMPARED", "Plan", "both_told", "judge_forced", "plan_of", "ran_out_of_time", "replanned"]
 
 DRIVERS: tuple[type[Device], ...] = (
     Mirror, Mirror, Mirror, MirrorWithoutTest, MirrorTestsBeforeLock, MirrorCallbackWithoutLock, MirrorDereferencesLater,
@@ -73,6 +74,11 @@ HAS_A_VMA_LOCK = "MADV_DONTNEED beside one that changes mappings does not wait: 
 SLEEPS_A_WHILE = "a write seal sleeps for a while where somebody holds a page: a run takes that for a thread that is blocked"
 """Not compared: memfd_wait_for_pins() (mm/memfd.c) looks five times in some 75 ms, which the model has without the time between."""
 NOT_COMPARED = (HAS_A_VMA_LOCK, SLEEPS_A_WHILE)
+
+
+def ran_out_of_time(got: ForcedRun) -> bool:
+    """Whether a run says how busy the machine was, and perhaps no more: a hold was given up, or a thread had not settled anywhere yet."""
+    return got.timed_out > 0 or (got.differs is not None and got.differs.got == RUNNING)
 
 
 def judge_forced(plan: Plan, got: ForcedRun) -> str:
