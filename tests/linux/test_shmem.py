@@ -20,6 +20,8 @@ from secondsight.linux.shmem import (
     ShmemFile,
     shmem_fallocate_punch_hole,
 )
+from secondsight.scenario import Recorder
+from secondsight.world.model import outcomes
 
 
 def test_a_hole_reads_as_zero_everywhere_and_is_filled_by_a_fault() -> None:
@@ -164,3 +166,13 @@ def test_a_page_that_nobody_lets_go_refuses_the_seal() -> None:
         assert memfd_add_seals(file, F_SEAL_WRITE) == -EBUSY
         assert (file.seals, file.deny_writable) == (0, False)
         assert search(machine, (seal_main, (file,)), (read_main, (mm,))).verdict.value == "holds"
+
+
+def test_a_hole_may_be_larger_than_the_file() -> None:
+    """MADV_REMOVE punches what is mapped, past the end of the file too. A kernel saw it: sequential, seed 1, number 14904."""
+    s = Recorder()
+    memfd = s.memfd_create(pages=3, seals="shrink")
+    mapped = s.mmap_read_only(memfd, page=2, pages=3)
+    s.madvise_remove(mapped + 2, pages=1, into="behind")
+    s.madvise_remove(mapped, pages=3, into="all")
+    assert [dict(one) for one in outcomes(s.scenario("past_the_end", ""))[1]] == [{"behind": "ok", "all": "ok"}]

@@ -204,3 +204,17 @@ def test_a_second_one_of_a_process_and_a_file_s_pages_are_refused() -> None:
     u, a = s.userfaultfd(), s.mmap(s.memfd_create(pages=1))
     with pytest.raises(ScenarioError, match="a file's mapping"):
         s.uffd_register(u, a, wp=True)
+
+
+@pytest.mark.parametrize(("release", "answers"), [(None, ["-EINVAL", "-EFAULT"]), ("6.12.117", ["-EINVAL", "-EFAULT"]), ("7.2.13", ["-EFAULT", "-ENOMEM"])])
+def test_past_the_end_of_a_file(release: str | None, answers: list[str]) -> None:
+    """A kernel saw it: sequential, seed 1, number 3611 on 7.2."""
+    s = Recorder()
+    memfd = s.memfd_create(pages=1, seals="")
+    handler = s.userfaultfd(sigbus=True)
+    mapped = s.mmap(memfd, pages=2)
+    s.uffd_register(handler, addr=mapped + 1, pages=1, missing=True)
+    s.uffd_continue(handler, addr=mapped + 1, into="continued")
+    s.uffd_copy(handler, addr=mapped + 1, value="x", into="copied")
+    (one,) = outcomes(s.scenario("past_the_end", ""), release=release)[1]
+    assert [dict(one)["continued"], dict(one)["copied"]] == answers

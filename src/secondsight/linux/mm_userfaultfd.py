@@ -63,7 +63,7 @@ def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool) -> Errno:
 @milestone
 def mfill_atomic_continue(mm: Mm, va: Va) -> Errno:
     """mfill_atomic_continue(), mfill_atomic() (mm/userfaultfd.c, Linux 6.12) of one page: -ENOENT, -EAGAIN, -EEXIST as `mfill_atomic`; -EINVAL: not a
-    memfd's, or past its end; -EFAULT: the file has no such page."""
+    memfd's, or past its end (-EFAULT: see `releases`); -EFAULT: the file has no such page."""
     mm.mmap_lock.read_lock()
     registered = is_registered(mm.mm_mt[va])
     if not registered:

@@ -111,11 +111,12 @@ DIFFERENCES: dict[str, Difference] = {
         Difference(
             "userfaultfd-past-the-end-is-no-memory",
             since=(7, 2),
-            older="UFFDIO_COPY and UFFDIO_ZEROPAGE past the end of a memfd that is mapped shared fail with -EFAULT. So does the model where no release is "
-            "asked for",
-            newer="they fail with -ENOMEM",
+            older="UFFDIO_COPY and UFFDIO_ZEROPAGE past the end of a memfd that is mapped shared fail with -EFAULT, UFFDIO_CONTINUE with -EINVAL. So "
+            "does the model where no release is asked for",
+            newer="the first two fail with -ENOMEM, UFFDIO_CONTINUE with -EFAULT",
             read="shmem_mfill_atomic_pte() looks for the end itself (mm/shmem.c, Linux 6.12.117); shmem_mfill_folio_alloc() returns no folio, which "
-            "__mfill_atomic_pte() takes for a lack of memory (mm/shmem.c, mm/userfaultfd.c, 7.2.13). Releases in between were not looked at.",
+            "__mfill_atomic_pte() takes for a lack of memory (mm/shmem.c, mm/userfaultfd.c, 7.2.13). mfill_atomic_pte_continue() makes -EFAULT of -ENOENT alone (mm/userfaultfd.c, 6.12.117), and "
+            "of every error (7.2.13). Releases in between were not looked at.",
             seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
         ),
         Difference(

@@ -144,7 +144,7 @@ class ShmemFile(AddressSpace):
         mm = vma.vm_mm
         assert mm is not None
         if pgoff >= self.nr_pages:
-            return -EINVAL
+            return -EFAULT if len(no_memory_past_the_end) > 0 else -EINVAL
         folio = self.pages[pgoff]
         if folio is None:
             return -EFAULT
@@ -290,7 +290,7 @@ def shmem_undo_range(file: ShmemFile, first: Pgoff, end: Pgoff) -> None:
     out: pages that a driver takes of a memfd by itself, and fills the hole with in between; before Linux 6.12 udmabufs too (may hide a bug: the second round
     takes them from the file).
     """
-    for pgoff in range(first, end):
+    for pgoff in range(first, min(end, len(file.pages))):  # MADV_REMOVE goes as far as the mapping, past the end of the file
         mapped = shmem_truncate_folio(file, pgoff)
         if mapped:
             unmap_mapping_range(file, pgoff, pgoff)
