@@ -19,10 +19,11 @@
 
 #define BLOCKS "/sys/devices/system/memory"
 /*
- * The kernel tries for ever to empty the block. It is stopped when some pages would not move so often, looked at each so many microseconds,
- * or after so many looks: a clock alone would end it where the machine was busy elsewhere. Between runs it is begun anew so often.
+ * The kernel tries for ever to empty the block. It is stopped when some pages would not move so often in each of so many looks, of so many
+ * microseconds each, or after so many looks: a clock alone would end it where the machine was busy elsewhere, and so would one look in which a
+ * processor of the guest that has a page for a moment did not run. Between runs it is begun anew so often.
  */
-enum { FAILURES = 10, LOOK = 200000, LOOKS = 50, TRIES = 10 };
+enum { FAILURES = 10, LOOK = 200000, HELD = 3, LOOKS = 50, TRIES = 10 };
 
 static int state = -1; /* the block's file */
 
@@ -99,11 +100,15 @@ static int try_offline(void)
 /* 0, or an error number: EINTR where pages would not move. */
 static int take_offline(void)
 {
-	long before = failures();
-	int error = EINTR;
+	int error = EINTR, held = 0;
 
-	for (int look = 0; error == EINTR && look < LOOKS && failures() - before < FAILURES; look++)
+	for (int look = 0; error == EINTR && look < LOOKS && held < HELD; look++) {
+		long before = failures();
+
 		error = try_offline();
+		if (failures() - before >= FAILURES)
+			held++;
+	}
 	return error;
 }
 
@@ -111,6 +116,8 @@ int do_offline_pages(const long *arg, int makes)
 {
 	int error = is("online") ? take_offline() : EBUSY;
 
+	if (error == EINVAL && is("offline")) /* somebody else has taken it meanwhile */
+		error = EBUSY;
 	(void)arg, (void)makes;
 	return error ? ERRNO | error : DONE;
 }
