@@ -19,11 +19,12 @@
 
 #define BLOCKS "/sys/devices/system/memory"
 /*
- * The kernel tries for ever to empty the block. It is stopped when some pages would not move so often in each of so many looks, of so many
- * microseconds each, or after so many looks: a clock alone would end it where the machine was busy elsewhere, and so would one look in which a
- * processor of the guest that has a page for a moment did not run. Between runs it is begun anew so often.
+ * The kernel tries for ever to empty the block. It is stopped when some pages would not move so often in each of so many looks, the first of
+ * so many microseconds, each twice as long as the one before, or after so many looks in which pages moved: a clock alone would end it where the
+ * machine was busy elsewhere, and so would one short look, in which a processor of the guest that has a page for a moment did not run. Between
+ * runs it is begun anew so often.
  */
-enum { FAILURES = 10, LOOK = 200000, HELD = 3, LOOKS = 50, TRIES = 10 };
+enum { FAILURES = 10, LOOK = 200000, HELD = 4, LOOKS = 50, TRIES = 10 };
 
 static int state = -1; /* the block's file */
 
@@ -82,14 +83,14 @@ static long failures(void)
 }
 
 /* One look's time by a process of its own, which a signal ends. The process has no copy of the address space, by which each page would be mapped twice. */
-static int try_offline(void)
+static int try_offline(long look)
 {
 	int status;
 	pid_t child = vfork();
 
 	if (!child) {
 		sigaction(SIGALRM, &(struct sigaction){.sa_handler = give_up}, NULL);
-		setitimer(ITIMER_REAL, &(struct itimerval){.it_value.tv_usec = LOOK}, NULL);
+		setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {look / 1000000, look % 1000000}}, NULL);
 		_exit(write(state, "offline", 7) < 0 ? errno : 0);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child)
@@ -105,7 +106,7 @@ static int take_offline(void)
 	for (int look = 0; error == EINTR && look < LOOKS && held < HELD; look++) {
 		long before = failures();
 
-		error = try_offline();
+		error = try_offline((long)LOOK << held);
 		if (failures() - before >= FAILURES)
 			held++;
 	}
