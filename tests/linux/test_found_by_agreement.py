@@ -6,15 +6,21 @@ import pytest
 from linux_world import A, B, free_frames, world
 
 from secondsight.lang import RuleBroken
-from secondsight.linux import EBUSY, EINVAL, ENOMEM, EPERM, SIGSEGV
+from secondsight.linux import EBUSY, EFAULT, EINVAL, ENOMEM, EPERM, SIGSEGV
 from secondsight.linux.dma_buf import dma_buf_fget, dma_buf_fput, dma_buf_mmap
 from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork_dup import dup_mmap
+from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, pin_user_pages_fast
+from secondsight.linux.hugetlb import hugetlb_file_setup
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
+from secondsight.linux.mprotect import do_mprotect_pkey
 from secondsight.linux.releases import DIFFERENCES, differs
 from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_WRITE
 from secondsight.linux.udmabuf import udmabuf_create, udmabufs
+from secondsight.linux.vma import vms_gather_munmap_vmas
 
 SIZES = {"files": 3, "file_pages": 3, "udmabufs": 2, "dmabuf_pages": 4, "create_items": 2, "pages": 6, "frames": 9}
 
@@ -123,3 +129,42 @@ def test_older_releases_ask_for_the_future_write_seal_late() -> None:
     with pytest.raises(ValueError, match="no kernel release"):
         differs("future-write-seal-is-asked-late", "newest")
     assert all(found.mechanism == name for name, found in DIFFERENCES.items())
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("write", [False, True])
+def test_a_long_pin_for_reading_of_a_files_page_takes_the_slow_path_where_its_entry_may_not_write(write: bool, large: bool) -> None:
+    more = {"huge": 1, "pmds": 1, "hugetlb_files": 1, "hugetlb_pages": 1} if large else {}
+    with world(**SIZES | more) as (_, mm):
+        do_mmap(mm, 0, 2, hugetlb_file_setup(2, 0) if large else memfd_create(2, 0), 0, write)
+        assert (cpu_write(mm, 0, A) if write else cpu_read(mm, 0)) == 0
+        assert vms_gather_munmap_vmas(mm, 0, 2) is not None  # as munmap() begins: the entry is still there
+        assert pin_user_pages_fast(mm, 0, FOLL_PIN) >= 0
+        assert (pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_LONGTERM) >= 0) is write
+
+
+def test_a_page_that_a_child_shares_is_not_pinned_while_its_mapping_goes() -> None:
+    with world(**SIZES | {"mms": 2, "cow": 1}) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        assert cpu_write(mm, 0, A) == 0
+        child = mm_alloc()
+        assert dup_mmap(child, mm)
+        assert vms_gather_munmap_vmas(mm, 0, 1) is not None
+        assert pin_user_pages_fast(mm, 0, FOLL_PIN) == -EFAULT
+        assert cpu_read(child, 0) == A
+
+
+@pytest.mark.parametrize("call", ["munmap", "mmap", "mprotect"])
+def test_a_vma_that_cannot_end_within_a_huge_page_stays_split_where_it_could_begin(call: str) -> None:
+    more = {"huge": 1, "pmds": 2, "pages": 4, "file_pages": 4, "hugetlb_files": 1, "hugetlb_pages": 2}
+    with world(**SIZES | more) as (_, mm):
+        do_mmap(mm, 0, 4, hugetlb_file_setup(4, 0), 0, True)
+        calls = {
+            "munmap": lambda at: vm_munmap(mm, at, 1),
+            "mmap": lambda at: do_mmap_fixed(mm, at, 1, None, 0, True),
+            "mprotect": lambda at: do_mprotect_pkey(mm, at, 1, False, 0, 4),
+        }
+        assert calls[call](1) == -EINVAL and mm.mm_mt[0] is mm.mm_mt[2]
+        assert calls[call](2) == -EINVAL and mm.mm_mt[0] is not mm.mm_mt[2]
+        assert [mm.mm_mt[va] is mm.mm_mt[va + 1] for va in range(3)] == [True, False, True]
+        assert [cpu_write(mm, va, A) for va in range(4)] == [0] * 4

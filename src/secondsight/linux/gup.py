@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from secondsight.lang import Errno, atomic, milestone, require
+from secondsight.lang import Errno, atomic, count, milestone, require
 from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP
 from secondsight.linux.fs_dax import fs_dax_files
 from secondsight.linux.huge_memory import split_huge_pmd
@@ -42,12 +42,12 @@ from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_flags import VM_FSDAX
-from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
+from secondsight.linux.mm_types import Count, Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
 from secondsight.linux.page_writeback import set_page_dirty
 from secondsight.linux.pgtable import pmd_trans_huge, pte_present
-from secondsight.linux.shmem import ShmemFile, shmem_get_folio
+from secondsight.linux.shmem import ShmemFile, shmem_files, shmem_get_folio
 from secondsight.linux.swap import folio_isolate_lru
 
 __all__ = [
@@ -287,15 +287,43 @@ def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
 
 
 @atomic
-def gup_fast_pte_range(mm: Mm, va: Va, flags: Flags) -> Pfn:
-    """gup_fast_pte_range() (mm/gup.c, Linux 6.12): the page, if its entry allows what is asked; else NO_PAGE.
+def gup_fast_must_unshare(mm: Mm, va: Va, folio: Folio, flags: Flags) -> bool:
+    """gup_must_unshare() (mm/internal.h, Linux 6.12) without a vma, of a page that is pinned for reading by an entry that may not write.
 
-    It knows no vma, so that it leaves the zero page to the slow path where gup_must_unshare() might say so.
+    Every file's page, and the zero page, is left to the slow path where the pin is for long, shared memory too: whether the mapping is private only
+    its vma tells. The vma may have gone already (munmap() takes it out of the tree first), while the entry is still there.
     """
+    if not page_anon_exclusive(folio):
+        return True
+    if flags & FOLL_LONGTERM == 0:
+        return False
+    vma = mm.mm_mt[va]
+    if vma is not None:
+        return not is_cow_mapping(vma) or not folio_test_anon(vma, va, folio)
+    return is_zero_page(folio) or is_in_page_cache(folio)
+
+
+@atomic
+def is_in_page_cache(folio: Folio) -> bool:
+    """!folio_test_anon() (include/linux/page-flags.h, Linux 6.12) of a page that is mapped: some file has it."""
+    held: Count = 0
+    for memfd in shmem_files:
+        held += count(page is folio for page in memfd.pages)
+    for hugetlbfs in hugetlb_files:
+        held += count(page is folio for page in hugetlbfs.pages)
+    return held > 0
+
+
+@atomic
+def gup_fast_pte_range(mm: Mm, va: Va, flags: Flags) -> Pfn:
+    """gup_fast_pte_range() (mm/gup.c, Linux 6.12): the page, if its entry allows what is asked; else NO_PAGE."""
     pte = mm.ptes[va]
     folio = pte_present(pte)
-    if folio is None or pte.special or (is_zero_page(folio) and flags & FOLL_LONGTERM != 0):
+    if folio is None or pte.special:
         return NO_PAGE
+    if not pte.writable and flags & (FOLL_PIN | FOLL_WRITE) == FOLL_PIN:
+        if gup_fast_must_unshare(mm, va, folio, flags):
+            return NO_PAGE
     if len(pageblocks) + len(coherent_memory) > 0:
         if flags & FOLL_LONGTERM != 0 and not folio_is_longterm_pinnable(folio):
             return NO_PAGE

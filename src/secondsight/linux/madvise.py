@@ -8,7 +8,6 @@ from __future__ import annotations
 from secondsight.lang import Errno, Ref, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
 from secondsight.linux.filemap import folio_trylock, folio_unlock
-from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.huge_memory_split import split_folio
 from secondsight.linux.memory import vma_flags
 from secondsight.linux.memory_zap import zap_page_range_single
@@ -19,7 +18,7 @@ from secondsight.linux.pgtable import folio_likely_mapped_shared, folio_mapcount
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.userfaultfd import userfaultfd_remove
 from secondsight.linux.util import vma_is_locked
-from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
+from secondsight.linux.vma import prepare_splits, vma_modify_flags, vmas_changed
 from secondsight.linux.vmscan import reclaim_folio
 
 __all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pageout"]
@@ -165,10 +164,9 @@ def madvise_hugepage(mm: Mm, va: Va, length: Pgoff, low: Va, high: VaEnd) -> Err
                 changes = vma.flags[0] & VM_HUGEPAGE == 0
         if changes:
             assert vma is not None
-            ret = min(ret, may_split(mm, first, end))
+            ret = min(ret, prepare_splits(mm, first, end))
             if ret == -EINVAL:
                 break
-            vma_adjust_trans_huge(mm, first, end)
             with atomic:
                 vma_modify_flags(vma, first, end, vma.write, vma.flags[0] | VM_HUGEPAGE, low, high)
         start = end

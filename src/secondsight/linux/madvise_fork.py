@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EINVAL, ENOMEM
-from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.mm_flags import VM_DONTCOPY, VM_WIPEONFORK
 from secondsight.linux.mm_types import Flags, Mm, Pgoff, Va, VaEnd, Vma, huge_pages
-from secondsight.linux.vma import is_never_merged, may_split, vma_modify_flags, vmas_changed
+from secondsight.linux.vma import is_never_merged, prepare_splits, vma_modify_flags, vmas_changed
 
 __all__ = ["madvise_fork"]
 
@@ -51,15 +50,14 @@ def madvise_fork(mm: Mm, va: Va, length: Pgoff, flag: Flags, sets: bool, low: Va
                 changes = vma.on_fork[0] != on_fork
                 if (sets and flag == VM_WIPEONFORK and vma.vm_file is not None) or (not sets and flag == VM_DONTCOPY and len(no_dofork_of_special) > 0 and is_special(vma)):
                     ret = -EINVAL
-                elif len(huge_pages) > 0:
-                    if changes and may_split(mm, first, end) != 0:
-                        ret = -EINVAL
         if ret == -EINVAL:
             break
         if changes:
             assert vma is not None
             if len(huge_pages) > 0:
-                vma_adjust_trans_huge(mm, first, end)
+                if prepare_splits(mm, first, end) != 0:
+                    ret = -EINVAL
+                    break
             with atomic:
                 flags: Flags = vma.flags[0] if len(vma.flags) > 0 else 0
                 vma_modify_flags(vma, first, end, vma.write, flags, low, high, on_fork)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EEXIST, EINVAL, ENOMEM
 from secondsight.linux.fork import vm_area_alloc
-from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_flags import VM_PRIVATE, VM_SEALED
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
@@ -35,7 +34,7 @@ from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultf
 from secondsight.linux.vma import (
     do_vmi_align_munmap,
     free_pgtables,
-    may_split,
+    prepare_splits,
     vma_iter_store,
     vma_merge_new_range,
     vmas_changed,
@@ -125,12 +124,11 @@ def do_mmap_fixed(
                 detached = vms_gather_munmap_vmas(mm, va, va + length)
     if len(huge_pages) > 0:
         if ret >= 0:
-            refused_split = may_split(mm, va, va + length)
+            refused_split = prepare_splits(mm, va, va + length)
             if refused_split != 0:
                 undo_map_writable(file, ret)
                 mm.mmap_lock.write_unlock()
                 return -ENOMEM if len(no_memory_to_unmap) > 0 else refused_split
-            vma_adjust_trans_huge(mm, va, va + length)
             detached = vms_gather_munmap_vmas(mm, va, va + length)
     if detached is not None:
         gather = unmap_vmas(mm, va, va + length)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, milestone
 from secondsight.linux.errno import EACCES, ENOMEM
-from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.mlock import populate_vma_page_range
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_flags import VM_HUGEPAGE, VM_LOCKED, VM_NONE, VM_PRIVATE, VM_SEALED, VM_UFFD_FLAGS
@@ -31,7 +30,7 @@ from secondsight.linux.swapops import is_migration_entry, migrations
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 from secondsight.linux.userfaultfd import userfaultfd_pte_wp
 from secondsight.linux.util import locked_vms, vma_is_locked
-from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
+from secondsight.linux.vma import prepare_splits, vma_modify_flags, vmas_changed
 
 __all__ = ["change_protection", "change_pte_range", "do_mprotect_pkey"]
 
@@ -67,10 +66,9 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
         if changes:
             if len(huge_pages) > 0:
                 assert vma is not None
-                ret = may_split(mm, first, at)
+                ret = prepare_splits(mm, first, at)
                 if ret != 0:
                     break
-                vma_adjust_trans_huge(mm, first, at)
                 with atomic:
                     vma_modify_flags(vma, first, at, write, flags_for(vma, none), low, high)
             change_protection(mm, first, at)

@@ -52,8 +52,8 @@ DIFFERENCES: dict[str, Difference] = {
             "longterm-pin-of-the-zero-page",
             since=(6, 12),
             older="pin_user_pages(FOLL_LONGTERM) for reading of private memory that nobody has written pins the zero page: what the "
-            "process writes there later, the pin never sees",
-            newer="the process gets a page of its own first, which is pinned",
+            "process writes there later, the pin never sees; one of a file's page takes no lock",
+            newer="the process gets a page of its own first, which is pinned; a file's page is pinned under the mmap lock where its entry may not write",
             read="gup_must_unshare() (include/linux/mm.h, Linux 6.1.192; mm/internal.h, Linux 6.12.117). Releases in between were not "
             "looked at.",
             seen="6.1 against 6.12 and 7.2 (scenarios/pinned_pages.py)",

@@ -46,7 +46,7 @@ __all__ = [
     "do_vmi_munmap",
     "is_never_merged",
     "free_pgtables",
-    "may_split",
+    "prepare_splits",
     "split_vma",
     "vma_iter_store",
     "vma_merge_new_range",
@@ -58,6 +58,9 @@ __all__ = [
 
 AS_IT_WAS: Final = 255
 """What a child gets of a vma does not change."""
+
+NO_SPLIT: Final = 0
+"""Where no vma ends in the middle."""
 
 joins_untouched = shared_array(bool, bound("joins_untouched", most=1))
 """Of size 1 where a release says so: see `releases` (touched-memory-joins-untouched)."""
@@ -79,7 +82,7 @@ def vma_iter_store(mm: Mm, vma: Vma) -> None:
 def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
     """__split_vma() (mm/vma.c, Linux 6.12): in two at `addr`. A new vma is the lower part if `new_below`, else the upper one.
 
-    The new one comes into the file's tree before the other is put into it anew. Left out: vm_ops->may_split, failure.
+    The new one comes into the file's tree before the other is put into it anew. Left out: failure; vm_ops->may_split is in `prepare_splits`.
     """
     mm = vma.vm_mm
     file = vma.vm_file
@@ -120,11 +123,24 @@ def is_never_merged(file: AddressSpace) -> bool:
     return file.vm_flags() != 0
 
 
-@atomic
-def may_split(mm: Mm, start: Va, end: VaEnd) -> Errno:
-    """vm_operations_struct.may_split of the vmas that are to end or begin at `start` or `end`, hugetlb_vm_op_split() (mm/hugetlb.c, Linux 6.12): 0, or
-    -EINVAL within a huge page of a file's. Asked of both before either is split."""
-    return -EINVAL if is_within_hugetlb(mm, start) or is_within_hugetlb(mm, end) else 0
+def prepare_splits(mm: Mm, start: Va, end: VaEnd) -> Errno:
+    """What __split_vma() (mm/vma.c, Linux 6.12) asks and does before vmas come to begin or end at `start` and at `end`: `may_split` of
+    vm_operations_struct, hugetlb_vm_op_split() (mm/hugetlb.c), and vma_adjust_trans_huge(). 0, or -EINVAL within a huge page of a file's.
+
+    The kernel splits at `start` first. Where it may not split at `end` then, the two halves at `start` stay: each has a lock of its own.
+    """
+    if is_within_hugetlb(mm, start):
+        return -EINVAL
+    if is_within_hugetlb(mm, end):
+        vma_adjust_trans_huge(mm, start, NO_SPLIT)
+        with atomic:
+            vma = mm.mm_mt[start]
+            if vma is not None:
+                if vma.vm_start < start:
+                    split_vma(vma, start, True)
+        return -EINVAL
+    vma_adjust_trans_huge(mm, start, end)
+    return 0
 
 
 @atomic
@@ -368,11 +384,10 @@ def do_vmi_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     given up."""
     told = False
     if len(huge_pages) > 0:
-        refused = may_split(mm, start, end)
+        refused = prepare_splits(mm, start, end)
         if refused != 0:
             mm.mmap_lock.write_unlock()
             return refused
-        vma_adjust_trans_huge(mm, start, end)
     if len(mm.userfaultfd) > 0:
         told = userfaultfd_unmap_prep(mm, start, end)
     with atomic:
