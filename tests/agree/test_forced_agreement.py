@@ -62,6 +62,22 @@ def test_nearly_all_can_be_forced_and_have_one_end() -> None:
     assert sum(1 for one in plans if len(one.expected) == 1) >= 17
 
 
+def test_a_smaller_scenario_that_the_model_has_not_is_none_to_compare() -> None:
+    @scenario
+    def of_huge_pages(s: Recorder) -> None:
+        s.hugetlb_pool(6)
+        memfd = s.memfd_create_hugetlb(pages=4)
+        mapping = s.mmap(memfd, pages=4)
+
+        @s.thread
+        def cpu() -> None:
+            s.read(mapping)
+
+    setup = tuple(replace(op, args=op.args | {"pages": 1}) if op.kind == "memfd_create_hugetlb" else op for op in of_huge_pages.setup)
+    assert not replanned(of_huge_pages, Mirror, 0).problem
+    assert "ScenarioError: " in replanned(replace(of_huge_pages, setup=setup), Mirror, 0).problem
+
+
 def test_what_the_model_expects_agrees() -> None:
     assert judge_forced(plan(3), as_run(plan(3))) == ""
 

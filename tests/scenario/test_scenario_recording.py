@@ -157,6 +157,7 @@ REFUSED = [
     ("s.thread(T); s.thread(T)", "thread T: the name is taken", "differently"),
     ("s.thread(T); s.mmap(pages=1)", "mmap: after a thread, outside every thread", "with s.after()"),
     ("s.thread(lambda: s.mmap(pages=1))", "thread <lambda>: not a name", "made with def"),
+    ("s.thread('cpu')", "thread 'cpu': not a name", "made with def"),
     ("s.thread(named('outer', s.thread, T))", "thread T inside outer", "do not nest"),
     ("[s.thread(named(f't{i}')) for i in range(8)]", "thread t7: there are 7 threads already", "fewer"),
     ("[s.thread(named(f't{i}')) for i in range(7)]; s.after(s.exit)", "after(): there are 7 threads already", "fewer"),

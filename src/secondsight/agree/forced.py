@@ -23,7 +23,7 @@ from secondsight.kernels.encode import RUNNING
 from secondsight.kernels.jobs import Differs, ForcedRun
 from secondsight.lang import LangError
 from secondsight.linux.releases import version_of
-from secondsight.scenario import OPS, Outcome, Scenario
+from secondsight.scenario import OPS, Outcome, Scenario, ScenarioError
 from secondsight.scenario.schedule import BLOCKED, ENDED
 from secondsight.world.forced import CannotForce, Forced, Schedule, ScheduledStep, random_schedule, run_forced
 
@@ -155,6 +155,6 @@ def _plan(scenario: Scenario, driver: type[Device], draw: Draw, release: str | N
                 why = schedule.why
             else:
                 return Plan(scenario, driver, schedule, run_forced(schedule, driver, release), release=release)
-    except LangError as error:
+    except (LangError, ScenarioError) as error:  # a scenario that was made smaller may be one that the model has not
         why = f"{type(error).__name__}: {error}"
     return Plan(scenario, driver, None, frozenset(), why, release)

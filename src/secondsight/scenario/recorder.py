@@ -101,7 +101,7 @@ class Recorder(RecorderMethods):
         return self._thread(body, None)
 
     def _thread(self, body: Callable[[], object], process: str | None) -> Callable[[], object]:
-        name = body.__name__
+        name = getattr(body, "__name__", repr(body))
         self._not_finished(process)
         if not name.isidentifier():
             raise ScenarioError(f"thread {name}: not a name", "give s.thread a function made with def", caller())
