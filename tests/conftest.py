@@ -20,18 +20,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # As the command line does: a sixth of the time of what runs in Python is looking for garbage in cycles.
 gc.set_threshold(20_000, 20, 50)
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """They begin first: where processes share the tests out by files, none is left with a long one while the others have ended."""
     here = Path(__file__).parent
     rank = {here / name: number for number, name in enumerate(SLOW)}
     items.sort(key=lambda item: rank.get(item.path, len(SLOW)))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def loaded_stays() -> None:
-    """What is loaded by now stays until the end, so nobody looks for garbage in it: with all tests it is half a million objects."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture
