@@ -14,7 +14,7 @@ demo: install  ## The threads' decision tables, and one broken cell's trace
 
 test: $(VENV)/.dev  ## Everything: ruff, mypy --strict, the tests (pytest's status is kept for .ci/run)
 	@rm -f $(VENV)/pytest-status
-	@$(BIN)/python -m pytest -n 2; status=$$?; echo $$status > $(VENV)/pytest-status; exit $$status
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; status=$$?; echo $$status > $(VENV)/pytest-status; exit $$status
 
 test-cluster: $(VENV)/.cluster  ## Searches on a local Ray cluster of two nodes, whose processes are killed; Ray is installed for it
 	@rm -f $(VENV)/cluster-status

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from slow_first import SLOW
+
 HOUSE = Path(__file__).parent.parent
 
 
@@ -25,3 +27,7 @@ def test_every_file_says_what_it_is_for() -> None:
         if ast.get_docstring(ast.parse(path.read_text())) is None
     ]
     assert not silent
+
+
+def test_the_slow_tests_that_begin_first_are_there() -> None:
+    assert [name for name in SLOW if not (HOUSE / "tests" / name).exists()] == []

@@ -123,13 +123,18 @@ def _become(request: dict[str, object], streams: list[int]) -> None:
 
 
 def load() -> None:
-    """What commands load."""
+    """What commands load, and what they find out about the machinery whatever the driver: its source is read and cut at its steps once."""
     import secondsight.cli.check
     import secondsight.cli.commands
     import secondsight.cli.commands.check
     import secondsight.cli.run
-    import secondsight.cli.settle
-    import secondsight.contract  # noqa: F401
+    import secondsight.cli.settle  # noqa: F401
+    from secondsight.contract import ADVERSARIES, driver_program
+    from secondsight.devices.mirror import Mirror
+    from secondsight.lang.instrument import instrumented
+
+    with instrumented(driver_program(Mirror, ADVERSARIES["munmap"].scenarios[0])):
+        pass
 
 
 if __name__ == "__main__":

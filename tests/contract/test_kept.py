@@ -49,8 +49,7 @@ class Gpu(Mirror):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path / "cache"))
+def folder(tmp_path: Path, own_cache: Path) -> Iterator[Path]:
     (tmp_path / "driver.py").write_text(DRIVER)
     (tmp_path / "beside.py").write_text("MOST = 100\n")
     (tmp_path / "least.json").write_text("0")

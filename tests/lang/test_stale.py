@@ -12,15 +12,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stale_server import Server, program
 
 from secondsight.lang import LangError, Machine, modules
-from secondsight.lang.program import Program, Room, Thread, build
+from secondsight.lang.program import Room, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.search import Request, breadth_first
 
@@ -148,34 +149,18 @@ TYPE_PLACES: dict[str, Callable[[str], Files]] = {
 }
 
 
-def run(folder: Path, cache: Path, number: int) -> tuple[bool, object]:
-    """What a new process finds out about the model: whether it had to be lowered, and the result."""
-    modules.package_digest()  # once for all of them: it takes longer than the rest
-    ours, theirs = get_context("fork").Pipe()
-
-    def child() -> None:
-        modules._BEGAN = time.time()
-        sys.dont_write_bytecode = True  # Python takes that of an installed package for what was written within the same second
-        os.environ.update(SECONDSIGHT_CACHE=str(cache), STALE_K=str(number))
-        sys.path.insert(0, str(folder / "site-packages"))
-        made = program(folder / "model.py")
-        result = breadth_first(Reference(made), Request(watch=(1, made.layout.shared_size), livelock=True))
-        found = result.verdict.value, result.violation and result.violation.rule, str(result.error), sorted(result.outcomes)
-        theirs.send((made.code.is_lowered, found))
-
-    process = get_context("fork").Process(target=child)
-    process.start()
-    theirs.close()
-    try:
-        answer: tuple[bool, object] = ours.recv()
-    finally:
-        process.join()
-    return answer
+@cache
+def server() -> Server:
+    return Server()
 
 
-def program(path: Path) -> Program:
-    module: Any = modules.load("stale_model", path)
-    return build(Machine({}), [Thread("t", module.ends)], [module.small], room=Room(2, (module.ends,)))
+@pytest.fixture(scope="module", autouse=True)
+def ended() -> Iterator[None]:
+    """The processes' server ends with the tests here."""
+    yield
+    if server.cache_info().currsize:
+        server().close()
+        server.cache_clear()
 
 
 def write(folder: Path, files: Files, number: int) -> None:
@@ -189,15 +174,15 @@ def judge(folder: Path, model: Files, files: Files, cold: bool = True) -> None:
     """Whatever is kept of the model with 6 says nothing of the one with 5."""
     files = {**files, "model.py": MODEL.format(**{**PLAIN, **model})}
     write(folder, {n: t for n, t in files.items() if n != "environment"}, 6)
-    first = run(folder, folder / "warm", 6)
-    again = run(folder, folder / "warm", 6)
+    first = server().run(folder, folder / "warm", 6)
+    again = server().run(folder, folder / "warm", 6)
     assert again == (False, first[1]), "nothing was kept"
     write(folder, {n: t for n, t in files.items() if n != "environment"}, 5)
-    after = run(folder, folder / "warm", 5)
+    after = server().run(folder, folder / "warm", 5)
     assert after[0], "stale"
     assert after[1] != first[1], "the constant does not matter"
     if cold:
-        assert after[1] == run(folder, folder / "cold", 5)[1]
+        assert after[1] == server().run(folder, folder / "cold", 5)[1]
 
 
 @pytest.mark.parametrize("way", VALUES)
@@ -327,7 +312,7 @@ def test_pythons_own_bytecode_is_not_used_for_a_driver(beside: bool, tmp_path: P
     for number in ("1", "0"):
         (tmp_path / "driver.py").write_text(driver.replace("CHECK = 1", f"CHECK = {number}"))
         (tmp_path / "my_conf.py").write_text(helper.replace("1", number))
-        answers.append(command(tmp_path, "check", "driver.py", "--adversary", "munmap"))
+        answers.append(command(tmp_path, "check", "driver.py", "--adversary", "exit", "--executor", "reference"))
     assert "holds" in answers[0]
     assert "broken" in answers[1]
 

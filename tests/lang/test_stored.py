@@ -92,8 +92,7 @@ def ends() -> None:
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path / "cache"))
+def folder(tmp_path: Path, own_cache: Path) -> Path:
     (tmp_path / "kept_helpers.py").write_text(HELPERS)
     (tmp_path / "kept_model.py").write_text(MODEL)
     return tmp_path

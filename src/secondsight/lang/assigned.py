@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 
 from secondsight.lang.facts import facts_of
+from secondsight.lang.syntax import children, nodes
 
 __all__ = ["first_unassigned", "surely_runs"]
 
@@ -70,19 +71,19 @@ class _Paths:
         if read is not None and not (read & self.locals) - known:
             return
         if isinstance(node, (ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp)):
-            inner = known | {t.id for g in node.generators for t in ast.walk(g.target) if isinstance(t, ast.Name)}
-            for part in ast.iter_child_nodes(node):
+            inner = known | {t.id for g in node.generators for t in nodes(g.target) if isinstance(t, ast.Name)}
+            for part in children(node):
                 self.uses(part, inner)
         elif isinstance(node, ast.NamedExpr):
             self.uses(node.value, known)
         elif isinstance(node, (ast.Compare, ast.BinOp, ast.BoolOp)):
-            for part in ast.iter_child_nodes(node):
+            for part in children(node):
                 self.uses(part, known)
                 known |= _named(part)
         elif isinstance(node, ast.Name):
             self._one(node, known)
         else:
-            for part in ast.iter_child_nodes(node):
+            for part in children(node):
                 self.uses(part, known)
 
     def _one(self, name: ast.Name, known: LocalNames) -> None:
@@ -104,7 +105,7 @@ class _Paths:
                 self.uses(node.value, known)
                 for target in node.targets:
                     self.uses(target, known)
-                return known | {n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name) and _stores(n)}
+                return known | {n.id for t in node.targets for n in nodes(t) if isinstance(n, ast.Name) and _stores(n)}
             case ast.AnnAssign(target=ast.Name() as name):
                 self.uses(node.value, known)
                 return known | {name.id} if node.value is not None else known
@@ -130,7 +131,7 @@ class _Paths:
             case ast.For():
                 self.uses(node.iter, known)
                 self.breaks.append([])
-                inside = known | {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
+                inside = known | {n.id for n in nodes(node.target) if isinstance(n, ast.Name)}
                 self.block(node.body, inside)
                 ways = self.breaks.pop()
                 return _all([inside if surely_runs(node, self.constant) else known, *ways])
@@ -157,7 +158,7 @@ class _Paths:
 def _read(node: ast.AST) -> LocalNames | None:
     """The names that an expression reads, if it gives none a value itself."""
     names = set()
-    for inner in ast.walk(node):
+    for inner in nodes(node):
         if isinstance(inner, (ast.NamedExpr, ast.comprehension)):
             return None
         if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load):
@@ -168,7 +169,7 @@ def _read(node: ast.AST) -> LocalNames | None:
 @functools.cache
 def _named(node: ast.AST) -> LocalNames:
     """The names that `:=` gives a value in an expression."""
-    return frozenset(n.target.id for n in ast.walk(node) if isinstance(n, ast.NamedExpr))
+    return frozenset(n.target.id for n in nodes(node) if isinstance(n, ast.NamedExpr))
 
 
 def _stores(node: ast.Name) -> bool:

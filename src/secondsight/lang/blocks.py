@@ -14,6 +14,7 @@ from secondsight.lang.errors import Position
 from secondsight.lang.facts import facts_of, names_inside
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.lowering import ZERO, Items, Lowering, Lvalue, describe
+from secondsight.lang.syntax import nodes
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 from secondsight.lang.verbs import atomic
 
@@ -308,7 +309,7 @@ class BlockLowering(CallLowering):
         self.counted(what, 0, 0, "with pool.on_stack() as record:")
         if not isinstance(name, ast.Name):
             raise self.refuse(node, "a record on the stack without a name", "with pool.on_stack() as record:")
-        again = next((n for part in node.body for n in ast.walk(part) if isinstance(n, ast.Name) and n.id == name.id and isinstance(n.ctx, ast.Store)), None)
+        again = next((n for part in node.body for n in nodes(part) if isinstance(n, ast.Name) and n.id == name.id and isinstance(n.ctx, ast.Store)), None)
         if again is not None:
             raise self.refuse(again, f"{name.id} gets another value within its block", "another name")
         method = ast.copy_location(ast.Attribute(what.func.value, "alloc", ast.Load()), what)
@@ -334,7 +335,7 @@ class BlockLowering(CallLowering):
         """Whether evaluating the way to a lock again, when it is released, surely gives the same lock."""
         if tree.touches(lock) or not isinstance(lock, (ir.AddressOf, ir.Local)):
             return False
-        stored = {n.id for part in node.body for n in ast.walk(part) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        stored = {n.id for part in node.body for n in nodes(part) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         return not any(isinstance(n, ir.Local) and n.var.name in stored for n in tree.walk(lock))
 
     def atomic_block(self, node: ast.With, where: Position) -> None:
@@ -362,7 +363,7 @@ class BlockLowering(CallLowering):
 
 def targets_of(loop: ast.For, name: str) -> set[ast.AST]:
     """Where a loop gives a variable of that name its value."""
-    return {n for n in ast.walk(loop.target) if isinstance(n, ast.Name) and n.id == name}
+    return {n for n in nodes(loop.target) if isinstance(n, ast.Name) and n.id == name}
 
 
 def counter_types(start: ir.Expr, stop: ir.Expr, stride: int) -> tuple[IntType, IntType]:

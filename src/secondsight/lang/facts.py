@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from secondsight.lang.syntax import nodes
+
 __all__ = ["Facts", "facts_of", "hints_of", "meaning_of", "names_inside", "parameters_of"]
 
 
@@ -29,7 +31,7 @@ class Facts:
 def facts_of(tree: ast.FunctionDef) -> Facts:
     """The facts of a function."""
     found = Facts()
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         match node:
             case ast.Name():
                 found.names.setdefault(node.id, []).append(node)
@@ -38,11 +40,11 @@ def facts_of(tree: ast.FunctionDef) -> Facts:
             case ast.GeneratorExp():
                 found.generators.append(node)
             case ast.comprehension():
-                found.scoped |= {n for n in ast.walk(node.target) if isinstance(n, ast.Name)}
+                found.scoped |= {n for n in nodes(node.target) if isinstance(n, ast.Name)}
     found.stored = frozenset(
         name
-        for name, nodes in found.names.items()
-        if any(isinstance(n.ctx, (ast.Store, ast.Del)) and n not in found.scoped for n in nodes)
+        for name, uses in found.names.items()
+        if any(isinstance(n.ctx, (ast.Store, ast.Del)) and n not in found.scoped for n in uses)
     )
     return found
 
@@ -51,7 +53,7 @@ def facts_of(tree: ast.FunctionDef) -> Facts:
 def names_inside(node: ast.AST) -> frozenset[ast.AST]:
     """The names anywhere under a node; of a loop, those in its body."""
     parts: list[Any] = list(node.body) if isinstance(node, ast.For) else [node]
-    return frozenset(n for part in parts for n in ast.walk(part) if isinstance(n, ast.Name))
+    return frozenset(n for part in parts for n in nodes(part) if isinstance(n, ast.Name))
 
 
 def hints_of(function: types.FunctionType) -> dict[str, Any]:

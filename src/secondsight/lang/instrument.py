@@ -28,6 +28,7 @@ from secondsight.lang.runtime import runtime
 from secondsight.lang.source import function_tree, position
 from secondsight.lang.standins import unwrap
 from secondsight.lang.support import MAX_PIECES, MAX_ROUNDS
+from secondsight.lang.syntax import children, nodes
 from secondsight.lang.types import LARGEST_NUMBER, ListType, RefType, TupleType
 from secondsight.lang.verbs import atomic, require
 
@@ -311,12 +312,13 @@ class _Cutter(ast.NodeTransformer):
     def call(self, name: str, at: ast.AST, *arguments: ast.expr) -> ast.Call:
         """A call of a hook."""
         hook = ast.Attribute(ast.Name(_HOOKS, ast.Load()), name, ast.Load())
-        call = ast.copy_location(ast.Call(hook, list(arguments), []), at)
-        for node in ast.walk(call):
+        new: list[ast.AST] = [hook, *arguments]
+        for node in new:  # what has its place was written by the user, or made by another call of this
             if not hasattr(node, "lineno"):
                 ast.copy_location(node, at)
                 node.end_lineno = at.lineno  # type: ignore[attr-defined]  # a call of an attribute is at the line where that ends
-        return call
+                new += children(node)
+        return ast.copy_location(ast.Call(hook, list(arguments), []), at)
 
     def fit(self, value: ast.expr, kind: LocalType, name: str, at: ast.AST) -> ast.Call:
         """The value, checked against a type."""
@@ -415,7 +417,7 @@ class _Cutter(ast.NodeTransformer):
     def sets(self, name: str, value: ast.expr, at: ast.AST) -> ast.stmt:
         """A local of ours gets a value."""
         made: ast.stmt = ast.Assign([ast.Name(name, ast.Store())], value)
-        for node in ast.walk(made):
+        for node in nodes(made):
             ast.copy_location(node, at)
         return made
 

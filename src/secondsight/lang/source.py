@@ -15,6 +15,7 @@ from typing import Any
 
 from secondsight.lang.errors import LangError, Position, Refused
 from secondsight.lang.sugar import plainer
+from secondsight.lang.syntax import definitions
 
 __all__ = ["function_tree", "line_of", "position", "refuse"]
 
@@ -48,14 +49,7 @@ def _functions_of(file: str, text: str) -> dict[int, ast.FunctionDef]:
         tree = ast.parse(text, file)
     except SyntaxError as error:
         raise LangError(f"{file}:{error.lineno}: {error.msg}") from None
-    found = {}
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-            if isinstance(node, ast.AsyncFunctionDef):
-                continue
-            found[first] = plainer(node)
-    return found
+    return {min([node.lineno, *(d.lineno for d in node.decorator_list)]): plainer(node) for node in definitions(tree)}
 
 
 def hash_of(text: str) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ast
 
+from secondsight.lang.syntax import nodes
+
 __all__ = ["plainer"]
 
 
 def plainer(tree: ast.FunctionDef) -> ast.FunctionDef:
     """A function's tree in the forms that the language has."""
-    return _Plainer().visit(tree) if any(isinstance(n, (ast.With, ast.Match)) for n in ast.walk(tree)) else tree
+    return _Plainer().visit(tree) if any(isinstance(n, (ast.With, ast.Match)) for n in nodes(tree)) else tree
 
 
 class _Plainer(ast.NodeTransformer):
