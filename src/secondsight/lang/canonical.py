@@ -11,7 +11,7 @@ in these, then the references within records already renamed; unused records go 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from secondsight.lang import ir
@@ -20,18 +20,53 @@ from secondsight.lang.canonical_sequences import rename_sequences
 from secondsight.lang.live import Picked, live_places, table
 from secondsight.lang.numbers import Kind
 from secondsight.lang.program import Frame, Program
-from secondsight.lang.symmetry import EQUAL, RECORDS, SEQUENCES, Symmetry, numbers_of, references
+from secondsight.lang.slots import Slot
+from secondsight.lang.symmetry import EQUAL, RECORDS, SEQUENCES, Interchangeable, Symmetry, numbers_of, references
 from secondsight.lang.types import IntType
 
 __all__ = ["canonical"]
 
+MOST_SHORT = 128
+"""Numbers that a reference of less than a byte can be."""
+NOWHERE = "{ 0, 0, 0, 0 }"
 
-def _slots(symmetry: Symmetry) -> Picked:
+
+class _Forms:
+    """The forms that references to the records are stored in, and what each number in one of them stands for: a record's offset, or, of a
+    form with a number, one of its own records.
+
+    `same`: the numbers of the interchangeable records, through all arrays, by their offsets.
+    """
+
+    def __init__(self, arrays: Sequence[Interchangeable]) -> None:
+        offsets = [a.base + i * a.stride for a in arrays for i in range(a.count)]
+        self.same = {at: number for number, at in enumerate(offsets)}
+        self.known: dict[tuple[int, ...], int] = {}
+
+    def place(self, at: str, slot: Slot) -> str:
+        """A place with what it needs to be read: its lowest bit, its mask, its form."""
+        form = self.known.setdefault(tuple(slot.records or ()), len(self.known) + 1) if slot.short else 0
+        return f"{{ (u16)({at}), {slot.shift}, {0 if form == 0 else (1 << slot.bits) - 1}, {form} }}"
+
+    def tables(self) -> list[str]:
+        """Which of the records each number stands for, and the number of each record, by form."""
+        rows, numbers = [], []
+        for records in self.known:
+            rows.append(", ".join(str(self.same.get(at, -1)) for at in (*records, *[0] * (MOST_SHORT - len(records)))))
+            numbers.append(", ".join(str(records.index(at) if at in records else 0) for at in self.same))
+        each = [f"{{ {row} }}" for row in rows or ["-1"]], [f"{{ {row} }}" for row in numbers or ["0"]]
+        return [
+            f"static const short SAME_OF[][{MOST_SHORT}] = {{ {', '.join(each[0])} }};",
+            f"static const u8 NUMBER_OF[][SAMES] = {{ {', '.join(each[1])} }};",
+        ]
+
+
+def _slots(symmetry: Symmetry, forms: _Forms) -> Picked:
     """Those that can refer to one of the records: where they lie."""
 
     def pick(frame: Frame, live: set[ir.Var]) -> list[str]:
-        slots = sorted(frame.slots[v].at for v in live if v in frame.slots and symmetry.names(v.type))
-        return [f"B + {at}" for at in slots]
+        slots = sorted((frame.slots[v] for v in live if v in frame.slots and symmetry.names(v.type)), key=lambda slot: slot.end)
+        return [f"(ss_reference){forms.place(f'B + {slot.at}', slot)}" for slot in slots if slot.bits]
 
     return pick
 
@@ -87,9 +122,11 @@ def _rename_records(program: Program, symmetry: Symmetry) -> list[str]:
     """The text of `rename_records(u8 *)`."""
     layout, arrays = program.layout, symmetry.arrays
     width = layout.ref_width
+    forms = _Forms(arrays)
     places = list(references(layout, symmetry.names))
-    outside = [p for p in places if not symmetry.inside(p)]
-    within = [[p - a.base for p in places if a.base <= p < a.base + a.stride] for a in arrays]
+    outside = [forms.place(str(p), slot) for p, slot in places if not symmetry.inside(p)]
+    within = [[forms.place(str(p - a.base), slot) for p, slot in places if a.base <= p < a.base + a.stride] for a in arrays]
+    live = live_places(program, "live_references", "ss_reference", _slots(symmetry, forms))
     firsts = [0, *accumulate(a.count for a in arrays)]
     reference = "REF[s[at]]" if layout.numbered else "s[at]" if width == 1 else "l2(s + at)"
     store = "s[at] = NUM[to]" if layout.numbered else "s[at] = (u8)to" if width == 1 else "s2(s + at, to)"
@@ -104,8 +141,11 @@ def _rename_records(program: Program, symmetry: Symmetry) -> list[str]:
         table("u16", "PLACE_OF", [a.base + i * a.stride for a in arrays for i in range(a.count)]),
         table("u8", "ARRAY_OF", [n for n, a in enumerate(arrays) for _ in range(a.count)]),
         f"enum {{ LARGEST_ARRAY = {max(a.stride * a.count for a in arrays)} }};",
-        table("u16", "OUTSIDE_AT", outside),
-        table("u16", "WITHIN_AT", [p for own in within for p in own]),
+        "/* Where a reference lies: its byte, its lowest bit there, the mask of its bits, its form. Of form 0 it is in whole bytes. */",
+        "typedef struct { u16 at; u8 shift, mask, form; } ss_reference;",
+        *forms.tables(),
+        f"static const ss_reference OUTSIDE_AT[] = {{ {', '.join(outside or [NOWHERE])} }};",
+        f"static const ss_reference WITHIN_AT[] = {{ {', '.join([p for own in within for p in own] or [NOWHERE])} }};",
         table("u16", "WITHIN_FIRST", [0, *accumulate(len(own) for own in within)]),
         table("u8", "STAYS", [int(i in a.fixed) for a in arrays for i in range(a.count)]),
         f"static inline i64 reference_at(const u8 *s, i64 at) {{ return {reference}; }}",
@@ -120,9 +160,9 @@ def _rename_records(program: Program, symmetry: Symmetry) -> list[str]:
         "\treturn -1;",
         "}",
         "typedef struct { i64 at, low; i32 width, array, shift; i64 mask; } ss_number;",
-        *live_places(program, "live_references", "i64", _slots(symmetry)),
+        *live,
         *live_places(program, "live_numbers", "ss_number", _numbers(program, symmetry)),
-        f"enum {{ MOST_REFERENCES = OUTSIDE + THREADS * {program.region} + 1, MOST_NUMBERS = THREADS * {8 * program.region} + 1 }};",
+        f"enum {{ MOST_REFERENCES = OUTSIDE + THREADS * {8 * program.region} + 1, MOST_NUMBERS = THREADS * {8 * program.region} + 1 }};",
         _MOVE,
         *_for_each("order_unused(const u8 *s, const u8 *known, u16 *name, const u16 *next)", "order(s, known, name, next[{n}], {at})", symmetry),
         *_for_each("move_all(u8 *s, const u16 *name)", "move(s, name, {at})", symmetry),
@@ -171,10 +211,19 @@ static ALWAYS_INLINE void move(u8 *s, const u16 *name, i64 at, int size, int fir
 """
 
 _RENAME = """\
-static ALWAYS_INLINE void renamed(u8 *s, i64 at, const u16 *name)
+/* The record that a reference is to, `from` bytes further on than it says; -1: none of them. */
+static ALWAYS_INLINE int same_at(const u8 *s, i64 from, const ss_reference *r)
 {
-	int i = which(reference_at(s, at));
-	if (i >= 0)
+	return r->form ? SAME_OF[r->form - 1][s[from + r->at] >> r->shift & r->mask] : which(reference_at(s, from + r->at));
+}
+
+static ALWAYS_INLINE void renamed(u8 *s, i64 from, const ss_reference *r, const u16 *name)
+{
+	int i = same_at(s, from, r);
+	i64 at = from + r->at;
+	if (i >= 0 && r->form)
+		s[at] = (u8)((s[at] & ~(r->mask << r->shift)) | NUMBER_OF[r->form - 1][name[i]] << r->shift);
+	else if (i >= 0)
 		refer_to(s, at, PLACE_OF[name[i]]);
 }
 
@@ -183,7 +232,7 @@ static inline i64 number_at(const u8 *s, const ss_number *n) { return (ldn(s + n
 /* Rename the interchangeable records in the order of their first use. */
 static void rename_records(u8 *s)
 {
-	i64 places[MOST_REFERENCES];
+	ss_reference places[MOST_REFERENCES];
 	ss_number numbers[MOST_NUMBERS];
 	u16 name[SAMES], next[ARRAYS];
 	u8 known[SAMES];
@@ -208,13 +257,13 @@ static void rename_records(u8 *s)
 	for (;;) {
 		int i, a;
 		if (k < count) {
-			i = which(reference_at(s, places[k++]));
+			i = same_at(s, 0, &places[k++]);
 		} else if (number < counted) {
 			const ss_number *n = &numbers[number++];
 			i64 place = number_at(s, n);
 			i = place >= 0 && place < SAME_COUNT[n->array] ? SAME_FIRST[n->array] + (int)place : -1;
 		} else if (within < last) {
-			i = which(reference_at(s, from + WITHIN_AT[within++]));
+			i = same_at(s, from, &WITHIN_AT[within++]);
 		} else if (WITHIN && looked < queued) {
 			a = ARRAYS == 1 ? 0 : ARRAY_OF[queue[looked]];
 			from = PLACE_OF[queue[looked++]];
@@ -241,9 +290,9 @@ static void rename_records(u8 *s)
 	for (int a = 0; a < ARRAYS; a++)
 		for (int i = SAME_FIRST[a]; i < SAME_FIRST[a + 1]; i++)
 			for (int j = WITHIN_FIRST[a]; j < WITHIN_FIRST[a + 1]; j++)
-				renamed(s, PLACE_OF[i] + WITHIN_AT[j], name);
+				renamed(s, PLACE_OF[i], &WITHIN_AT[j], name);
 	for (int i = 0; i < count; i++)
-		renamed(s, places[i], name);
+		renamed(s, 0, &places[i], name);
 	for (int i = 0; i < counted; i++) {
 		const ss_number *n = &numbers[i];
 		int first = SAME_FIRST[n->array];

@@ -3,9 +3,9 @@
 A state is bytes: one unused byte (offset 0 is what None is), the shared state, then one region for each thread. A record
 begins with a byte of its own; its numbers lie in as many bits as they need (`lang.slots`). An integer of range low..high is
 stored as value - low, most significant byte first; a reference as the number of its record among those of its class, or, where
-records are renamed, as the offset of its record, or, where that would need two bytes and there are few enough records, the
-number of the record among all (`to_offset`, `to_number`). `Layout` also converts a plain `Machine` to a vector and shows a
-vector's parts.
+there are too many of these for seven bits, as the offset of its record, or, where that would need two bytes and there are few enough
+records, the number of the record among all (`to_offset`, `to_number`). `Layout` also converts a plain `Machine` to a vector and shows
+a vector's parts.
 """
 
 from __future__ import annotations
@@ -203,8 +203,6 @@ class Layout:
         if isinstance(kind, IntType):
             bits = max(least, (kind.high - kind.low).bit_length())
             return bits if bits < 8 and not is_sequence(kind) else 8 * kind.width
-        if self._is_renamed(kind):
-            return 8 * self.ref_width
         count = sum(n for record, n in self._counts.items() if issubclass(record, kind.record))
         bits = max(least, max(0, count + (kind.nullable or is_item) - 1).bit_length())
         return bits if bits < 8 else 8 * self.ref_width

@@ -1,8 +1,7 @@
 """Where numbers lie in a state: each in as many bits as its values need, several in one byte.
 
-What has one value only has no place at all. A reference is the number of its record among those of its class, 0 for None; but
-one that `lang.canonical` renames is stored in whole bytes, and so is a sequence number. Nothing crosses a byte's border but what
-needs more than one.
+What has one value only has no place at all. A reference is the number of its record among those of its class, 0 for None. A
+sequence number is stored in whole bytes. Nothing crosses a byte's border but what needs more than one.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from secondsight.lang.numbers import Kind, Numbers, TellsApart
 from secondsight.lang.program import Program
 from secondsight.lang.records import Record
 from secondsight.lang.sequences import Sequences, sequences_of
+from secondsight.lang.slots import Slot
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type
 
 __all__ = ["EQUAL", "RECORDS", "SEQUENCES", "Interchangeable", "Symmetry", "numbers_of", "references", "renaming_of", "symmetry_of"]
@@ -166,7 +167,7 @@ def _renamed_array(program: Program, record: type[Record], watch: tuple[int, int
             raise TellsApart(f"{other.__name__} records lie in or beside them")
         if array.inside(at) and issubclass(other, (Lock, RwLock)):
             raise TellsApart("a lock lies in them")
-    places = {p + k for p in references(layout, array.names) for k in range(layout.ref_width)}
+    places = {at + k for at, slot in references(layout, array.names) for k in range(slot.width)}
     if watch is not None and any(array.inside(i) or i in places for i in range(*watch)):
         raise TellsApart("what is watched of final states names them")
     for root, arguments in program.roots:
@@ -322,19 +323,24 @@ class _Checker:
 # Where references lie.
 
 
-def references(layout: Layout, names: Callable[[Type], bool]) -> Iterator[int]:
-    """The places of all references in the shared state whose type is one of those that `names` knows."""
+def references(layout: Layout, names: Callable[[Type], bool]) -> Iterator[tuple[int, Slot]]:
+    """All references in the shared state whose type is one of those that `names` knows: the byte of each, and its slot."""
 
-    def visit(kind: Type, at: int) -> Iterator[int]:
-        if isinstance(kind, RefType):
-            if names(kind):
-                yield at
-        elif isinstance(kind, RecordType):
+    def visit(kind: Type, at: int) -> Iterator[tuple[int, Slot]]:
+        if isinstance(kind, RecordType):
             for name, inner in layout.parts(kind.record).items():
-                yield from visit(inner, at + layout.offset(kind.record, name))
+                if not isinstance(inner, RefType):
+                    yield from visit(inner, at + layout.offset(kind.record, name))
+                elif names(inner):
+                    slot = layout.field(kind.record, name)
+                    yield at + slot.at, slot
         elif isinstance(kind, ArrayType):
             for i in range(layout.machine.bound(kind.size)):
-                yield from visit(kind.element, at + i * layout.size(kind.element))
+                if not isinstance(kind.element, RefType):
+                    yield from visit(kind.element, at + i * layout.size(kind.element))
+                elif names(kind.element):
+                    slot = layout.first(kind).element(i)
+                    yield at + slot.at, slot
 
     for declaration in layout.declarations:
         yield from visit(declaration.kind, layout.base[declaration])
