@@ -12,7 +12,7 @@ from secondsight.conform.targets.migrate_device import SYSTEM, MigrateDeviceFile
 from secondsight.conform.targets.migrate_device_world import Entry, Op, To, VmaKind
 from secondsight.conform.walk import Beside, Tally
 
-TWO_PAGES = (3, VmaKind.WRITE, 0, Entry.WRITE, 1, Entry.NONE, 0)
+TWO_PAGES = (3, VmaKind.WRITE, 0, 0, Entry.WRITE, 1, Entry.NONE, 0)
 """A page of this process alone, and nothing."""
 
 

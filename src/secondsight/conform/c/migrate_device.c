@@ -6,8 +6,25 @@
  * in those of mm/mmu_notifier.c a thread waits until the model's has returned.
  */
 #include <linux/migrate.h>
+#include <linux/version.h>
 
 #include "conform.h"
+
+#define SINCE(major, minor) (LINUX_VERSION_CODE >= KERNEL_VERSION(major, minor, 0))
+
+#if SINCE(7, 0)
+/* The function with the loop stands for itself in older releases: places are named by it. */
+struct page;
+void migrate_device_finalize(unsigned long *src, unsigned long *dst, unsigned long npages) asm("migrate_device_finalize_range");
+static void __migrate_device_finalize(unsigned long *src, unsigned long *dst, unsigned long npages, struct page *fault_page) asm("migrate_device_finalize");
+#endif
+
+#if !SINCE(6, 5)
+/* A macro there, which takes the lock without a call. */
+static pte_t *map_and_lock(pmd_t *pmd, unsigned long address, spinlock_t **ptl);
+#undef pte_offset_map_lock
+#define pte_offset_map_lock(mm, pmd, address, ptlp) map_and_lock(pmd, address, ptlp)
+#endif
 
 /* A place in every turn of a loop over pages: where a page is looked for. Of two such in one turn the destination's is the first. */
 static struct page *page_of(unsigned long mpfn) { return migrate_pfn_to_page(mpfn); }
@@ -17,7 +34,7 @@ static struct page *looked_for(unsigned long mpfn, int first)
 		ss_stop("page", __builtin_return_address(0), 0, 0);
 	return page_of(mpfn);
 }
-#define migrate_pfn_to_page(of) looked_for(of, #of[0] == 'd' || !__builtin_strcmp(__func__, "migrate_device_unmap"))
+#define migrate_pfn_to_page(of) looked_for(of, !__builtin_strcmp(#of, "dst_pfns[i]") || !__builtin_strcmp(__func__, "migrate_device_unmap"))
 
 #include SS_KERNEL_FILE
 
@@ -25,7 +42,6 @@ static struct page *looked_for(unsigned long mpfn, int first)
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/swapops.h>
-#include <linux/version.h>
 #include <asm/paravirt.h>
 
 #define PAGES 2
@@ -49,6 +65,7 @@ static struct page *pages;
 static struct dev_pagemap pagemap[2];
 static spinlock_t lock; /* of the page table */
 static int freed;
+static long locks;
 
 #define LOG 8
 static struct { long start, end, event, owned; } called[LOG];
@@ -57,6 +74,35 @@ static int calls;
 static struct { struct folio *held, *locked, *isolated; } had[THREADS];
 
 #include "page_tables.h"
+
+/* What releases call differently. */
+#if SINCE(7, 0)
+#define FOLIO_FLAGS(folio) ((folio)->flags.f)
+#define PGMAP(page) (((struct folio *)(page))->pgmap)
+#define ANONYMOUS FOLIO_MAPPING_ANON
+#define SAME_FOLIO const struct folio
+#define to_leaf softleaf_from_pte
+#define leaf_is_migration softleaf_is_migration
+#define leaf_is_migration_write softleaf_is_migration_write
+#define leaf_is_migration_read softleaf_is_migration_read
+#define leaf_is_migration_exclusive softleaf_is_migration_read_exclusive
+#define leaf_is_device softleaf_is_device_private
+#define leaf_is_device_write softleaf_is_device_private_write
+#define leaf_pfn softleaf_to_pfn
+#else
+#define FOLIO_FLAGS(folio) ((folio)->flags)
+#define PGMAP(page) ((page)->pgmap)
+#define ANONYMOUS PAGE_MAPPING_ANON
+#define SAME_FOLIO struct folio
+#define to_leaf pte_to_swp_entry
+#define leaf_is_migration is_migration_entry
+#define leaf_is_migration_write is_writable_migration_entry
+#define leaf_is_migration_read is_readable_migration_entry
+#define leaf_is_migration_exclusive is_readable_exclusive_migration_entry
+#define leaf_is_device is_device_private_entry
+#define leaf_is_device_write is_writable_device_private_entry
+#define leaf_pfn swp_offset_pfn
+#endif
 
 pteval_t __default_kernel_pte_mask = ~0UL, __supported_pte_mask = ~0UL;
 bool swap_migration_ad_supported;
@@ -83,6 +129,35 @@ SS_NEVER(p4d_clear_bad);
 SS_NEVER(pgd_clear_bad);
 SS_NEVER(split_folio_to_list);
 SS_NEVER(vm_normal_page_pmd);
+#if SINCE(7, 0)
+SS_NEVER(__free_pages);
+SS_NEVER(__vma_start_write);
+SS_NEVER(count_memcg_events);
+SS_NEVER(folio_split_unmapped);
+SS_NEVER(lruvec_stat_mod_folio);
+SS_NEVER(mem_cgroup_from_task);
+SS_NEVER(pagetable_free_kernel);
+SS_NEVER(pgtable_trans_huge_deposit);
+SS_NEVER(pmd_mkwrite);
+SS_NEVER(pmdp_invalidate);
+SS_NEVER(pte_alloc_one);
+SS_NEVER(set_pmd_migration_entry);
+SS_NEVER(split_huge_pmd_address);
+SS_NEVER(vm_normal_page_pud);
+SS_NEVER(vma_thp_gfp_mask);
+SS_NEVER_DATA(mthp_stats);
+SS_NEVER_DATA(vm_event_states);
+#endif
+#if !SINCE(6, 3)
+SS_NEVER(__put_devmap_managed_page_refs);
+SS_NEVER(alloc_pages);
+SS_NEVER(copy_page);
+SS_NEVER_DATA(devmap_managed_key);
+SS_NEVER_DATA(huge_zero_page);
+SS_NEVER(pmd_clear_bad);
+SS_NEVER(split_huge_page_to_list);
+SS_NEVER(unlock_page);
+#endif
 SS_NEVER(vma_interval_tree_iter_first);
 SS_NEVER(vma_interval_tree_iter_next);
 SS_NEVER(vma_pgtable_walk_begin);
@@ -111,7 +186,13 @@ int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 	notify(range, SS_FROM);
 	return 0;
 }
+#if SINCE(6, 6)
 void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range) { notify(range, SS_FROM); }
+#else
+void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range, bool only_end) { notify(range, SS_FROM); }
+void __mmu_notifier_invalidate_range(struct mm_struct *of, unsigned long start, unsigned long end) { }
+SS_NEVER(__mmu_notifier_change_pte);
+#endif
 
 struct vm_area_struct *find_vma(struct mm_struct *of, unsigned long address)
 {
@@ -153,14 +234,20 @@ int __pte_alloc(struct mm_struct *of, pmd_t *pmd)
 	return 0;
 }
 
-pte_t *__pte_offset_map_lock(struct mm_struct *of, pmd_t *pmd, unsigned long address, spinlock_t **ptl)
+static pte_t *map_and_lock(pmd_t *pmd, unsigned long address, spinlock_t **ptl)
 {
 	ss_stop("page_table", SS_FROM, 0, 0);
-	rcu_read_lock();
+	if (SINCE(6, 5))
+		rcu_read_lock();
 	*ptl = &lock;
 	atomic_set(&lock.rlock.raw_lock.val, 1);
 	return (pte_t *)(table[3] + pte_index(address));
 }
+#if SINCE(7, 0)
+pte_t *pte_offset_map_lock(struct mm_struct *of, pmd_t *pmd, unsigned long address, spinlock_t **ptl) { return map_and_lock(pmd, address, ptl); }
+#elif SINCE(6, 5)
+pte_t *__pte_offset_map_lock(struct mm_struct *of, pmd_t *pmd, unsigned long address, spinlock_t **ptl) { return map_and_lock(pmd, address, ptl); }
+#endif
 pte_t ptep_clear_flush(struct vm_area_struct *of, unsigned long address, pte_t *pte)
 {
 	pte_t old = *pte;
@@ -170,10 +257,16 @@ pte_t ptep_clear_flush(struct vm_area_struct *of, unsigned long address, pte_t *
 }
 static void set_one(pte_t *at, pte_t to) { *at = to; }
 static void nothing(void) { }
+#if SINCE(6, 6)
 pte_t pte_mkwrite(pte_t pte, struct vm_area_struct *of) { return pte_mkwrite_novma(pte); }
+#endif
 void flush_tlb_mm_range(struct mm_struct *of, unsigned long start, unsigned long end, unsigned int shift, bool tables) { }
 void percpu_counter_add_batch(struct percpu_counter *counter, s64 amount, s32 batch) { }
+#if SINCE(6, 4)
 void mm_trace_rss_stat(struct mm_struct *of, int member) { }
+#else
+void mm_trace_rss_stat(struct mm_struct *of, int member, long count) { }
+#endif
 int __mem_cgroup_charge(struct folio *folio, struct mm_struct *of, gfp_t gfp) { return 0; }
 int __anon_vma_prepare(struct vm_area_struct *of) { return 0; }
 bool folio_mark_dirty(struct folio *folio) { return false; }
@@ -182,7 +275,7 @@ bool folio_mark_dirty(struct folio *folio) { return false; }
 
 void lru_add_drain(void) { ss_stop("lru_add_drain", SS_FROM, 0, 0); }
 void lru_add_drain_all(void) { }
-bool folio_isolate_lru(struct folio *folio)
+static bool isolate(struct folio *folio)
 {
 	if (!folio_test_lru(folio))
 		return false;
@@ -191,26 +284,44 @@ bool folio_isolate_lru(struct folio *folio)
 	return true;
 }
 void folio_add_lru(struct folio *folio) { folio_set_lru(folio); }
-void folio_add_lru_vma(struct folio *folio, struct vm_area_struct *of) { folio_set_lru(folio); }
-void folio_putback_lru(struct folio *folio)
+static void put_back(struct folio *folio)
 {
 	folio_set_lru(folio);
 	folio_put(folio);
 }
+#if SINCE(6, 4)
+bool folio_isolate_lru(struct folio *folio) { return isolate(folio); }
+void folio_add_lru_vma(struct folio *folio, struct vm_area_struct *of) { folio_set_lru(folio); }
+void folio_putback_lru(struct folio *folio) { put_back(folio); }
+#else
+int isolate_lru_page(struct page *page) { return isolate(page_folio(page)) ? 0 : -EBUSY; }
+void lru_cache_add_inactive_or_unevictable(struct page *page, struct vm_area_struct *of) { folio_set_lru(page_folio(page)); }
+void putback_lru_page(struct page *page) { put_back(page_folio(page)); }
+#endif
 void __folio_put(struct folio *folio)
 {
 	if (atomic_read(&folio->_mapcount) >= 0)
 		ss_warned();
 	freed++;
-	folio->flags = 1UL << PG_lru;
+	FOLIO_FLAGS(folio) = 1UL << PG_lru;
 	folio->mapping = NULL;
 }
 void folio_unlock(struct folio *folio)
 {
 	ss_stop("folio_unlock", SS_FROM, 0, 0);
-	clear_bit(PG_locked, &folio->flags);
+	clear_bit(PG_locked, &FOLIO_FLAGS(folio));
 }
-struct address_space *folio_mapping(struct folio *folio)
+#if !SINCE(6, 3)
+struct address_space *page_mapping(struct page *page)
+{
+	ss_stop("folio_mapping", SS_FROM, 0, 0);
+	return NULL;
+}
+int __page_mapcount(struct page *page) { return atomic_read(&page->_mapcount) + 1; }
+bool page_mapped(struct page *page) { return page_mapcount(page) > 0; }
+bool folio_mapped(struct folio *folio) { return page_mapped(&folio->page); }
+#endif
+struct address_space *folio_mapping(SAME_FOLIO *folio)
 {
 	ss_stop("folio_mapping", SS_FROM, 0, 0);
 	return NULL;
@@ -220,52 +331,74 @@ struct address_space *folio_mapping(struct folio *folio)
 
 static void map_anon(struct folio *folio, int exclusive)
 {
-	folio->mapping = (void *)((unsigned long)&vma | PAGE_MAPPING_ANON);
+	folio->mapping = (void *)((unsigned long)&vma | ANONYMOUS);
 	atomic_inc(&folio->_mapcount);
 	if (exclusive)
 		SetPageAnonExclusive(&folio->page);
 }
+#if SINCE(6, 7)
 void folio_add_new_anon_rmap(struct folio *folio, struct vm_area_struct *of, unsigned long address, rmap_t flags) { map_anon(folio, !!(flags & RMAP_EXCLUSIVE)); }
 void folio_remove_rmap_ptes(struct folio *folio, struct page *page, int count, struct vm_area_struct *of) { atomic_dec(&folio->_mapcount); }
+#else
+void page_add_new_anon_rmap(struct page *page, struct vm_area_struct *of, unsigned long address) { map_anon(page_folio(page), 1); }
+void page_remove_rmap(struct page *page, struct vm_area_struct *of, bool compound) { atomic_dec(&page->_mapcount); }
+#endif
 void try_to_migrate(struct folio *folio, enum ttu_flags flags) { ss_die("a folio that is mapped elsewhere too: try_to_migrate() is not compared", SS_FROM); }
 
-void remove_migration_ptes(struct folio *src, struct folio *dst, int flags)
+static void map_again(struct folio *src, struct folio *dst, const void *from)
 {
 	int i;
 
-	ss_stop("rmap", SS_FROM, 0, 0);
-	ss_stop("rmap_folio", SS_FROM, 0, 0);
-	ss_stop("rmap_lock", SS_FROM, 0, 0);
-	ss_stop("rmap_first", SS_FROM, 0, 0);
-	ss_stop("rmap_one", SS_FROM, 0, 0);
+	ss_stop("rmap", from, 0, 0);
+	ss_stop("rmap_folio", from, 0, 0);
+	ss_stop("rmap_lock", from, 0, 0);
+	ss_stop("rmap_first", from, 0, 0);
+	ss_stop("rmap_one", from, 0, 0);
 	for (i = 0; i < PAGES; i++) {
 		pte_t pte = __pte(*entry(i));
-		swp_entry_t was = pte_to_swp_entry(pte);
+		swp_entry_t was = to_leaf(pte);
 		bool write, device = folio_is_device_private(dst);
 
-		if (pte_none(pte) || pte_present(pte) || !is_migration_entry(was) || swp_offset_pfn(was) != folio_pfn(src))
+		if (pte_none(pte) || pte_present(pte) || !leaf_is_migration(was) || leaf_pfn(was) != folio_pfn(src))
 			continue;
-		write = is_writable_migration_entry(was);
+		write = leaf_is_migration_write(was);
 		folio_get(dst);
-		map_anon(dst, !is_readable_migration_entry(was));
+		map_anon(dst, !leaf_is_migration_read(was));
 		if (device)
 			*entry(i) = swp_entry_to_pte(write ? make_writable_device_private_entry(folio_pfn(dst)) :
 							     make_readable_device_private_entry(folio_pfn(dst))).pte;
 		else
 			*entry(i) = folio_pfn(dst) << PAGE_SHIFT | _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | (write ? _PAGE_RW : 0);
 	}
-	ss_stop("rmap_unlock", SS_FROM, 0, 0);
-	ss_stop("rmap_unlocked", SS_FROM, 0, 0);
+	ss_stop("rmap_unlock", from, 0, 0);
+	ss_stop("rmap_unlocked", from, 0, 0);
 }
+#if SINCE(7, 0)
+void remove_migration_ptes(struct folio *src, struct folio *dst, enum ttu_flags flags) { map_again(src, dst, SS_FROM); }
+#elif SINCE(6, 12)
+void remove_migration_ptes(struct folio *src, struct folio *dst, int flags) { map_again(src, dst, SS_FROM); }
+#else
+void remove_migration_ptes(struct folio *src, struct folio *dst, bool locked) { map_again(src, dst, SS_FROM); }
+#endif
 int folio_migrate_mapping(struct address_space *mapping, struct folio *new, struct folio *folio, int extra)
 {
 	if (mapping || folio_ref_count(folio) != 1 + extra)
 		return -EAGAIN;
 	new->index = folio->index;
 	new->mapping = folio->mapping;
-	return MIGRATEPAGE_SUCCESS;
+	return 0;
 }
 void folio_migrate_flags(struct folio *new, struct folio *folio) { }
+#if !SINCE(6, 12)
+int migrate_folio_extra(struct address_space *mapping, struct folio *new, struct folio *folio, enum migrate_mode mode, int extra)
+{
+	return folio_migrate_mapping(mapping, new, folio, extra);
+}
+int migrate_folio(struct address_space *mapping, struct folio *new, struct folio *folio, enum migrate_mode mode)
+{
+	return folio_migrate_mapping(mapping, new, folio, 0);
+}
+#endif
 
 /* The world. */
 
@@ -288,13 +421,14 @@ static void set_entry(int page, int kind, int flags)
 		*entry(page) = pfn << PAGE_SHIFT | _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | (kind == ENTRY_WRITE ? _PAGE_RW : 0);
 		return;
 	}
-	folio->page.pgmap = &pagemap[kind == ENTRY_OTHERS];
-	folio->flags |= (unsigned long)ZONE_DEVICE << ZONES_PGSHIFT;
+	PGMAP(&folio->page) = &pagemap[kind == ENTRY_OTHERS];
+	FOLIO_FLAGS(folio) |= (unsigned long)ZONE_DEVICE << ZONES_PGSHIFT;
 	*entry(page) = swp_entry_to_pte(kind == ENTRY_DEVICE_READ ? make_readable_device_private_entry(pfn) :
 								  make_writable_device_private_entry(pfn)).pte;
 }
 
-/* Arguments: how many levels of page tables there are; the vma's kind; whether the mm is being torn down by the OOM reaper; of each page what its entry is and what its page. */
+/* Arguments: how many levels of page tables there are; the vma's kind; whether the mm is being torn down by the OOM reaper; whether a fault locks the
+ * page that it is for; of each page what its entry is and what its page. */
 void ss_setup(const long *at)
 {
 	static const unsigned long flags[] = { VM_READ | VM_WRITE, VM_READ, VM_READ | VM_WRITE, VM_READ | VM_WRITE | VM_PFNMAP };
@@ -304,7 +438,11 @@ void ss_setup(const long *at)
 
 	entries_are_numbers();
 	pv_ops.mmu.set_pte = set_one;
+#if SINCE(7, 0)
+	pv_ops.mmu.lazy_mode_flush = nothing;
+#else
 	pv_ops.mmu.lazy_mode.enter = pv_ops.mmu.lazy_mode.leave = nothing;
+#endif
 	base = 2 * PMD_SIZE - PAGES * PAGE_SIZE;
 	pages = ss_alloc(FRAMES * sizeof(*pages));
 	vmemmap_base = (unsigned long)pages - FIRST_PFN * sizeof(*pages);
@@ -314,14 +452,15 @@ void ss_setup(const long *at)
 	}
 	for (i = 0; i < FRAMES; i++) {
 		atomic_set(&pages[i]._mapcount, -1);
-		pages[i].flags = 1UL << PG_lru;
+		FOLIO_FLAGS(&pages[i]) = 1UL << PG_lru;
 		if (i >= DEVICE) {
-			pages[i].pgmap = &pagemap[0];
-			pages[i].flags |= (unsigned long)ZONE_DEVICE << ZONES_PGSHIFT;
+			PGMAP(&pages[i]) = &pagemap[0];
+			FOLIO_FLAGS(&pages[i]) |= (unsigned long)ZONE_DEVICE << ZONES_PGSHIFT;
 		}
 	}
 	mm = ss_alloc(sizeof(*mm));
 	mm->notifier_subscriptions = (void *)mm;
+	locks = at[3];
 	if (at[2])
 		set_bit(MMF_UNSTABLE, &mm->flags);
 	vma = ss_alloc(sizeof(*vma));
@@ -338,7 +477,7 @@ void ss_setup(const long *at)
 	mm->pgd = (pgd_t *)table[0];
 	make_tables((int)at[0]);
 	for (i = 0; i < PAGES; i++) {
-		set_entry(i, (int)at[3 + 2 * i], (int)at[4 + 2 * i]);
+		set_entry(i, (int)at[4 + 2 * i], (int)at[5 + 2 * i]);
 		set_page_count(&pages[FILLED + i], 1); /* the file's, say */
 	}
 }
@@ -354,13 +493,13 @@ enum { TO_NOTHING, TO_SYSTEM, TO_DEVICE };
 static struct folio *folio_at(int page, int present)
 {
 	pte_t pte = __pte(*entry(page));
-	swp_entry_t swap = pte_to_swp_entry(pte);
+	swp_entry_t swap = to_leaf(pte);
 
 	if (pte_none(pte))
 		return NULL;
 	if (pte_present(pte))
 		return pte_special(pte) ? NULL : (struct folio *)pte_page(pte);
-	return present || !is_device_private_entry(swap) ? NULL : (struct folio *)pfn_swap_entry_to_page(swap);
+	return present || !leaf_is_device(swap) ? NULL : (struct folio *)pfn_to_page(leaf_pfn(swap));
 }
 
 /* Pages `at[0]` to before `at[1]`, of the kinds `at[2]`, to `at[3]`; `at[4]`: for a fault on the first. */
@@ -380,6 +519,8 @@ static long migrate(const long *at)
 		faulted = folio_at((int)at[0], 0);
 	if (faulted && !folio_is_device_private(faulted))
 		faulted = NULL;
+	if (faulted && locks && test_and_set_bit(PG_locked, &FOLIO_FLAGS(faulted)))
+		faulted = NULL;
 	if (faulted) {
 		folio_get(faulted);
 		args.fault_page = &faulted->page;
@@ -397,7 +538,7 @@ static long migrate(const long *at)
 			if (at[3] == TO_NOTHING || !(src[i] & MIGRATE_PFN_MIGRATE))
 				continue;
 			set_page_count(&pages[frame], 1);
-			set_bit(PG_locked, &pages[frame].flags);
+			set_bit(PG_locked, &FOLIO_FLAGS(&pages[frame]));
 			dst[i] = migrate_pfn(FIRST_PFN + frame);
 		}
 		ss_stop("pages", 0, 0, 0);
@@ -409,8 +550,11 @@ static long migrate(const long *at)
 		migrate_vma_finalize(&args);
 	}
 	ss_stop("end", 0, 0, 0);
-	if (faulted)
+	if (faulted) {
+		if (locks)
+			clear_bit(PG_locked, &FOLIO_FLAGS(faulted));
 		folio_put(faulted);
+	}
 	ss_stop("stack", 0, 0, 0);
 	mmap_read_unlock(mm);
 	return ret;
@@ -439,28 +583,28 @@ long ss_operate(int operation, const long *at)
 		had[self].held = NULL;
 		return 1;
 	case OP_LOCK:
-		if (!folio || had[self].locked || test_bit(PG_locked, &folio->flags))
+		if (!folio || had[self].locked || test_bit(PG_locked, &FOLIO_FLAGS(folio)))
 			return 0;
 		folio_get(folio);
-		set_bit(PG_locked, &folio->flags);
+		set_bit(PG_locked, &FOLIO_FLAGS(folio));
 		had[self].locked = folio;
 		return 1;
 	case OP_UNLOCK:
 		if (!had[self].locked)
 			return 0;
-		clear_bit(PG_locked, &had[self].locked->flags);
+		clear_bit(PG_locked, &FOLIO_FLAGS(had[self].locked));
 		folio_put(had[self].locked);
 		had[self].locked = NULL;
 		return 1;
 	case OP_ISOLATE:
-		if (!folio || had[self].isolated || !folio_isolate_lru(folio))
+		if (!folio || had[self].isolated || !isolate(folio))
 			return 0;
 		had[self].isolated = folio;
 		return 1;
 	case OP_PUTBACK:
 		if (!had[self].isolated)
 			return 0;
-		folio_putback_lru(had[self].isolated);
+		put_back(had[self].isolated);
 		had[self].isolated = NULL;
 		return 1;
 	case OP_FILL:
@@ -490,22 +634,22 @@ long ss_operate(int operation, const long *at)
 static void look_entry(int page)
 {
 	pte_t pte = __pte(*entry(page));
-	swp_entry_t swap = pte_to_swp_entry(pte);
+	swp_entry_t swap = to_leaf(pte);
 	struct page *there;
 
 	ss_text(" page=");
 	if (pte_none(pte))
 		return;
-	there = pte_present(pte) ? pte_page(pte) : pfn_swap_entry_to_page(swap);
+	there = pte_present(pte) ? pte_page(pte) : pfn_to_page(leaf_pfn(swap));
 	ss_number(there - pages);
-	if (!pte_present(pte) && is_migration_entry(swap)) {
-		ss_text(is_writable_migration_entry(swap) ? "mw" : is_readable_exclusive_migration_entry(swap) ? "mx" : "mr");
+	if (!pte_present(pte) && leaf_is_migration(swap)) {
+		ss_text(leaf_is_migration_write(swap) ? "mw" : leaf_is_migration_exclusive(swap) ? "mx" : "mr");
 		return;
 	}
 	if (pte_present(pte))
 		ss_text(pte_write(pte) ? "w" : "r");
 	else
-		ss_text(!is_device_private_entry(swap) ? "?" : is_writable_device_private_entry(swap) ? "dw" : "dr");
+		ss_text(!leaf_is_device(swap) ? "?" : leaf_is_device_write(swap) ? "dw" : "dr");
 	if (there - pages != ZERO && PageAnonExclusive(there))
 		ss_text("x");
 }
@@ -521,8 +665,8 @@ void ss_look(void)
 	for (i = 1; i < FRAMES; i++) {
 		ss_text(" ");
 		ss_number(page_count(&pages[i]) % 1024 + page_count(&pages[i]) / 1024);
-		ss_text(test_bit(PG_locked, &pages[i].flags) ? "l" : "");
-		ss_text(i < SYSTEM && !test_bit(PG_lru, &pages[i].flags) ? "i" : "");
+		ss_text(test_bit(PG_locked, &FOLIO_FLAGS(&pages[i])) ? "l" : "");
+		ss_text(i < SYSTEM && !test_bit(PG_lru, &FOLIO_FLAGS(&pages[i])) ? "i" : "");
 	}
 	for (i = 0; i < calls; i++) {
 		ss_text(" call=");

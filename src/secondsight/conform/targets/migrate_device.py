@@ -37,6 +37,7 @@ from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.migrate_device import MIGRATE_VMA_SELECT_DEVICE_PRIVATE, MIGRATE_VMA_SELECT_SYSTEM
 from secondsight.linux.mm_types import Folio, Mm, PteKind
 from secondsight.linux.page_alloc import mem_init
+from secondsight.linux.releases import differs
 
 __all__ = ["MigrateDeviceFile"]
 
@@ -60,11 +61,11 @@ class MigrateDeviceFile(Target):
     parts = ("migrate_device_pages.py",)
     c = "migrate_device.c"
     linked = ("mm/pagewalk.c",)
-    releases = ("6.12",)
+    releases = ("6.1", "6.12", "7.2")
     functions = (
         "migrate_vma_setup", "migrate_vma_collect", "migrate_vma_collect_hole", "migrate_vma_collect_skip", "migrate_vma_collect_pmd", "migrate_vma_unmap",
         "migrate_device_unmap", "migrate_vma_check_page", "migrate_vma_pages", "__migrate_device_pages", "migrate_vma_insert_page", "migrate_vma_finalize",
-        "migrate_device_finalize",
+        "migrate_device_finalize", "__migrate_device_finalize",
     )  # fmt: skip
     model_functions = (
         "migrate_vma_setup", "migrate_vma_problem", "migrate_vma_collect_pmd", "populates", "selected", "migrate_device_unmap", "isolates", "migrate_vma_check_page",
@@ -140,11 +141,11 @@ class MigrateDeviceFile(Target):
     )
 
     def definitions(self, release: str) -> tuple[str, ...]:
-        return ("CONFIG_DEVICE_PRIVATE=1",)  # which the packaged configuration of 6.12 has not
+        return () if release == "7.2" else ("CONFIG_DEVICE_PRIVATE=1",)  # which the packaged configurations of 6.1 and 6.12 have not
 
     def draw(self, source: random.Random, release: str) -> Configuration:
         kind = source.choice((VmaKind.WRITE, VmaKind.WRITE, VmaKind.WRITE, VmaKind.READ, VmaKind.FILE, VmaKind.PFNMAP))
-        setup = [source.randrange(LEVELS + 1), kind, int(source.random() < 0.1)]
+        setup = [source.randrange(LEVELS + 1), kind, int(source.random() < 0.1), _locks(release)]
         for _ in range(PAGES):
             entry = source.choice(_entries(kind))
             setup += [entry, source.choice(_states(entry))]
@@ -157,26 +158,27 @@ class MigrateDeviceFile(Target):
         return Configuration(tuple(setup), tuple(tuple(operations) for operations in threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:
+        locks = _locks(release)
         for entry, kind, to, fault in product(Entry, (VmaKind.WRITE, VmaKind.READ), To, (0, 1)):
             for how, flags in product(_states(entry), (SYSTEM, DEVICE)):
                 if entry in _entries(kind) and (not fault or entry >= Entry.DEVICE_READ):
-                    yield Configuration(_setup(kind, (entry, how)), ((task(Op.MIGRATE, 0, 1, flags, to, fault),),))
+                    yield Configuration(_setup(locks, kind, (entry, how)), ((task(Op.MIGRATE, 0, 1, flags, to, fault),),))
         for kind in (VmaKind.FILE, VmaKind.PFNMAP):
-            yield Configuration(_setup(kind, (Entry.NONE, 0)), ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),),))
+            yield Configuration(_setup(locks, kind, (Entry.NONE, 0)), ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),),))
         for levels, unstable in product(range(LEVELS + 1), (0, 1)):
-            setup = (levels, VmaKind.WRITE, unstable, Entry.NONE, 0, Entry.NONE, 0)
+            setup = (levels, VmaKind.WRITE, unstable, locks, Entry.NONE, 0, Entry.NONE, 0)
             yield Configuration(setup, ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),), (task(Op.FILL, 1),)))
-        yield from _beside()
+        yield from _beside(locks)
 
     def scene(self, configuration: Configuration) -> Scene:
-        _, kind, unstable, *pages = configuration.setup
+        _, kind, unstable, locks, *pages = configuration.setup
         tasks = [task for thread in configuration.threads for task in thread]
         columns = [(*task.arguments, 0, 0, 0, 0, 0)[:5] for task in tasks]
         data: dict[str, Sequence[int]] = {"conform.migrate_device.operation": [Op(task.code) for task in tasks]}
         data |= {f"conform.migrate_device.{name}": [column[i] for column in columns] for i, name in enumerate(COLUMNS)}
         sizes = bounds(
             pages=PAGES, vmas=1, frames=1 + PAGES * (2 + 2 * THREADS), subscribers=1, private_memory=1, owners=2, anon_vmas=1, cow=1,
-            migrations=1, migrate_pages=PAGES, migrate_vmas=THREADS,
+            migrations=1, migrate_pages=PAGES, migrate_vmas=THREADS, locks_the_device_page=locks,
         )  # fmt: skip
         machine = Machine(bounds=sizes, pools={Gpu: 1, Memory: 2, File: 1}, data=data)
         with machine:
@@ -195,11 +197,11 @@ class MigrateDeviceFile(Target):
             return Scene(program, view.look, given=view.given)
 
 
-def _beside() -> Iterator[Configuration]:
+def _beside(locks: int) -> Iterator[Configuration]:
     """Two pages, and somebody beside the one who moves them."""
     both = task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0)
     back = task(Op.MIGRATE, 0, 2, DEVICE, To.SYSTEM, 0)
-    ordinary, device = _setup(VmaKind.WRITE, (Entry.WRITE, EXCLUSIVE), (Entry.READ, 0)), _setup(VmaKind.WRITE, (Entry.DEVICE_WRITE, EXCLUSIVE), (Entry.WRITE, EXCLUSIVE))
+    ordinary, device = _setup(locks, VmaKind.WRITE, (Entry.WRITE, EXCLUSIVE), (Entry.READ, 0)), _setup(locks, VmaKind.WRITE, (Entry.DEVICE_WRITE, EXCLUSIVE), (Entry.WRITE, EXCLUSIVE))
     for one in (
         (task(Op.HOLD, 0), task(Op.DROP, 0)), (task(Op.LOCK, 0), task(Op.UNLOCK, 0)), (task(Op.ISOLATE, 0), task(Op.PUTBACK, 0)),
         (task(Op.HOLD, 1), task(Op.DROP, 1)), (task(Op.LOCK, 1), task(Op.UNLOCK, 1)), (task(Op.ISOLATE, 1), task(Op.PUTBACK, 1)),
@@ -207,7 +209,7 @@ def _beside() -> Iterator[Configuration]:
     ):  # fmt: skip
         yield Configuration(ordinary, ((both,), one))
         yield Configuration(device, ((back,), one))
-    mixed = _setup(VmaKind.WRITE, (Entry.NONE, 0), (Entry.WRITE, EXCLUSIVE))
+    mixed = _setup(locks, VmaKind.WRITE, (Entry.NONE, 0), (Entry.WRITE, EXCLUSIVE))
     yield Configuration(mixed, ((both,), (task(Op.FILL, 0), task(Op.ZAP, 0))))
     yield Configuration(mixed, ((both,), (task(Op.MIGRATE, 0, 2, SYSTEM, To.SYSTEM, 0),)))
     yield Configuration(ordinary, ((both,), (task(Op.MIGRATE, 1, 2, SYSTEM, To.SYSTEM, 0),)))
@@ -219,8 +221,13 @@ def task(op: Op, *arguments: int) -> TargetOperation:
     return TargetOperation(op, op.name.lower(), arguments)
 
 
-def _setup(kind: VmaKind, one: tuple[Entry, int], other: tuple[Entry, int] = (Entry.NONE, 0)) -> tuple[int, ...]:
-    return (LEVELS, kind, 0, *one, *other)
+def _locks(release: str) -> int:
+    """Whether a fault locks the page in device memory that it is for."""
+    return int(not differs("a-fault-locks-a-page-in-device-memory", release))
+
+
+def _setup(locks: int, kind: VmaKind, one: tuple[Entry, int], other: tuple[Entry, int] = (Entry.NONE, 0)) -> tuple[int, ...]:
+    return (LEVELS, kind, 0, locks, *one, *other)
 
 
 def _entries(kind: VmaKind) -> tuple[Entry, ...]:

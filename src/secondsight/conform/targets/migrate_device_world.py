@@ -12,6 +12,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.migrate_device import MigrateVma, migrate_vma_init, migrate_vmas
 from secondsight.linux.migrate_device_pages import migrate_vma_finalize, migrate_vma_pages
+from secondsight.linux.memory_swap import locks_the_device_page
 from secondsight.linux.mm_flags import VM_PFNMAP
 from secondsight.linux.mm_types import AddressSpace, Driver, Event, Flags, Folio, Mm, Owner, Pagemap, PteKind, Range, Seq, Va
 from secondsight.linux.mmap import link_new_vma
@@ -151,13 +152,16 @@ def page_at(mm: Mm, va: Va, present: bool) -> Ref[Folio]:
 
 @atomic
 def prepare(args: MigrateVma, mm: Mm, at: Index) -> Ref[Folio]:
-    """What the driver asks for; the page that a CPU has met with, which it holds."""
+    """What the driver asks for; the page that a CPU has met with, which it holds, and in Linux 7.2 has locked (do_swap_page())."""
     faulted: Ref[Folio] = None
     if fifth[at] == 1:
         faulted = page_at(mm, first[at], False)
         if faulted is not None:
             if len(faulted.pgmap) == 0 or faulted.pgmap[0] is None:
                 faulted = None
+    if faulted is not None and len(locks_the_device_page) > 0:
+        if not folio_trylock(faulted):
+            faulted = None
     if faulted is not None:
         get_page(faulted)
     migrate_vma_init(args, mm, first[at], second[at] - first[at], mn.owners[0], third[at], faulted)
@@ -210,6 +214,8 @@ def migrate(mm: Mm, at: Index) -> Value:
             migrate_vma_finalize(args)
         with atomic:
             if faulted is not None:
+                if len(locks_the_device_page) > 0:
+                    folio_unlock(faulted)
                 put_page(faulted)
     mm.mmap_lock.read_unlock()
     return ret
