@@ -225,8 +225,9 @@ def map_file(w: World) -> None:
 def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
     takes = _takes(op, args)
     least = 2 if w.huge and op.makes is HandleType.MEMFD else 1
-    while not w.budget.allows(takes) and args["pages"] > least:
-        args["pages"] -= least
+    of = next((name for name, arg in op.args.items() if arg.type is ArgType.LENGTH), "pages")
+    while not w.budget.allows(takes) and args[of] > least:
+        args[of] -= least
         takes = _takes(op, args)
     w.budget.spend(takes)
     named = op.named and (op.loads or op.of is HandleType.DEVICE)
@@ -304,17 +305,27 @@ class _Arguments:
         return file
 
     def _move(self, of: dict[ArgType, str], pages: int, room: int) -> None:
-        """What moves `pages` pages needs as many at the new place; over another mapping there is `room`."""
-        space = self.w.space
+        """What moves `pages` pages needs as many at the new place, or as many as it is to have there; over another mapping there is `room`."""
+        space, there = self.w.space, pages
         space.move()
-        if self.args.get(of[ArgType.PLACE]) is not None:
-            pages = min(pages, room)
+        if ArgType.LENGTH in of:
+            there = self.w.draw.integer(1, self.w.most) if ArgType.PLACE in of else self._length()
+        if self.args.get(of.get(ArgType.PLACE, "")) is not None:
+            there = min(there, room)
         else:
             gap = space.gap(None, 0) * (2 if self.w.huge else 1)
-            pages = min(pages, space.pages - gap)
-            space.pages -= gap + (_even(pages) if self.w.huge else pages)
+            there = min(there, space.pages - gap)
+            space.pages -= gap + (_even(there) if self.w.huge else there)
             space.continued, space.places = None, space.places + 1
-        self.args[of[ArgType.COUNT]] = pages
+        if ArgType.LENGTH in of:
+            self.args[of[ArgType.LENGTH]] = there
+        self.args[of[ArgType.COUNT]] = pages if ArgType.LENGTH in of else there
+
+    def _length(self) -> int:
+        """How long something is to be, within the mapping that it is in."""
+        at = next(value for name, value in self.args.items() if self.op.args[name].type is ArgType.ADDRESS)
+        whole = next(mapping.pages for mapping in self.w.mappings if mapping._handle.name == at._handle.name)
+        return self.w.draw.integer(1, whole - at.page)
 
     def _evenly(self, of: dict[ArgType, str], pages: int, room: int) -> tuple[int, int]:
         """Of huge pages what moves begins as its new place does: with the first half of one, or with the second. How many pages, and for how many
@@ -368,9 +379,7 @@ class _Arguments:
         if arg.type is ArgType.DEVICE:
             return w.device
         if arg.type is ArgType.LENGTH:
-            at = next(value for name, value in self.args.items() if self.op.args[name].type is ArgType.ADDRESS)
-            whole = next(mapping.pages for mapping in w.mappings if mapping._handle.name == at._handle.name)
-            return w.draw.integer(1, whole - at.page)
+            return self._length()
         if arg.type is ArgType.HALVES:
             return w.draw.integer(0, 2 * (file.pages if file is not None else w.most) - 1)
         if arg.type is ArgType.RANGES:

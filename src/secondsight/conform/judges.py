@@ -97,6 +97,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     ),
     "mremap_tables.py": ("agreement", "mm/mremap.c: as mremap.py"),
     "mremap_in_place.py": ("agreement", "mm/mremap.c: as mremap.py"),
+    "mremap_resized.py": ("agreement", "mm/mremap.c: as mremap.py"),
     "vma_lock.py": ("agreement", "inline functions of include/linux/mm.h, which have no file to compile; forced runs see who waits for whom"),
     "mm_userfaultfd.py": (
         "agreement",

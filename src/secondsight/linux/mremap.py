@@ -17,7 +17,9 @@ touched begins anew, and may become one with what it comes to lie beside.
 
 With MREMAP_DONTUNMAP the old vma stays, and is empty.
 
-Left out: growing and shrinking; an old length of 0; huge pages of files; limits, accounting.
+What is to have another length there is in `mremap_resized`, what may move to become larger in `mremap_in_place`.
+
+Left out: an old length of 0; huge pages of files; accounting; limits, but that of locked memory.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ from secondsight.linux.vma import (
 )
 from secondsight.linux.vma_lock import vma_start_write
 
-__all__ = ["mremap_to"]
+__all__ = ["counts_locked", "do_munmap", "move_vma", "moves_several", "mremap_to", "tell", "vma_to_resize"]
 
 moves_several = shared_array(bool, bound("moves_several", most=1))
 """Of size 1 where a release says so: see `releases` (mremap-of-several-vmas)."""
@@ -91,11 +93,11 @@ def mremap_to(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, low: Va, high: VaEn
     if len(moves_several) > 0:
         return remap_move(mm, addr, length, new_addr, low, high, dontunmap)
     early = do_munmap(mm, new_addr, new_addr + length)
-    ret = vma_to_resize(mm, addr, length, dontunmap)
+    ret = vma_to_resize(mm, addr, length, length, dontunmap)
     remap = False
     late: Count = 0
     if ret == 0:
-        remap = move_vma(mm, addr, length, new_addr, low, high, dontunmap)
+        remap = move_vma(mm, addr, length, new_addr, length, low, high, dontunmap)
         if not dontunmap:
             late = do_munmap(mm, addr, addr + length)
             counts_locked(mm, new_addr, length)
@@ -133,7 +135,7 @@ def remap_move(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, low: Va, high: VaE
         if ret == 0:
             to = new_addr + start - addr
             early += do_munmap(mm, to, to + end - start)
-            remap = move_vma(mm, start, end - start, to, low, high, dontunmap)
+            remap = move_vma(mm, start, end - start, to, end - start, low, high, dontunmap)
             if not dontunmap:
                 late += do_munmap(mm, start, end)
                 counts_locked(mm, to, end - start)
@@ -193,31 +195,42 @@ def do_munmap(mm: Mm, start: Va, end: VaEnd) -> Count:
 
 
 @atomic
-def vma_to_resize(mm: Mm, addr: Va, length: Pgoff, dontunmap: bool) -> Errno:
-    """vma_to_resize() (mm/mremap.c, Linux 6.12), of a length that stays: 0, -EINVAL or -EFAULT."""
+def vma_to_resize(mm: Mm, addr: Va, old_len: Pgoff, new_len: Pgoff, dontunmap: bool = False) -> Errno:
+    """vma_to_resize() (mm/mremap.c, Linux 6.12): 0, -EINVAL, -EFAULT, or -EAGAIN where it is locked, and would be longer than may be. Left out: VM_DONTEXPAND
+    of other than PFN mappings."""
     vma = mm.mm_mt[addr]
     if vma is None:
         return -EFAULT
     if dontunmap and vma_flags(vma) & VM_PFNMAP != 0:
         return -EINVAL
-    return -EFAULT if addr + length > vma.vm_end else 0
+    if addr + old_len > vma.vm_end:
+        return -EFAULT
+    if new_len > old_len:
+        if vma_flags(vma) & VM_PFNMAP != 0:
+            return -EFAULT
+        if len(locked_vms) > 0:
+            if vma_is_locked(vma):
+                counted = locked_vms[mms.index(mm)]
+                if counted.pages + new_len - old_len > counted.limit:
+                    return -EAGAIN
+    return 0
 
 
 @milestone(quiet=True)
-def move_vma(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, low: Va, high: VaEnd, dontunmap: bool) -> bool:
+def move_vma(mm: Mm, addr: Va, old_len: Pgoff, new_addr: Va, new_len: Pgoff, low: Va, high: VaEnd, dontunmap: bool) -> bool:
     """move_vma() (mm/mremap.c, Linux 6.12), but for the unmapping of the old place: whether user space is to be told."""
-    needs_rmap_locks = copy_vma(mm, addr, length, new_addr, low, high, dontunmap)
-    move_page_tables(mm, addr, length, new_addr, needs_rmap_locks)
+    needs_rmap_locks = copy_vma(mm, addr, new_addr, new_len, low, high, dontunmap)
+    move_page_tables(mm, addr, old_len, new_addr, needs_rmap_locks)
     told = False
     if len(mm.userfaultfd) > 0:
         told = mremap_userfaultfd_prep(mm, new_addr)
     if dontunmap:
-        leave_empty(mm, addr, length)
+        leave_empty(mm, addr, old_len)
     return told
 
 
 @atomic
-def copy_vma(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, low: Va, high: VaEnd, keep_source: bool) -> bool:
+def copy_vma(mm: Mm, addr: Va, new_addr: Va, length: Pgoff, low: Va, high: VaEnd, keep_source: bool) -> bool:
     """copy_vma() (mm/vma.c, Linux 6.12): there is a vma at the new place, which maps the same: a neighbour, or a new one. Whether the file's and
     the anon_vma's lock are needed when entries move (need_rmap_locks): whoever walks might else come to the new place first and miss the page.
 
@@ -266,13 +279,16 @@ def copy_vma(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, low: Va, high: VaEnd
 
 
 @atomic
-def counts_locked(mm: Mm, new_addr: Va, length: Pgoff) -> None:
-    """The part of move_vma() (mm/mremap.c, Linux 6.12) about `locked_vm`: the unmapping of the old place has taken away what is still locked."""
+def counts_locked(mm: Mm, new_addr: Va, new_len: Pgoff) -> bool:
+    """The part of move_vma() (mm/mremap.c, Linux 6.12) about `locked_vm`: the unmapping of the old place has taken away what is still locked. Whether it is
+    locked."""
     if len(locked_vms) > 0:
         vma = mm.mm_mt[new_addr]
         assert vma is not None
         if vma_is_locked(vma):
-            locked_vms[mms.index(mm)].pages += length
+            locked_vms[mms.index(mm)].pages += new_len
+            return True
+    return False
 
 
 @atomic

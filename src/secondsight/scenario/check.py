@@ -221,9 +221,11 @@ class Checker:
         flag = next((name for name, arg in spec.args.items() if arg.anonymous and op.args[name]), None)
         if flag is not None and isinstance(address, HandleRef) and self.handles[address.handle].of_file:
             return f"{flag}: {address} is a file's mapping, of which this is not modelled", f"map it without a file, or leave {flag} out"
-        most = max(pages, length) if isinstance(length := of.get(ArgType.LENGTH, 0), int) else pages
+        length = of.get(ArgType.LENGTH, pages)
+        assert isinstance(length, int)
         for reached in addresses:
             size = self.handles[reached.handle].pages
+            most = length if reached is of.get(ArgType.PLACE) else pages if ArgType.PLACE in of else max(pages, length)
             if reached.page + most > size:
                 return f"{most} pages from {reached} reach past its end ({size} pages)", "stay inside the mapping"
         if file is not None and any(arg.inside for arg in spec.args.values()):

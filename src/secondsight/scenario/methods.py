@@ -111,6 +111,22 @@ class RecorderMethods(ABC):
         made: Mapping = self._operation("mremap_dontunmap", into, addr=addr, pages=pages, at=at)
         return made
 
+    def mremap_resized(
+        self, addr: Address, *, pages: int | None = None, new_pages: int, at: Address | None = None, into: str | None = None
+    ) -> Mapping:
+        """`mremap` of `pages` pages that are to be `new_pages` at the new place: of fewer the rest goes, of more the rest is new memory, or the pages of the memfd that come next.
+        Where nothing moves, what was to go behind the new end has gone all the same, but from Linux 6.17 on. Fails as `mremap` does, and with -EFAULT (it is to grow, and is a udmabuf's),
+        -EAGAIN (it is to grow, is locked, and would be more than `limit_memlock` allows)."""
+        made: Mapping = self._operation("mremap_resized", into, addr=addr, pages=pages, new_pages=new_pages, at=at)
+        return made
+
+    def mremap_maymove(self, addr: Address, *, pages: int | None = None, new_pages: int, into: str | None = None) -> Mapping:
+        """`mremap_in_place` with MREMAP_MAYMOVE: what cannot grow where it is moves to a place that the kernel chooses, and that is the mapping that comes into being. Where
+        it has not moved none has, and the old one is as long as it was to be. A device on a real kernel does not reach the new place. Fails as `mremap_in_place`
+        does, but for -ENOMEM."""
+        made: Mapping = self._operation("mremap_maymove", into, addr=addr, pages=pages, new_pages=new_pages)
+        return made
+
     def mlock(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """mlock(): the pages are faulted in, and stay in memory. Fails with -ENOMEM (not mapped, locked up to there; more than `limit_memlock` allows; past the end of
         a file; PROT_NONE). MADV_DONTNEED and MADV_PAGEOUT of a locked page fail with -EINVAL."""

@@ -185,7 +185,7 @@ class _Rows(Encoder):
         mm, space = self.hand.spaces[op.process], self._space(op)
         before = space.pages, list(space.windows), space.continued
         va = super()._place_mapping(op, pages)
-        if isinstance(op.args["at"], HandleRef) or va + pages <= len(mm.ptes):
+        if isinstance(op.args.get("at"), HandleRef) or va + pages <= len(mm.ptes):
             return va
         space.pages, space.windows, space.continued = before[0], before[1], None
         with self.hand.machine:

@@ -44,7 +44,7 @@ COLUMNS = {
     ArgType.PLACE: ("address",),
     ArgType.COUNT: ("pages",),
     ArgType.PAGE: ("page",),
-    ArgType.LENGTH: ("page",),
+    ArgType.LENGTH: ("value",),
     ArgType.HALVES: ("page", "pages"),
     ArgType.VALUE: ("value",),
     ArgType.SEALS: ("value",),

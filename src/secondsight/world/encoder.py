@@ -48,10 +48,12 @@ NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd", "lazyfree"}
 """What operations need that are not modelled for folios of two pages."""
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
-MOVES = ("mremap", "mremap_dontunmap")
+MOVES = ("mremap", "mremap_dontunmap", "mremap_resized", "mremap_maymove")
 ENDS = ("exit", "kill")
 """What ends a process, so that a driver may be the last user of its address space."""
 RESIZES = ("mremap_in_place",)
+WHEREVER = ("mremap_maymove",)
+"""What moves to a place that the kernel chooses."""
 _ROWS = ("handles", "devices", "other_processes")
 
 
@@ -145,13 +147,14 @@ class Encoder:
         if op.kind == "pin" and differs("longterm-pin-of-the-zero-page", self.release):
             row["value"] = 0
         if op.declared.makes is HandleType.MAPPING:
-            to = self._place_mapping(op, row["pages"])
+            to = self._place_mapping(op, pages_made(op, row["pages"]))
             row["page" if "addr" in op.args else "address"] = to
             late = differs("future-write-seal-is-asked-late", self.release) or differs("merged-mapping-ignores-the-seal", self.release)
             row["flags"] = (tables.SEALS_LATE if late else 0) | model.flags
-            if op.args["at"] is not None or "addr" in op.args:
-                row["low"], row["high"] = self._window(op, to)
-            if op.args["at"] is not None:
+            at = op.args.get("at")
+            if at is not None or "addr" in op.args:
+                row["low"], row["high"] = self._window(op, row["address"] if op.kind in WHEREVER else to)
+            if at is not None:
                 row["flags"] |= tables.FIXED
         elif op.declared.remaps:
             row["low"], row["high"] = self._window(op, row["address"])
@@ -185,7 +188,7 @@ class Encoder:
     def _place_mapping(self, op: Op, pages: int) -> int:
         """Each mapping has an address of its own, unless it is made over another."""
         assert op.makes is not None
-        at = op.args["at"]
+        at = op.args.get("at")
         if isinstance(at, HandleRef):
             self.address[op.makes] = self.address[at.handle] + at.page
         else:
@@ -375,6 +378,8 @@ class Encoder:
 
     def _suits_moves(self, op: Op, number: int, largest: Mapping[str, int]) -> None:
         """Raises `ScenarioError` for a mapping that moves in a way that is not modelled together with huge pages."""
+        if op.kind in WHEREVER:
+            raise ScenarioError(f"{op.kind} and huge pages in one scenario are not modelled: where huge pages begin is the kernel's choice", "use mremap_resized", op.site)
         if largest.get("hugetlb_pages"):
             raise ScenarioError(f"{op.kind} and huge pages of files in one scenario are not modelled", "leave out one of them", op.site)
         if (self.rows["address"][number] - self.rows["page"][number]) % HPAGE_PMD_NR != 0:
@@ -409,12 +414,19 @@ class Encoder:
     def _splits(self, place: Place) -> int:
         """Of how many mappings an operation takes only a part away: then a vma is split, or two are."""
         op, count = place.op, 0
-        for address in (op.args.get("addr"), op.args.get("at")):
-            pages = op.args.get("pages")
+        for name in ("addr", "at"):
+            address, pages = op.args.get(name), op.args.get("pages")
+            if name == "at" and isinstance(pages, int):
+                pages = pages_made(op, pages)
             if op.declared.remaps and isinstance(address, HandleRef) and isinstance(pages, int):
                 start = self.address[address.handle] + address.page
                 count += (start, start + pages) not in self._space(op).windows
         return count
+
+
+def pages_made(op: Op, pages: int) -> int:
+    """The size of the mapping that an operation makes of `pages` pages."""
+    return op.declared.pages_made(op.args) if op.declared.pages_made is not None else pages
 
 
 def _in_flight(thread: ScenarioThread) -> int:
@@ -426,7 +438,7 @@ def _in_flight(thread: ScenarioThread) -> int:
 def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
     """Whether an operation may be in a scenario with huge pages, of files or of private memory."""
     model = model_of(operation.name)
-    if of_files and operation.name in (*MOVES, *RESIZES):
+    if operation.name in (*MOVES, *RESIZES) and (of_files or operation.name in WHEREVER):
         return False
     small = dict.fromkeys(operation.args, 1) | {"seals": "", "ranges": ()}
     if (NOT_HUGE | (NOT_OF_FILES if of_files else set())) & model.at_least(small).keys() or model.flags & tables.PRIVATE:

@@ -94,6 +94,20 @@ class ProcessMethods(ABC):
         done: Mapping = self._do("mremap_dontunmap", addr=addr, pages=pages, at=at)
         return done
 
+    def mremap_resized(self, addr: Address, *, pages: int | None = None, new_pages: int, at: Address | None = None) -> Mapping:
+        """`mremap` of `pages` pages that are to be `new_pages` at the new place: of fewer the rest goes, of more the rest is new memory, or the pages of the memfd that come next.
+        Where nothing moves, what was to go behind the new end has gone all the same, but from Linux 6.17 on. Fails as `mremap` does, and with -EFAULT (it is to grow, and is a udmabuf's),
+        -EAGAIN (it is to grow, is locked, and would be more than `limit_memlock` allows)."""
+        done: Mapping = self._do("mremap_resized", addr=addr, pages=pages, new_pages=new_pages, at=at)
+        return done
+
+    def mremap_maymove(self, addr: Address, *, pages: int | None = None, new_pages: int) -> Mapping:
+        """`mremap_in_place` with MREMAP_MAYMOVE: what cannot grow where it is moves to a place that the kernel chooses, and that is the mapping that comes into being. Where
+        it has not moved none has, and the old one is as long as it was to be. A device on a real kernel does not reach the new place. Fails as `mremap_in_place`
+        does, but for -ENOMEM."""
+        done: Mapping = self._do("mremap_maymove", addr=addr, pages=pages, new_pages=new_pages)
+        return done
+
     def mlock(self, addr: Address, *, pages: int | None = None) -> str:
         """mlock(): the pages are faulted in, and stay in memory. Fails with -ENOMEM (not mapped, locked up to there; more than `limit_memlock` allows; past the end of
         a file; PROT_NONE). MADV_DONTNEED and MADV_PAGEOUT of a locked page fail with -EINVAL."""

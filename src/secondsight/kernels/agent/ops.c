@@ -128,10 +128,10 @@ int do_mmap_read_only(const long *arg, int makes) { return map(arg, makes, PROT_
 
 int do_mmap_private(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE, MAP_PRIVATE); }
 
-static int move(const long *arg, int makes, int more)
+static int move(const long *arg, long new_pages, const long *at, int makes, int more)
 {
-	char *to = arg[3] < 0 ? WINDOW(makes) : address(arg + 3);
-	void *got = mremap(address(arg), arg[2] * UNIT, arg[2] * UNIT, MREMAP_MAYMOVE | MREMAP_FIXED | more, to);
+	char *to = at[0] < 0 ? WINDOW(makes) : address(at);
+	void *got = mremap(address(arg), arg[2] * UNIT, new_pages * UNIT, MREMAP_MAYMOVE | MREMAP_FIXED | more, to);
 
 	if (got == MAP_FAILED)
 		return failed();
@@ -139,14 +139,28 @@ static int move(const long *arg, int makes, int more)
 	return DONE;
 }
 
-int do_mremap(const long *arg, int makes) { return move(arg, makes, 0); }
+int do_mremap(const long *arg, int makes) { return move(arg, arg[2], arg + 3, makes, 0); }
 
-int do_mremap_dontunmap(const long *arg, int makes) { return move(arg, makes, MREMAP_DONTUNMAP); }
+int do_mremap_dontunmap(const long *arg, int makes) { return move(arg, arg[2], arg + 3, makes, MREMAP_DONTUNMAP); }
+
+int do_mremap_resized(const long *arg, int makes) { return move(arg, arg[3], arg + 4, makes, 0); }
 
 int do_mremap_in_place(const long *arg, int makes)
 {
 	(void)makes;
 	return mremap(address(arg), arg[2] * UNIT, arg[3] * UNIT, 0) == MAP_FAILED ? failed() : DONE;
+}
+
+/* What has not moved is what it was: no new mapping. */
+int do_mremap_maymove(const long *arg, int makes)
+{
+	void *got = mremap(address(arg), arg[2] * UNIT, arg[3] * UNIT, MREMAP_MAYMOVE);
+
+	if (got == MAP_FAILED)
+		return failed();
+	if (got != address(arg))
+		left->handles[makes].addr = got;
+	return DONE;
 }
 
 int do_mlock(const long *arg, int makes)
