@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
+from secondsight.devices.dma_mirror import DmaMirror, DmaMirrorLazy
 from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
@@ -32,6 +33,7 @@ from secondsight.devices.small import (
     ClosesByItsLock,
     ClosesFull,
     ClosesKeepingItsTable,
+    ClosesMapped,
     CollisionIsAnError,
     ComesBackClosed,
     CountsFromTheFirstPage,
@@ -44,6 +46,7 @@ from secondsight.devices.small import (
     FlushesAtTheEnd,
     FlushesTheDeviceFirst,
     FlushesWithAMutex,
+    ForgetsItsTlb,
     ForgetsThatItIsAUser,
     ForgetsWhatItWrote,
     FreesItsRequestEarly,
@@ -106,6 +109,7 @@ from secondsight.devices.small import (
     ReservesTooEarly,
     Resets,
     RestoresItsTable,
+    ReturnsBeforeTheFlush,
     SaysWhatIsMapped,
     ServesOneFaultAtATime,
     SignalsNothing,
@@ -128,8 +132,12 @@ from secondsight.devices.small import (
     TrustsItsMemory,
     TrustsMlock,
     UnlocksTwice,
+    UnmapsAgain,
+    UnmapsBeforeItStops,
+    UnmapsThenUnpins,
     UnmapsUnlocked,
     UnpinsBeforeItStops,
+    UnpinsBeforeTheSync,
     UnpinsTwice,
     UnsubscribesTwice,
     Vcpu,
@@ -193,6 +201,12 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "exit", StaysBound, Sva),
     ("no-use-after-free", "exit", AnswersForTheDead, Sva),
     ("sleep-in-atomic", "munmap", FlushesWithAMutex, Sva),
+    ("as-if-cpu", "madvise-dontneed", ForgetsItsTlb, DmaMirror),
+    ("as-if-cpu", "munmap", ReturnsBeforeTheFlush, DmaMirrorLazy),
+    ("as-if-cpu", "migration", UnmapsBeforeItStops, DmaMirror),
+    ("balance", "munmap", ClosesMapped, DmaMirror),
+    ("not-mapped", "munmap", UnmapsAgain, DmaMirror),
+    ("pinned", "close", UnpinsBeforeTheSync, UnmapsThenUnpins),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
     ("as-if-cpu", "exclusive-access", IgnoresExclusive, MirrorInParts),
     ("exclusive", "atomics", ExclusiveByEvent, Exclusive),

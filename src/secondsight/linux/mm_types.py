@@ -742,6 +742,10 @@ class Driver(MmuNotifier):
         """For rules: whether the device believes to have the page at `va` for itself."""
         return False
 
+    def dma_mappings(self) -> bool:
+        """For rules: whether the device has pages that it may use by numbers of its own (`dma_iommu`)."""
+        return False
+
     def dev_private_owner(self) -> Ref[Owner]:
         """hmm_range.dev_private_owner, as the driver gives it: whose pages in device memory it can reach. None: nobody's."""
         return None

@@ -42,7 +42,7 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
-_OF_EACH = ("private_pages", "migrate_pages")
+_OF_EACH = ("private_pages", "migrate_pages", "iovas")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
 NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd", "lazyfree"}
 """What operations need that are not modelled for folios of two pages."""
