@@ -90,10 +90,13 @@ HARMLESS: dict[str, dict[str, str]] = {
             "its table is empty then, and nothing is entered any more": "close: drop 1",
         }
     ),
-    "UnmapsThenUnpins": {
-        "pin: swap 3": _UNDER_ONE_LOCK,
-        "close: first out of the lock 1": _SEEN_LATER,
-    },
+    "UnmapsThenUnpins": _by_name(
+        {
+            _UNDER_ONE_LOCK: "pin: swap 3; unpin: swap 1, 2",
+            _SEEN_LATER: "close: first out of the lock 1",
+            "nothing is mapped any more once it says that it is closed, and it is closed once": "close: last out of the lock 1; unpin: drop 3",
+        }
+    ),
     "DmaMirrorLazy": {"open: drop 1": "flushed at once it is right too"},
     "VfioType1": {
         "map_dma: swap 3": _UNDER_ONE_LOCK,

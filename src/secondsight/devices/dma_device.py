@@ -75,5 +75,7 @@ class DmaDevice(Device):
             self.tlb[va].iova = 0
             self.tlb[va].writable = False
 
+    @atomic
     def dma_mappings(self) -> bool:
-        return any(frame is not None for frame in self.domain.entries)
+        kept = self.domain.allocated - self.domain.queued
+        return len(kept) > 0

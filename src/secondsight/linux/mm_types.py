@@ -742,6 +742,10 @@ class Driver(MmuNotifier):
         """For rules: whether the device believes to have the page at `va` for itself."""
         return False
 
+    def walks_page_tables(self) -> bool:
+        """For rules: whether the device walks the process's page tables itself, so that only its TLBs can be out of date."""
+        return False
+
     def dma_mappings(self) -> bool:
         """For rules: whether the device has pages that it may use by numbers of its own (`dma_iommu`)."""
         return False

@@ -581,3 +581,12 @@ class RecorderMethods(ABC):
     def device_reset(self, device: DeviceHandle, *, into: str | None = None) -> None:
         """The device is reset, and goes on; what its engines do meanwhile fails. -EOPNOTSUPP by a driver without `reset`. On the model only."""
         self._operation("device_reset", into, device=device)
+
+    def watch_flushes(self, *, into: str | None = None) -> None:
+        """Hear of flushes of the process's TLBs from now on. -EBUSY the second time."""
+        self._operation("watch_flushes", into)
+
+    def flushed(self, addr: Address, *, into: str | None = None) -> None:
+        """Whether the subscriber has been told of a flush of the page since that was asked last: `f`, or `-`. Of a page that was mapped and zapped it has. Of others
+        the model leaves it open. -EINVAL: nobody hears of flushes."""
+        self._operation("flushed", into, addr=addr)

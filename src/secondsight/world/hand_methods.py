@@ -480,6 +480,17 @@ class ProcessMethods(ABC):
         done: str = self._do("madvise_remove", addr=addr, pages=pages)
         return done
 
+    def watch_flushes(self) -> str:
+        """Hear of flushes of the process's TLBs from now on. -EBUSY the second time."""
+        done: str = self._do("watch_flushes")
+        return done
+
+    def flushed(self, addr: Address) -> str:
+        """Whether the subscriber has been told of a flush of the page since that was asked last: `f`, or `-`. Of a page that was mapped and zapped it has. Of others
+        the model leaves it open. -EINVAL: nobody hears of flushes."""
+        done: str = self._do("flushed", addr=addr)
+        return done
+
 
 class DeviceMethods(ABC):
     """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""
