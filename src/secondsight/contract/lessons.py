@@ -54,6 +54,7 @@ from secondsight.devices.small import (
     GivesItUnlocked,
     GivesReferencesBack,
     GivesUp,
+    HasAccessedBits,
     HasOneStructure,
     HoldsWhatGoesBack,
     IgnoresExclusive,
@@ -114,6 +115,8 @@ from secondsight.devices.small import (
     ServesOneFaultAtATime,
     SignalsNothing,
     SleepsWhenAsked,
+    SleepsWhenCleared,
+    SleepsWhenTested,
     StaysAttached,
     StaysAUser,
     StaysBound,
@@ -254,6 +257,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "part", ServesOneFaultAtATime, MirrorInParts),
     ("as-if-cpu", "mprotect", ProtectsForUserfaultfd, MirrorInParts),
     ("sleep-in-atomic", "reclaim", SleepsWhenAsked, SaysWhatIsMapped),
+    ("sleep-in-atomic", "page-idle", SleepsWhenCleared, HasAccessedBits),
+    ("sleep-in-atomic", "damon", SleepsWhenTested, HasAccessedBits),
     ("as-if-cpu", "reset", RestoresItsTable, Resets),
     ("as-if-cpu", "reset", ComesBackClosed, Resets),
     ("as-if-cpu", "reset", StaysOff, Resets),
@@ -299,6 +304,8 @@ ONLY_HERE: dict[str, type[Device]] = {
     "fs-dax": PinsAllTheSame,
     "reset": RestoresItsTable,
     "reclaim": SleepsWhenAsked,
+    "page-idle": SleepsWhenCleared,
+    "damon": SleepsWhenTested,
 }
 """For an adversary a driver that no other makes fail."""
 

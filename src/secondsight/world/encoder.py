@@ -306,7 +306,7 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            derived["young_callbacks"] = int(has_callback(driver, "clear_flush_young"))
+            derived["young_callbacks"] = int(any(has_callback(driver, name) for name in ("clear_flush_young", "clear_young", "test_young")))
             needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS and n not in _OF_EACH else k for n, k in driver.bounds.items()}
             if has_callback(driver, "arch_invalidate_secondary_tlbs"):
                 needed["secondary_tlbs"] = 1

@@ -155,7 +155,13 @@ from secondsight.devices.small.writeback import (
     MarksWhenItDrops,
     NeverMarksDirty,
 )
-from secondsight.devices.small.young import SaysWhatIsMapped, SleepsWhenAsked
+from secondsight.devices.small.young import (
+    HasAccessedBits,
+    SaysWhatIsMapped,
+    SleepsWhenAsked,
+    SleepsWhenCleared,
+    SleepsWhenTested,
+)
 
 __all__ = [
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AnswersForTheDead", "AsksAgainForEver", "AsksTheMmapLock", "AsksToBeCalled",
@@ -164,18 +170,19 @@ __all__ = [
     "CountsFromTheFirstPage", "DetachesMapped", "DropsEverything", "DropsItsReferencesTwice", "DropsTheJobsFence", "EvictsBesideFaults",
     "FailsWhileItMoves", "FaultsUnderItsLock", "FlushesAtTheEnd", "FlushesTheDeviceFirst", "FlushesWithAMutex", "ForgetsItsTlb", "ForgetsItsWorker",
     "ForgetsThatItIsAUser", "ForgetsWhatItWrote", "FreesItsRequestEarly", "FreesItsRequestTwice", "GivesItUnlocked", "GivesReferencesBack", "GivesUp",
-    "HasOneStructure", "HearsBoth", "HoldsWhatGoesBack", "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves",
-    "IgnoresParts", "IgnoresProtection", "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence", "KeepsItsLock",
-    "KeepsItsMapping", "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesInItsCallback", "LeavesOldContents",
-    "LeavesTwice", "LeavesUnderItsLock", "LocksInItsCallback", "LooksAtTheMapping", "LooksBeforeItMaps", "LooksIntoItsTable", "MapsWhatDidNotMove",
-    "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "MovedOneByOne", "NeverMarksDirty",
-    "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "Pins", "PinsAllOrNothing", "PinsAllTheSame", "PinsFilesForLong", "PinsSeveral",
-    "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd", "RefusesAndStays", "RefusesWhereItMaySleep",
-    "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesNothing", "ReservesTooEarly", "Resets",
-    "RestoresItsTable", "ReturnsBeforeTheFlush", "SaysWhatIsMapped", "ServesOneFaultAtATime", "SignalsNothing", "SleepsWhenAsked", "StaysAUser",
-    "StaysAttached", "StaysBound", "StaysOff", "StaysPinned", "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly", "TakesAPartForNothing",
-    "TakesAShortCountForAll", "TakesItsCallbackBack", "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly", "TakesPagesForNothing",
-    "TakesPagesToTheEnd", "TakesTheLastForItsOwn", "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError", "UnmapsAgain",
-    "UnmapsBeforeItStops", "UnmapsThenUnpins", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnpinsBeforeTheSync", "UnpinsTwice", "UnsubscribesTwice", "Vcpu",
-    "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush", "WalksWithoutBeingAUser", "WritesAllTheSame",
+    "HasAccessedBits", "HasOneStructure", "HearsBoth", "HoldsWhatGoesBack", "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate",
+    "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence",
+    "KeepsItsLock", "KeepsItsMapping", "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesInItsCallback",
+    "LeavesOldContents", "LeavesTwice", "LeavesUnderItsLock", "LocksInItsCallback", "LooksAtTheMapping", "LooksBeforeItMaps", "LooksIntoItsTable",
+    "MapsWhatDidNotMove", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "MovedOneByOne",
+    "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "Pins", "PinsAllOrNothing", "PinsAllTheSame", "PinsFilesForLong",
+    "PinsSeveral", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd", "RefusesAndStays",
+    "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesNothing",
+    "ReservesTooEarly", "Resets", "RestoresItsTable", "ReturnsBeforeTheFlush", "SaysWhatIsMapped", "ServesOneFaultAtATime", "SignalsNothing",
+    "SleepsWhenAsked", "SleepsWhenCleared", "SleepsWhenTested", "StaysAUser", "StaysAttached", "StaysBound", "StaysOff", "StaysPinned",
+    "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly", "TakesAPartForNothing", "TakesAShortCountForAll", "TakesItsCallbackBack",
+    "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly", "TakesPagesForNothing", "TakesPagesToTheEnd", "TakesTheLastForItsOwn",
+    "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError", "UnmapsAgain", "UnmapsBeforeItStops", "UnmapsThenUnpins", "UnmapsUnlocked",
+    "UnpinsBeforeItStops", "UnpinsBeforeTheSync", "UnpinsTwice", "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush",
+    "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip
