@@ -23,6 +23,7 @@ from secondsight.contract.lessons import (
 from secondsight.devices import small
 from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device, Promise
+from secondsight.devices.dma_mirror import DmaMirror, DmaMirrorLazy
 from secondsight.devices.exclusive import Exclusive, ExclusiveRetriesLocked
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce
 from secondsight.devices.mirror import Mirror
@@ -36,6 +37,7 @@ from secondsight.devices.small import (
     ClosesByItsLock,
     DropsEverything,
     GivesReferencesBack,
+    HasAccessedBits,
     InTwoPasses,
     IsAUserWhileItFaults,
     KeepsForReading,
@@ -50,6 +52,7 @@ from secondsight.devices.small import (
     SaysWhatIsMapped,
     StaysAUser,
     TakesItsCallbackBack,
+    UnmapsThenUnpins,
     Vcpu,
     VcpuWithoutCount,
 )
@@ -169,7 +172,7 @@ RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu, VfioType1,
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
-    GetsItsNotifier, IsAUserWhileItFaults, StaysAUser,
+    GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
 ]  # fmt: skip
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from secondsight.lang import U8, Machine, Record, shared
-from secondsight.lang.errors import RuleBroken
+from secondsight.lang.errors import ModelError, RuleBroken
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
+from secondsight.lang.render_c import render_c
 from secondsight.linux import bounds
 from secondsight.linux.dma_resv import DmaResv, dma_resv_lock, dma_resv_lock_slow, dma_resv_unlock
 from secondsight.linux.errno import EALREADY, EDEADLK
@@ -74,6 +75,55 @@ def backs_off(first: DmaResv, second: DmaResv) -> None:
         ww_acquire_fini(ctx)
 
 
+def backs_off_when_wounded(first: DmaResv, second: DmaResv) -> None:
+    """The same under a context of wound-wait."""
+    with ww_acquire_ctxs.on_stack() as ctx:
+        ww_acquire_init(ctx, True)
+        lock_both(first, second, ctx)
+        ww_acquire_done(ctx)
+        assert world.both == 0
+        world.both = 1
+        world.both = 0
+        dma_resv_unlock(first)
+        dma_resv_unlock(second)
+        ww_acquire_fini(ctx)
+
+
+def keeps_the_others_when_wounded(first: DmaResv, second: DmaResv) -> None:
+    """Wrong: waits for the lock with the other one held."""
+    with ww_acquire_ctxs.on_stack() as ctx:
+        ww_acquire_init(ctx, True)
+        dma_resv_lock(first, ctx)
+        ret = dma_resv_lock(second, ctx)
+        if ret == -EDEADLK:
+            dma_resv_lock_slow(second, ctx)
+        dma_resv_unlock(first)
+        dma_resv_unlock(second)
+        ww_acquire_fini(ctx)
+
+
+def waits_for_the_older(first: DmaResv, second: DmaResv) -> None:
+    """Takes both, and gives nothing back."""
+    with ww_acquire_ctxs.on_stack() as ctx:
+        ww_acquire_init(ctx, True)
+        assert dma_resv_lock(first, ctx) == 0
+        assert dma_resv_lock(second, ctx) == 0
+        dma_resv_unlock(first)
+        dma_resv_unlock(second)
+        ww_acquire_fini(ctx)
+
+
+def dies_for_the_older(first: DmaResv, second: DmaResv) -> None:
+    """The same of wait-die, where a younger one that has a lock is told so."""
+    with ww_acquire_ctxs.on_stack() as ctx:
+        ww_acquire_init(ctx)
+        assert dma_resv_lock(first, ctx) == 0
+        assert dma_resv_lock(second, ctx) == 0
+        dma_resv_unlock(first)
+        dma_resv_unlock(second)
+        ww_acquire_fini(ctx)
+
+
 def keeps_the_others(first: DmaResv, second: DmaResv) -> None:
     """Wrong: waits for the lock with the other one held."""
     with ww_acquire_ctxs.on_stack() as ctx:
@@ -87,10 +137,10 @@ def keeps_the_others(first: DmaResv, second: DmaResv) -> None:
         ww_acquire_fini(ctx)
 
 
-def program(does: Callable[[DmaResv, DmaResv], None], other: Callable[[DmaResv, DmaResv], None] | None = None) -> Program:
+def program(does: Callable[[DmaResv, DmaResv], None], other: Callable[[DmaResv, DmaResv], None] | None = None, wounds: int = 0) -> Program:
     """Two threads that take the two locks in opposite orders."""
     contexts = 0 if does is without_a_context else 2
-    machine = Machine(bounds=bounds(ww_contexts=contexts, ww_locks=min(contexts, 1)))
+    machine = Machine(bounds=bounds(ww_contexts=contexts, ww_locks=min(contexts, 1), ww_wounds=wounds))
     with machine:
         a, b = world.a, world.b
     return build(machine, [Thread("one", does, (a, b)), Thread("two", other or does, (b, a))])
@@ -167,3 +217,111 @@ def test_a_context_ends_without_locks_and_the_younger_ones_move_up() -> None:
         old, young = context(), context()
         ww_acquire_fini(old)
         assert young.stamp == 1
+
+
+# Wound-wait.
+
+
+def test_who_is_wounded_backs_off_and_both_get_theirs_in_the_end() -> None:
+    built = program(backs_off_when_wounded, wounds=1)
+    found = result(built)
+    assert found.verdict is Verdict.HOLDS, found.violation
+    native = native_search(Native(built), Request(livelock=True))
+    assert (native.verdict, native.states) == (found.verdict, found.states)
+
+
+def test_who_is_wounded_and_keeps_its_locks_breaks_the_protocol() -> None:
+    found = result(program(keeps_the_others_when_wounded, wounds=1))
+    assert found.violation is not None and found.violation.rule == "ww-mutex"
+
+
+def test_the_older_one_wounds_and_waits_and_the_younger_one_dies_when_it_would_wait() -> None:
+    with Machine(bounds=bounds(ww_contexts=2, ww_locks=1, ww_wounds=1)):
+        old, young = ww_acquire_ctxs.alloc(), ww_acquire_ctxs.alloc()
+        ww_acquire_init(old, True)
+        ww_acquire_init(young, True)
+        assert dma_resv_lock(world.a, old) == 0
+        assert dma_resv_lock(world.b, young) == 0
+        with pytest.raises(ModelError, match="would wait for ever"):
+            dma_resv_lock(world.b, old)
+        assert (young.wound[0].wounded, old.wound[0].wounded) == (True, False)
+        assert dma_resv_lock(world.a, young) == -EDEADLK
+        dma_resv_unlock(world.b)
+        assert young.wound[0].wounded
+        assert dma_resv_lock(world.b, old) == 0
+
+
+def test_the_younger_one_waits_for_the_older_one_and_does_not_die() -> None:
+    with Machine(bounds=bounds(ww_contexts=2, ww_locks=1, ww_wounds=1)):
+        old, young = ww_acquire_ctxs.alloc(), ww_acquire_ctxs.alloc()
+        ww_acquire_init(old, True)
+        ww_acquire_init(young, True)
+        dma_resv_lock(world.a, old)
+        dma_resv_lock(world.b, young)
+        with pytest.raises(ModelError, match="would wait for ever"):
+            dma_resv_lock(world.a, young)
+        assert not old.wound[0].wounded and not young.wound[0].wounded
+
+
+def test_who_has_nothing_wounds_nobody() -> None:
+    with Machine(bounds=bounds(ww_contexts=2, ww_locks=1, ww_wounds=1)):
+        old, young = ww_acquire_ctxs.alloc(), ww_acquire_ctxs.alloc()
+        ww_acquire_init(old, True)
+        ww_acquire_init(young, True)
+        dma_resv_lock(world.b, young)
+        with pytest.raises(ModelError, match="would wait for ever"):
+            dma_resv_lock(world.b, old)
+        assert not young.wound[0].wounded
+
+
+def test_who_takes_a_lock_that_an_older_one_waits_for_is_wounded() -> None:
+    with Machine(bounds=bounds(ww_contexts=3, ww_locks=1, ww_wounds=1)):
+        old, young, youngest = ww_acquire_ctxs.alloc(), ww_acquire_ctxs.alloc(), ww_acquire_ctxs.alloc()
+        for ctx in (old, young, youngest):
+            ww_acquire_init(ctx, True)
+        dma_resv_lock(world.a, old)
+        dma_resv_lock(world.b, young)
+        with pytest.raises(ModelError, match="would wait for ever"):
+            dma_resv_lock(world.b, old)
+        dma_resv_unlock(world.b)
+        assert ww_mutex_trylock(world.b, youngest)
+        assert youngest.wound[0].wounded
+
+
+def test_a_wounded_one_that_never_has_to_wait_goes_on() -> None:
+    with Machine(bounds=bounds(ww_contexts=1, ww_locks=1, ww_wounds=1)):
+        ctx = ww_acquire_ctxs.alloc()
+        ww_acquire_init(ctx, True)
+        assert dma_resv_lock(world.a, ctx) == 0
+        ctx.wound[0].wounded = True
+        assert dma_resv_lock(world.b, ctx) == 0
+
+
+def two_in_one_order(does: Callable[[DmaResv, DmaResv], None]) -> Result:
+    machine = Machine(bounds=bounds(ww_contexts=2, ww_locks=1, ww_wounds=1))
+    with machine:
+        a, b = world.a, world.b
+    return result(build(machine, [Thread("one", does, (a, b)), Thread("two", backs_off_with, (b, a, does is waits_for_the_older))]))
+
+
+def backs_off_with(first: DmaResv, second: DmaResv, wound_wait: bool) -> None:
+    """One that takes the locks in the other order, and is younger or older."""
+    with ww_acquire_ctxs.on_stack() as ctx:
+        ww_acquire_init(ctx, wound_wait)
+        lock_both(first, second, ctx)
+        dma_resv_unlock(first)
+        dma_resv_unlock(second)
+        ww_acquire_fini(ctx)
+
+
+@pytest.mark.parametrize("does", [waits_for_the_older, dies_for_the_older])
+def test_who_never_backs_off_is_told_to_in_both_classes(does: Callable[[DmaResv, DmaResv], None]) -> None:
+    """The younger one is, when it meets the older one: by its own wait, or by the other's."""
+    found = two_in_one_order(does)
+    assert found.violation is not None and found.violation.rule == "assertion"
+
+
+def test_contexts_of_wait_die_have_nothing_of_the_other_class() -> None:
+    assert "ww_mutex_wound" not in render_c(program(backs_off)).text
+    with Machine(bounds=bounds(ww_contexts=1, ww_locks=1)), pytest.raises(RuleBroken, match="ww_wounds"):
+        ww_acquire_init(ww_acquire_ctxs.alloc(), True)

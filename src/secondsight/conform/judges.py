@@ -26,6 +26,11 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "drivers/dax/device.c (36 outside symbols) and super.c (41) run removal and faults against each other under dax_read_lock() (SRCU, "
         "which has a stub); needed are a device of the dax bus, its inode and cdev, and unmap_mapping_range() as a place",
     ),
+    "dma_iommu.py": (
+        "neither",
+        "drivers/iommu/dma-iommu.c calls the IOMMU's driver, whose hardware has no counterpart in user space; a conformer would have the flush queue with its lock and "
+        "its timer as a place, and the allocator of numbers (drivers/iommu/iova.c) as it is",
+    ),
     "device.py": ("neither", "stands for hardware, which no file of the kernel's is"),
     "cma.py": ("neither", "mm/cma.c (a bitmap of areas) is one line here; what is modelled is alloc_contig_range() of mm/page_alloc.c (172 outside symbols)"),
     "errno.py": ("neither", "numbers and names alone; a conformer that compares results compares them too"),
@@ -138,7 +143,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "neither",
         "functions of mm/mmu_notifier.c: its conformer has neither get nor put; needed is a stub of call_srcu() whose callbacks a coroutine runs",
     ),
-    "mmu_notifier_young.py": ("neither", "functions of mm/mmu_notifier.c, whose conformer asks nobody about young pages yet: no lock and no state of its own"),
+    "mmu_notifier_young.py": ("neither", "functions of mm/mmu_notifier.c, whose conformer asks nobody about young pages yet; and lines of mm/page_idle.c and mm/damon/vaddr.c: no lock and no state of their own"),
     "sched_mm.py": ("agreement", "inline functions of a header, and a few lines of kernel/fork.c (274 outside symbols): modelled is the count mm_users"),
     "shmem.py": (
         "agreement",

@@ -26,9 +26,9 @@ def all_is_given_back(device: Driver, mm: Mm, gone: bool) -> None:
     """A driver that is closed holds no reference to a page or a fence, no pin, and is no user of the mm.
 
     Broken by a page that has more references than page tables and page cache account for (it is never freed), by fewer (it is
-    freed too soon), by a pin that is left, by a fence that more than its reservation object holds, and by an mm whose users are not its
-    process alone (it is never torn down).
-    Sources: Documentation/core-api/pin_user_pages.rst, Documentation/mm/active_mm.rst (mm_users).
+    freed too soon), by a pin that is left, by a fence that more than its reservation object holds, by a page that is mapped for the device still, and by
+    an mm whose users are not its process alone (it is never torn down).
+    Sources: Documentation/core-api/pin_user_pages.rst, Documentation/mm/active_mm.rst (mm_users), dma_debug_device_change() (kernel/dma/debug.c).
     """
     pinned = any(frame.pins > 0 for frame in frames)
     require(not pinned, "balance", "the driver is closed, and a page is still pinned")
@@ -48,6 +48,8 @@ def all_is_given_back(device: Driver, mm: Mm, gone: bool) -> None:
     for fence in dma_fences:
         if dma_fences.is_used(fence):
             require(fence.refcount <= fences_held_by_buffers(fence), "balance", "the driver is closed, and a fence has a reference that nobody will drop")
+    mapped = device.dma_mappings()
+    require(not mapped, "balance", "the driver is closed, and a page is still mapped for its device (dma_map_page)")
 
 
 @atomic

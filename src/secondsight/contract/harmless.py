@@ -83,6 +83,21 @@ HARMLESS: dict[str, dict[str, str]] = {
         "handle: first out of the lock 1": _MM_STAYS,
         "handle: last out of the lock 1": _MM_STAYS,
     },
+    "DmaMirror": _by_name(
+        {
+            _UNDER_ONE_LOCK: "map: swap 1; invalidate: swap 1; close: swap 1",
+            "whoever looked before has the lock until its page is mapped, and that one is unmapped with the others": "close: first out of the lock 1",
+            "its table is empty then, and nothing is entered any more": "close: drop 1",
+        }
+    ),
+    "UnmapsThenUnpins": _by_name(
+        {
+            _UNDER_ONE_LOCK: "pin: swap 3; unpin: swap 1, 2",
+            _SEEN_LATER: "close: first out of the lock 1",
+            "nothing is mapped any more once it says that it is closed, and it is closed once": "close: last out of the lock 1; unpin: drop 3",
+        }
+    ),
+    "DmaMirrorLazy": {"open: drop 1": "flushed at once it is right too"},
     "VfioType1": {
         "map_dma: swap 3": _UNDER_ONE_LOCK,
         "map_dma: drop 7": _PAST_A_LIMIT,

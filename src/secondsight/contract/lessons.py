@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
+from secondsight.devices.dma_mirror import DmaMirror, DmaMirrorLazy
 from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
@@ -32,6 +33,7 @@ from secondsight.devices.small import (
     ClosesByItsLock,
     ClosesFull,
     ClosesKeepingItsTable,
+    ClosesMapped,
     CollisionIsAnError,
     ComesBackClosed,
     CountsFromTheFirstPage,
@@ -44,6 +46,7 @@ from secondsight.devices.small import (
     FlushesAtTheEnd,
     FlushesTheDeviceFirst,
     FlushesWithAMutex,
+    ForgetsItsTlb,
     ForgetsThatItIsAUser,
     ForgetsWhatItWrote,
     FreesItsRequestEarly,
@@ -51,6 +54,7 @@ from secondsight.devices.small import (
     GivesItUnlocked,
     GivesReferencesBack,
     GivesUp,
+    HasAccessedBits,
     HasOneStructure,
     HoldsWhatGoesBack,
     IgnoresExclusive,
@@ -106,10 +110,13 @@ from secondsight.devices.small import (
     ReservesTooEarly,
     Resets,
     RestoresItsTable,
+    ReturnsBeforeTheFlush,
     SaysWhatIsMapped,
     ServesOneFaultAtATime,
     SignalsNothing,
     SleepsWhenAsked,
+    SleepsWhenCleared,
+    SleepsWhenTested,
     StaysAttached,
     StaysAUser,
     StaysBound,
@@ -128,8 +135,12 @@ from secondsight.devices.small import (
     TrustsItsMemory,
     TrustsMlock,
     UnlocksTwice,
+    UnmapsAgain,
+    UnmapsBeforeItStops,
+    UnmapsThenUnpins,
     UnmapsUnlocked,
     UnpinsBeforeItStops,
+    UnpinsBeforeTheSync,
     UnpinsTwice,
     UnsubscribesTwice,
     Vcpu,
@@ -193,6 +204,12 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "exit", StaysBound, Sva),
     ("no-use-after-free", "exit", AnswersForTheDead, Sva),
     ("sleep-in-atomic", "munmap", FlushesWithAMutex, Sva),
+    ("as-if-cpu", "madvise-dontneed", ForgetsItsTlb, DmaMirror),
+    ("as-if-cpu", "munmap", ReturnsBeforeTheFlush, DmaMirrorLazy),
+    ("as-if-cpu", "migration", UnmapsBeforeItStops, DmaMirror),
+    ("balance", "munmap", ClosesMapped, DmaMirror),
+    ("not-mapped", "munmap", UnmapsAgain, DmaMirror),
+    ("pinned", "close", UnpinsBeforeTheSync, UnmapsThenUnpins),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
     ("as-if-cpu", "exclusive-access", IgnoresExclusive, MirrorInParts),
     ("exclusive", "atomics", ExclusiveByEvent, Exclusive),
@@ -240,6 +257,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "part", ServesOneFaultAtATime, MirrorInParts),
     ("as-if-cpu", "mprotect", ProtectsForUserfaultfd, MirrorInParts),
     ("sleep-in-atomic", "reclaim", SleepsWhenAsked, SaysWhatIsMapped),
+    ("sleep-in-atomic", "page-idle", SleepsWhenCleared, HasAccessedBits),
+    ("sleep-in-atomic", "damon", SleepsWhenTested, HasAccessedBits),
     ("as-if-cpu", "reset", RestoresItsTable, Resets),
     ("as-if-cpu", "reset", ComesBackClosed, Resets),
     ("as-if-cpu", "reset", StaysOff, Resets),
@@ -285,6 +304,8 @@ ONLY_HERE: dict[str, type[Device]] = {
     "fs-dax": PinsAllTheSame,
     "reset": RestoresItsTable,
     "reclaim": SleepsWhenAsked,
+    "page-idle": SleepsWhenCleared,
+    "damon": SleepsWhenTested,
 }
 """For an adversary a driver that no other makes fail."""
 

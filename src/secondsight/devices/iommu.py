@@ -133,6 +133,9 @@ class WalkingDevice(Device):
     device_tlb: TranslationCache
     requests: PageRequests
 
+    def walks_page_tables(self) -> bool:
+        return True
+
     def fault(self, va: Va, write: bool) -> Errno:
         """The hardware queues a page request, and waits for the answer; nothing is asked of what was taken away."""
         with atomic:

@@ -100,4 +100,4 @@ def by_hand(**decided: int) -> Iterator[None]:
         _by_hand.update(before)
 
 
-from secondsight.linux import cma, dax, fs_dax, hmm_2019, memory_hotplug, migrate_device, mmu_notifier, udmabuf, util  # noqa: E402, F401  all that declare bounds, and what these import
+from secondsight.linux import cma, dax, dma_iommu, fs_dax, hmm_2019, memory_hotplug, migrate_device, mmu_notifier, udmabuf, util  # noqa: E402, F401  all that declare bounds, and what these import

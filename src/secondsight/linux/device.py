@@ -92,7 +92,7 @@ def invalidation_waits(device: Driver, va: Va) -> bool:
     """
     mm = device.notifier.mm
     if len(secondary_tlbs) > 0:
-        if mm is not None:
+        if mm is not None and (device.walks_page_tables() or device.has_secondary_tlbs()):
             return secondary_tlbs[mms.index(mm)].stale[va] > 0
     if va in device.notifier.waiting or mm is None:
         return va in device.notifier.waiting

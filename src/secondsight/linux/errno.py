@@ -20,6 +20,7 @@ __all__ = [
     "EFAULT",
     "EINTR",
     "EINVAL",
+    "EIO",
     "ENODEV",
     "ENOENT",
     "ENOMEM",
@@ -35,6 +36,7 @@ EPERM: Final = 1
 ENOENT: Final = 2
 ESRCH: Final = 3
 EINTR: Final = 4
+EIO: Final = 5
 ENXIO: Final = 6
 EBADF: Final = 9
 EAGAIN: Final = 11

@@ -66,7 +66,7 @@ from secondsight.linux.swap_state import (
     free_swap_cache,
 )
 from secondsight.linux.swapops import is_swap_entry, is_swap_pte, migrations, swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly, tlb_remove_tlb_entry
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, flushes_due, tlb_flush_mmu_tlbonly, tlb_remove_tlb_entry
 
 __all__ = [
     "tlb_finish_mmu",
@@ -111,7 +111,7 @@ def zap_entry(mm: Mm, va: Va) -> None:
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if is_swap_pte(pte):
             zap_nonpresent_pte(pte)
-    if len(mm.tlb) > 0:
+    if len(mm.tlb) + len(flushes_due) > 0:
         tlb_remove_tlb_entry(mm, va)
     pte_clear(pte)
 

@@ -690,6 +690,15 @@ class MmuNotifier(Subscriber):
         page-table lock is held. Called where the bound `young_callbacks` is not 0."""
         return False
 
+    def clear_young(self, mm: Mm, start: Va, end: VaEnd) -> bool:
+        """mmu_notifier_ops.clear_young: the same, and nothing need be flushed for it. May not sleep either."""
+        return False
+
+    def test_young(self, mm: Mm, address: Va) -> bool:
+        """mmu_notifier_ops.test_young: whether the device has used the page since it was asked last, by one of the others: nothing changes. May not
+        sleep either."""
+        return False
+
     def free_notifier(self) -> None:
         """mmu_notifier_ops.free_notifier, of one that `Driver.alloc_notifier` made: nobody calls it any more. May not sleep."""
 
@@ -740,6 +749,14 @@ class Driver(MmuNotifier):
 
     def has_alone(self, va: Va) -> bool:
         """For rules: whether the device believes to have the page at `va` for itself."""
+        return False
+
+    def walks_page_tables(self) -> bool:
+        """For rules: whether the device walks the process's page tables itself, so that only its TLBs can be out of date."""
+        return False
+
+    def dma_mappings(self) -> bool:
+        """For rules: whether the device has pages that it may use by numbers of its own (`dma_iommu`)."""
         return False
 
     def dev_private_owner(self) -> Ref[Owner]:

@@ -26,13 +26,25 @@ flush where a huge page is split: its halves are where they were.
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic, choose
+from secondsight.lang import Record, Ref, atomic, bound, choose, shared_array
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Folio, Mm, Va, VaEnd, secondary_tlbs
+from secondsight.linux.mm_types import Folio, Mm, PageBits, Va, VaEnd, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_arch_invalidate_secondary_tlbs
 from secondsight.linux.pgtable import pte_present
 
-__all__ = ["entries_change", "flush_secondary_tlbs", "stale_tlb_entry", "tlb_flush_mmu_tlbonly", "tlb_remove_tlb_entry"]
+__all__ = ["FlushesDue", "entries_change", "flush_secondary_tlbs", "flushes_due", "stale_tlb_entry", "tlb_flush_mmu_tlbonly", "tlb_remove_tlb_entry"]
+
+
+class FlushesDue(Record):
+    """A ghost: the pages of `mm` whose entry was there and has been zapped, until a subscriber is told of the flush. A kernel may tell of more: of
+    pages between them, of all where they are many, and of page tables that have gone."""
+
+    mm: Ref[Mm]
+    pages: PageBits
+
+
+flushes_due = shared_array(FlushesDue, bound("flush_watches", most=1))
+"""The bound is 0 where nobody asks what was flushed (the operation `flushed`)."""
 
 
 @atomic
@@ -59,6 +71,9 @@ def tlb_remove_tlb_entry(mm: Mm, va: Va) -> None:
         if frame is not None:
             mm.tlb[0].entries[va].frame = frame
             mm.tlb[0].entries[va].writable = pte.writable
+    if len(flushes_due) > 0:
+        if flushes_due[0].mm is mm and pte_present(pte) is not None:
+            flushes_due[0].pages |= {va}
 
 
 @atomic

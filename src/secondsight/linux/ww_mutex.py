@@ -10,14 +10,18 @@ it gives back all that it has, and waits for that lock with nothing held (wait-d
     ww_mutex_unlock(a), ww_mutex_unlock(b)
     ww_acquire_fini(ctx)
 
+Locks of the other class (wound-wait, DEFINE_WW_CLASS) are taken by the same calls, under a context that says so. Then it is the older one that does not
+wait for long: where it has locks, and meets a younger one's lock, the younger one is *wounded*. That one gives back all it has (-EDEADLK) as soon as it would wait itself, or
+while it does; if it never does it goes on to its end. A younger one that meets an older one's lock waits.
+
 A lock that was taken without a context is waited for, whoever waits: two that take two such locks in both orders do deadlock.
 
 A context is on the stack: `with ww_acquire_ctxs.on_stack() as ctx:`; a machine has as many as the bound `ww_contexts` says, and where the
-bound `ww_locks` is 0 mutexes know nothing of contexts. Stamps are those of the contexts that are alive, the oldest is 1: the kernel's go on counting.
+bound `ww_locks` is 0 mutexes know nothing of contexts; where `ww_wounds` is 0 all contexts are of wait-die. Stamps are those of the contexts that are alive, the oldest is 1: the kernel's go on counting.
 
 What CONFIG_DEBUG_MUTEXES warns of is the broken rule `ww-mutex`.
 
-Left out: wound-wait (the other kind of class); ww_mutex_lock_interruptible(); the -EDEADLK that CONFIG_DEBUG_WW_MUTEX_SLOWPATH makes up; the turn of
+Left out: that all contexts of one lock are of its class (DEBUG_WW_MUTEXES: may hide a bug); ww_mutex_lock_interruptible(); the -EDEADLK that CONFIG_DEBUG_WW_MUTEX_SLOWPATH makes up; the turn of
 a waiter that was woken in vain (one that waits may find the lock taken each time: may raise a false alarm where threads go round for ever).
 """
 
@@ -43,6 +47,16 @@ __all__ = [
 ]
 
 
+bound("ww_wounds", most=1)
+
+
+class WoundWait(Record):
+    """What a context has where there may be such of wound-wait: whether it is one (`is_wait_die` is false), and whether an older one wants a lock of its."""
+
+    is_one: bool
+    wounded: bool
+
+
 class WwAcquireCtx(Record):
     """struct ww_acquire_ctx. `waits_for`: the lock in whose queue it stands; `contending_lock`: the one that it was told to wait for with
     nothing held."""
@@ -52,6 +66,7 @@ class WwAcquireCtx(Record):
     done_acquire: bool
     waits_for: Ref[WwMutex]
     contending_lock: Ref[WwMutex]
+    wound: Array[WoundWait, Literal["ww_wounds"]]
 
 
 bound("ww_locks", most=1)
@@ -67,8 +82,8 @@ ww_acquire_ctxs = pool(WwAcquireCtx, bound("ww_contexts"))
 
 
 @atomic
-def ww_acquire_init(ctx: WwAcquireCtx) -> None:
-    """ww_acquire_init() (include/linux/ww_mutex.h, Linux 6.12): the youngest of all contexts, with no lock."""
+def ww_acquire_init(ctx: WwAcquireCtx, wound_wait: bool = False) -> None:
+    """ww_acquire_init() (include/linux/ww_mutex.h, Linux 6.12): the youngest of all contexts, with no lock. `wound_wait`: for locks of such a class."""
     youngest: Count = 0
     for other in ww_acquire_ctxs:
         if ww_acquire_ctxs.is_used(other):
@@ -76,6 +91,11 @@ def ww_acquire_init(ctx: WwAcquireCtx) -> None:
     ctx.stamp = youngest + 1
     ctx.acquired = 0
     ctx.done_acquire = False
+    if len(ctx.wound) > 0:
+        ctx.wound[0].is_one = wound_wait
+        ctx.wound[0].wounded = False
+    else:
+        require(not wound_wait, "left-out", "a context of wound-wait, and the bound `ww_wounds` is 0")
 
 
 @atomic
@@ -99,9 +119,12 @@ def ww_acquire_fini(ctx: WwAcquireCtx) -> None:
 @atomic
 def must_die(lock: WwMutex, ctx: WwAcquireCtx) -> bool:
     """__ww_mutex_check_kill(), and what __ww_mutex_add_waiter() looks at (kernel/locking/ww_mutex.h, Linux 6.12): whether one that has locks would
-    wait for an older one, which has this lock or waits for it."""
+    wait for an older one, which has this lock or waits for it; of wound-wait whether it was wounded."""
     if ctx.acquired == 0:
         return False
+    if len(ctx.wound) > 0:
+        if ctx.wound[0].is_one:
+            return ctx.wound[0].wounded
     holder = lock.ctx[0]
     if holder is not None:
         if holder.stamp < ctx.stamp:
@@ -111,6 +134,22 @@ def must_die(lock: WwMutex, ctx: WwAcquireCtx) -> bool:
             if other.waits_for is lock and other.stamp < ctx.stamp:
                 return True
     return False
+
+
+@atomic
+def ww_mutex_wound(ctx: WwAcquireCtx, hold_ctx: WwAcquireCtx) -> None:
+    """__ww_mutex_wound() (kernel/locking/ww_mutex.h, Linux 6.12): one that has locks and waits for a younger one's wounds it."""
+    if ctx.acquired > 0 and hold_ctx.stamp > ctx.stamp:
+        hold_ctx.wound[0].wounded = True
+
+
+@atomic
+def ww_mutex_check_waiters(lock: WwMutex, ctx: WwAcquireCtx) -> None:
+    """__ww_mutex_check_waiters() (kernel/locking/ww_mutex.h, Linux 6.12), of wound-wait: the lock is the context's by now, and an older one may wait for it."""
+    for other in ww_acquire_ctxs:
+        if ww_acquire_ctxs.is_used(other):
+            if other.waits_for is lock:
+                ww_mutex_wound(other, ctx)
 
 
 @atomic
@@ -138,10 +177,20 @@ def try_or_queue(lock: WwMutex, ctx: WwAcquireCtx) -> Errno:
     """A round of __mutex_lock_common() (kernel/locking/mutex.c, Linux 6.12): the lock is tried before anybody dies. 1: it has to wait."""
     if lock.ctx[0] is ctx:
         return -EALREADY
+    if len(ctx.wound) > 0:
+        if ctx.acquired == 0:
+            ctx.wound[0].wounded = False
     if lock.trylock():
         ctx.waits_for = None
+        if len(ctx.wound) > 0:
+            if ctx.wound[0].is_one:
+                ww_mutex_check_waiters(lock, ctx)
         ww_mutex_lock_acquired(lock, ctx)
         return 0
+    if len(ctx.wound) > 0:
+        holder = lock.ctx[0]
+        if ctx.wound[0].is_one and holder is not None:
+            ww_mutex_wound(ctx, holder)
     if must_die(lock, ctx):
         ctx.waits_for = None
         ww_mutex_kill(lock, ctx)
@@ -177,8 +226,14 @@ def ww_mutex_lock_slow(lock: WwMutex, ctx: WwAcquireCtx) -> None:
 @atomic
 def ww_mutex_trylock(lock: WwMutex, ctx: Ref[WwAcquireCtx]) -> bool:
     """ww_mutex_trylock() (kernel/locking/mutex.c, Linux 6.12): whether the lock was free. No deadlock is looked for."""
+    if ctx is not None and len(ctx.wound) > 0:
+        if ctx.acquired == 0:
+            ctx.wound[0].wounded = False
     taken = lock.trylock()
     if taken and ctx is not None:
+        if len(ctx.wound) > 0:
+            if ctx.wound[0].is_one:
+                ww_mutex_check_waiters(lock, ctx)
         ww_mutex_lock_acquired(lock, ctx)
     return taken
 

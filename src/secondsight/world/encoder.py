@@ -42,7 +42,7 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
-_OF_EACH = ("private_pages", "migrate_pages")
+_OF_EACH = ("private_pages", "migrate_pages", "iovas")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
 NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd", "lazyfree"}
 """What operations need that are not modelled for folios of two pages."""
@@ -309,7 +309,7 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            derived["young_callbacks"] = int(has_callback(driver, "clear_flush_young"))
+            derived["young_callbacks"] = int(any(has_callback(driver, name) for name in ("clear_flush_young", "clear_young", "test_young")))
             needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS and n not in _OF_EACH else k for n, k in driver.bounds.items()}
             if has_callback(driver, "arch_invalidate_secondary_tlbs"):
                 needed["secondary_tlbs"] = 1

@@ -3,6 +3,15 @@
 Most are `MirrorInParts` with one part written otherwise. Where it is the order of everything that is wrong, the whole is there.
 """
 
+from secondsight.devices.small.behind_iommu import (
+    ClosesMapped,
+    ForgetsItsTlb,
+    ReturnsBeforeTheFlush,
+    UnmapsAgain,
+    UnmapsBeforeItStops,
+    UnmapsThenUnpins,
+    UnpinsBeforeTheSync,
+)
 from secondsight.devices.small.device_memory import (
     ClearsByItself,
     ClearsTheFirst,
@@ -146,26 +155,34 @@ from secondsight.devices.small.writeback import (
     MarksWhenItDrops,
     NeverMarksDirty,
 )
-from secondsight.devices.small.young import SaysWhatIsMapped, SleepsWhenAsked
+from secondsight.devices.small.young import (
+    HasAccessedBits,
+    SaysWhatIsMapped,
+    SleepsWhenAsked,
+    SleepsWhenCleared,
+    SleepsWhenTested,
+)
 
 __all__ = [
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AnswersForTheDead", "AsksAgainForEver", "AsksTheMmapLock", "AsksToBeCalled",
     "AsksToWriteFirst", "AsksTwice", "AssertsThatItMaySleep", "ChangesOutsideTheLock", "ClearsByItself", "ClearsTheFirst", "ClosesAndKeepsItsMemory",
-    "ClosesAndStays", "ClosesByItsLock", "ClosesFull", "ClosesKeepingItsTable", "CollisionIsAnError", "ComesBackClosed", "CountsFromTheFirstPage",
-    "DetachesMapped", "DropsEverything", "DropsItsReferencesTwice", "DropsTheJobsFence", "EvictsBesideFaults", "FailsWhileItMoves", "FaultsUnderItsLock",
-    "FlushesAtTheEnd", "FlushesTheDeviceFirst", "FlushesWithAMutex", "ForgetsItsWorker", "ForgetsThatItIsAUser", "ForgetsWhatItWrote",
-    "FreesItsRequestEarly", "FreesItsRequestTwice", "GivesItUnlocked", "GivesReferencesBack", "GivesUp", "HasOneStructure", "HearsBoth",
-    "HoldsWhatGoesBack", "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves", "IgnoresParts", "IgnoresProtection",
-    "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence", "KeepsItsLock", "KeepsItsMapping",
-    "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesInItsCallback", "LeavesOldContents", "LeavesTwice",
-    "LeavesUnderItsLock", "LocksInItsCallback", "LooksAtTheMapping", "LooksBeforeItMaps", "LooksIntoItsTable", "MapsWhatDidNotMove",
-    "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "MovedOneByOne", "NeverMarksDirty",
-    "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "Pins", "PinsAllOrNothing", "PinsAllTheSame", "PinsFilesForLong", "PinsSeveral",
-    "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd", "RefusesAndStays", "RefusesWhereItMaySleep",
-    "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesNothing", "ReservesTooEarly", "Resets",
-    "RestoresItsTable", "SaysWhatIsMapped", "ServesOneFaultAtATime", "SignalsNothing", "SleepsWhenAsked", "StaysAUser", "StaysAttached", "StaysBound",
-    "StaysOff", "StaysPinned", "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly", "TakesAPartForNothing", "TakesAShortCountForAll",
-    "TakesItsCallbackBack", "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly", "TakesPagesForNothing", "TakesPagesToTheEnd",
-    "TakesTheLastForItsOwn", "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnpinsTwice",
-    "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush", "WalksWithoutBeingAUser", "WritesAllTheSame",
+    "ClosesAndStays", "ClosesByItsLock", "ClosesFull", "ClosesKeepingItsTable", "ClosesMapped", "CollisionIsAnError", "ComesBackClosed",
+    "CountsFromTheFirstPage", "DetachesMapped", "DropsEverything", "DropsItsReferencesTwice", "DropsTheJobsFence", "EvictsBesideFaults",
+    "FailsWhileItMoves", "FaultsUnderItsLock", "FlushesAtTheEnd", "FlushesTheDeviceFirst", "FlushesWithAMutex", "ForgetsItsTlb", "ForgetsItsWorker",
+    "ForgetsThatItIsAUser", "ForgetsWhatItWrote", "FreesItsRequestEarly", "FreesItsRequestTwice", "GivesItUnlocked", "GivesReferencesBack", "GivesUp",
+    "HasAccessedBits", "HasOneStructure", "HearsBoth", "HoldsWhatGoesBack", "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate",
+    "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence",
+    "KeepsItsLock", "KeepsItsMapping", "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesInItsCallback",
+    "LeavesOldContents", "LeavesTwice", "LeavesUnderItsLock", "LocksInItsCallback", "LooksAtTheMapping", "LooksBeforeItMaps", "LooksIntoItsTable",
+    "MapsWhatDidNotMove", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "MovedOneByOne",
+    "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "Pins", "PinsAllOrNothing", "PinsAllTheSame", "PinsFilesForLong",
+    "PinsSeveral", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd", "RefusesAndStays",
+    "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesNothing",
+    "ReservesTooEarly", "Resets", "RestoresItsTable", "ReturnsBeforeTheFlush", "SaysWhatIsMapped", "ServesOneFaultAtATime", "SignalsNothing",
+    "SleepsWhenAsked", "SleepsWhenCleared", "SleepsWhenTested", "StaysAUser", "StaysAttached", "StaysBound", "StaysOff", "StaysPinned",
+    "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly", "TakesAPartForNothing", "TakesAShortCountForAll", "TakesItsCallbackBack",
+    "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly", "TakesPagesForNothing", "TakesPagesToTheEnd", "TakesTheLastForItsOwn",
+    "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError", "UnmapsAgain", "UnmapsBeforeItStops", "UnmapsThenUnpins", "UnmapsUnlocked",
+    "UnpinsBeforeItStops", "UnpinsBeforeTheSync", "UnpinsTwice", "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush",
+    "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip

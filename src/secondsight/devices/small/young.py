@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from secondsight.devices.device import DevicePageTable
 from secondsight.devices.small.vcpu import Vcpu
-from secondsight.lang import Mutex, SpinLock, atomic
+from secondsight.lang import Char, Mutex, SpinLock, atomic
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.mm_types import Event, Mm, Range, Va, VaEnd
+from secondsight.linux.mm_types import Event, Mm, PageBits, Range, Result, Va, VaEnd
 
-__all__ = ["SaysWhatIsMapped", "SleepsWhenAsked"]
+__all__ = ["HasAccessedBits", "SaysWhatIsMapped", "SleepsWhenAsked", "SleepsWhenCleared", "SleepsWhenTested"]
 
 
 class SaysWhatIsMapped(Vcpu):
@@ -41,3 +41,58 @@ class SleepsWhenAsked(SaysWhatIsMapped):
     def clear_flush_young(self, mm: Mm, start: Va, end: VaEnd) -> bool:
         with self.answering:
             return self.take_out(start, end)
+
+
+class HasAccessedBits(Vcpu):
+    """Right: its table has an accessed bit for each page, which the device sets (`used`)."""
+
+    mmu_lock: SpinLock
+    page_table: DevicePageTable
+    notifier: mn.IntervalNotifier
+    used: PageBits
+
+    @atomic
+    def access(self, va: Va, write: bool, value: Char) -> Result:
+        """The hardware sets the bit with each use."""
+        result = Vcpu.access(self, va, write, value)
+        if result >= 0:
+            self.used |= {va}
+        return result
+
+    @atomic
+    def test_and_clear(self, start: Va, end: VaEnd) -> bool:
+        """Whether a page of the range was used; its bit is cleared."""
+        young = False
+        for va in range(start, end):
+            if va in self.used:
+                young = True
+                self.used -= {va}
+        return young
+
+    def clear_young(self, mm: Mm, start: Va, end: VaEnd) -> bool:
+        with self.mmu_lock:
+            return self.test_and_clear(start, end)
+
+    def test_young(self, mm: Mm, address: Va) -> bool:
+        with self.mmu_lock:
+            return address in self.used
+
+
+class SleepsWhenCleared(HasAccessedBits):
+    """Takes a mutex to clear its bits."""
+
+    answering: Mutex
+
+    def clear_young(self, mm: Mm, start: Va, end: VaEnd) -> bool:
+        with self.answering:
+            return self.test_and_clear(start, end)
+
+
+class SleepsWhenTested(HasAccessedBits):
+    """Takes a mutex to look at its bits."""
+
+    answering: Mutex
+
+    def test_young(self, mm: Mm, address: Va) -> bool:
+        with self.answering:
+            return address in self.used

@@ -92,6 +92,23 @@ int do_device_snapshot(const long *arg, int makes)
 	return PAGE_VALUE | "-rwRWhH"[access.value];
 }
 
+int do_watch_flushes(const long *arg, int makes)
+{
+	struct ss_mirror_open open = {.page_shift = scenario.page_bits};
+
+	(void)arg;
+	(void)makes;
+	return outcome(ioctl(session, SS_WATCH, &open));
+}
+
+int do_flushed(const long *arg, int makes)
+{
+	struct ss_access access = {.addr = (unsigned long)address(arg)};
+
+	(void)makes;
+	return do_access(SS_WATCH_TOLD, &access) ? ERRNO | errno : PAGE_VALUE | "-f"[access.value];
+}
+
 int do_device_exclusive(const long *arg, int makes)
 {
 	struct ss_access access = {.handle = arg[0], .addr = (unsigned long)address(arg + 1), .write = 1, .value = arg[3]};

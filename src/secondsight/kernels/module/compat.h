@@ -44,6 +44,13 @@
 #define SS_FREES_FOLIOS
 #endif
 
+/* 6.6: before, subscribers heard of the end of every change instead, and of flushes in between. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+#define SS_FLUSHED invalidate_range
+#else
+#define SS_FLUSHED arch_invalidate_secondary_tlbs
+#endif
+
 /* 6.9: a disk's limits are given with it. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 9, 0)
 #define ss_alloc_disk() blk_alloc_disk(NUMA_NO_NODE)

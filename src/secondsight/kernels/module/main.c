@@ -10,6 +10,7 @@
  *	hold.c		threads, hold points, and waiting until all threads are settled
  *	mirror.c	a mirror of a process's memory; exclusive.c, private.c and probe.c are parts of it
  *	drivers.c	the mirror's drivers, by hmm_range_fault() (devices/mirror.py)
+ *	watch.c		a subscriber that hears of flushes of TLBs
  *	pin.c		a device that pins pages
  *	importer.c	a device that imports a dma-buf
  *	buffer.c	a dma-buf that moves, and a device that does jobs on it
@@ -61,6 +62,7 @@ static int ss_release(struct inode *inode, struct file *file)
 		ss_importer_free(session->importer[i]);
 		ss_worker_free(session->worker[i]);
 	}
+	ss_watch_free(session->watch);
 	ss_session_end(session);
 	kfree(session);
 	return 0;
@@ -115,6 +117,10 @@ static long call(struct ss_session *session, unsigned int command, unsigned long
 		return ss_worker_close(session, number) ? 0 : ss_mirror_close(session, number);
 	case SS_MIRROR_PROBE:
 		return ss_mirror_probe(session, &arg->probe);
+	case SS_WATCH:
+		return ss_watch_open(session, &arg->open);
+	case SS_WATCH_TOLD:
+		return ss_watch_told(session, &arg->access);
 	case SS_PIN:
 		return ss_pin(session, &arg->pin);
 	case SS_PIN_ACCESS:

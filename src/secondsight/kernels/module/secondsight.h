@@ -130,6 +130,8 @@ struct ss_hook {
 #define SS_PIN _IOW('S', 24, struct ss_pin)
 #define SS_PIN_ACCESS _IOWR('S', 25, struct ss_access)
 #define SS_UNPIN _IO('S', 26)
+#define SS_WATCH _IOW('S', 27, struct ss_mirror_open)
+#define SS_WATCH_TOLD _IOWR('S', 28, struct ss_access)
 #define SS_ATTACH _IOW('S', 32, struct ss_attach)
 #define SS_MAP _IO('S', 33)
 #define SS_UNMAP _IO('S', 34)

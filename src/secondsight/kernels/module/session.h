@@ -18,6 +18,7 @@ struct ss_mirror;
 struct ss_pinned;
 struct ss_importer;
 struct ss_worker;
+struct ss_watch;
 
 /*
  * A thread of the scenario. @point, @op and @ended are written under the session's lock.
@@ -61,6 +62,7 @@ struct ss_session {
 	struct ss_pinned *pinned[SS_MAX_HANDLES];
 	struct ss_importer *importer[SS_MAX_HANDLES];
 	struct ss_worker *worker[SS_MAX_HANDLES];
+	struct ss_watch *watch;
 };
 
 /* hold.c */
@@ -96,6 +98,11 @@ void ss_mirror_free(struct ss_mirror *mirror);
 
 /* hmm_range_fault() has returned to a thread, and is about to be held at its exit. */
 void ss_collected(struct ss_thread *thread, unsigned long range, unsigned long ret);
+
+/* watch.c */
+long ss_watch_open(struct ss_session *session, const struct ss_mirror_open *open);
+long ss_watch_told(struct ss_session *session, struct ss_access *access);
+void ss_watch_free(struct ss_watch *watch);
 
 /* pin.c */
 long ss_pin(struct ss_session *session, const struct ss_pin *pin);
