@@ -25,6 +25,7 @@ from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device, Promise
 from secondsight.devices.exclusive import Exclusive, ExclusiveRetriesLocked
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce
+from secondsight.devices.gfn_to_pfn_cache import GfnToPfnCache
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
@@ -169,7 +170,7 @@ RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu, VfioType1,
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
-    GetsItsNotifier, IsAUserWhileItFaults, StaysAUser,
+    GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, GfnToPfnCache,
 ]  # fmt: skip
 
 
