@@ -21,22 +21,24 @@ Left out, with what it may do: memory slots and their generation: a guest's page
 goes on at the end of every invalidation (may hide); the offset in the page; that readers of the cache share its lock (rwlock_t): to read it
 twice at a time does nothing more (hides nothing but a deadlock of readers). Otherwise than in Linux: an access that only reads
 asks for a page that may be read; Linux asks for one that may be written, always (`GpcAlwaysWrites` in `small/`), and so refuses memory that a
-CPU could read. What is written through the mapping is marked dirty when the page is found.
+CPU could read. Nor does it hold the page from when it is found until it is the cache's, as Linux does (`GpcHoldsItsPage`): a file system that waits
+until nobody holds a page, and unmaps it each time that it looks, and a refresh that begins anew each time that it is unmapped may keep
+each other from going on. What is written through the mapping is marked dirty when the page is found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from secondsight.devices.device import DEVICE_FAULT, Device, Promise, access_begins, access_failed
-from secondsight.lang import Array, Bounds, Char, Errno, Mutex, Record, Ref, SpinLock, atomic, hold_point
+from secondsight.devices.kvm_main import hva_to_pfn
+from secondsight.lang import Array, Char, Errno, Mutex, Record, Ref, SequenceNumber, SpinLock, atomic, hold_point
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
-from secondsight.linux.errno import EINVAL
-from secondsight.linux.gup import FOLL_WRITE, pin_user_pages_fast
+from secondsight.linux.errno import EAGAIN, EINVAL
 from secondsight.linux.mm_types import Count, Folio, Mm, Pfn, Pgoff, Range, Result, Va
-from secondsight.linux.page_alloc import frames, is_zero_page, put_page
+from secondsight.linux.page_alloc import frames
 from secondsight.linux.page_writeback import set_page_dirty
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
@@ -63,7 +65,7 @@ class GfnToPfnCache(Device):
     caches: Array[PfnCache, Literal["pages"]]
     gpc_lock: SpinLock
     mn_active_invalidate_count: Count
-    mmu_invalidate_seq: Annotated[int, Bounds(0, 15)]
+    mmu_invalidate_seq: SequenceNumber
     notifier: mn.IntervalNotifier
     bounds: ClassVar[Mapping[str, int]] = {"subscribers": 0, "mmu_notifiers": 1}
 
@@ -178,18 +180,25 @@ class GfnToPfnCache(Device):
             if not again:
                 self.map_khva(gpc, pfn, write)
                 return 0
-            self.kvm_release_pfn_clean(pfn)
+            self.release_pfn(pfn)
 
     def hva_to_pfn(self, va: Va, write: bool) -> Pfn:
-        """hva_to_pfn() (virt/kvm/kvm_main.c, Linux 6.12): the page, with a reference, or an error."""
+        """hva_to_pfn() (virt/kvm/kvm_main.c, Linux 6.12): the page, or an error."""
         with atomic:
             mm = self.notifier.mm
             assert mm is not None
-        return pin_user_pages_fast(mm, va, FOLL_WRITE if write else 0)
+        pfn: Pfn = -EAGAIN
+        while pfn == -EAGAIN:
+            pfn = hva_to_pfn(mm, va, write)
+        return pfn
+
+    @atomic
+    def release_pfn(self, pfn: Pfn) -> None:
+        """The page was looked for in vain, or is the cache's by now. Nothing is held (`GpcHoldsItsPage` does)."""
 
     @atomic
     def map_khva(self, gpc: PfnCache, pfn: Pfn, write: bool) -> None:
-        """The page is the cache's from now on, and its reference goes. The lock is held. Of a cache that is not active the mapping would stay for
+        """The page is the cache's from now on. The lock is held. Of a cache that is not active the mapping would stay for
         ever, and nobody would hear of it that the page goes: kvm_gpc_activate() says so in Linux (KVM_BUG_ON())."""
         assert gpc.active, "a cache that is not active gets a page"
         self.take(gpc, pfn, write)
@@ -202,15 +211,9 @@ class GfnToPfnCache(Device):
         gpc.writable = write
         if write:
             set_page_dirty(pfn)
-        self.kvm_release_pfn_clean(pfn)
+        self.release_pfn(pfn)
 
-    @atomic
-    def kvm_release_pfn_clean(self, pfn: Pfn) -> None:
-        """kvm_release_pfn_clean() (virt/kvm/kvm_main.c, Linux 6.12): the reference goes; of the zero page there is none."""
-        if not is_zero_page(frames[pfn]):
-            put_page(frames[pfn])
-
-    def mmu_notifier_retry_cache(self, seq: Count) -> bool:
+    def mmu_notifier_retry_cache(self, seq: SequenceNumber) -> bool:
         """mmu_notifier_retry_cache() (virt/kvm/pfncache.c, Linux 6.12): the count first, the sequence then."""
         if self.mn_active_invalidate_count > 0:
             return True

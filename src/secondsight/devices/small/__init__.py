@@ -42,6 +42,7 @@ from secondsight.devices.small.gfn_to_pfn_cache import (
     GpcCountsDownFirst,
     GpcCountsTooLate,
     GpcDeactivatesMeanwhile,
+    GpcHoldsItsPage,
     GpcLooksUnderItsLock,
     GpcReadsTheSequenceFirst,
     GpcRefreshesUnlocked,
@@ -70,7 +71,19 @@ from secondsight.devices.small.importing import (
     TakesTheLastForItsOwn,
     UnmapsUnlocked,
 )
-from secondsight.devices.small.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
+from secondsight.devices.small.keys import (
+    ImporterRevokesItsKey,
+    ImporterRevokesItsKeyUnlocked,
+    RevokesItsKey,
+    RevokesItsKeyUnlocked,
+)
+from secondsight.devices.small.locking import (
+    ChangesOutsideTheLock,
+    FaultsUnderItsLock,
+    LooksIntoItsTable,
+    MayNotSleep,
+    PassesOverTheReaper,
+)
 from secondsight.devices.small.marking import IgnoresExclusive
 from secondsight.devices.small.misusing import (
     KeepsItsLock,
@@ -84,6 +97,7 @@ from secondsight.devices.small.opening import (
     ClosesAndStays,
     ClosesByItsLock,
     ClosesKeepingItsTable,
+    LeavesBeforeTheEnd,
     OpensWithoutBeingAUser,
     PrefaultsAfterwards,
     PrefaultsBeforeItSubscribes,
@@ -139,7 +153,7 @@ from secondsight.devices.small.references import (
 from secondsight.devices.small.resetting import ComesBackClosed, Resets, RestoresItsTable, StaysOff
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.two_passes import HasOneStructure, InTwoPasses
-from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
+from secondsight.devices.small.vcpu import Vcpu, VcpuLeftCounting, VcpuMayRefuse, VcpuWithoutCount
 from secondsight.devices.small.walking import (
     AnswersForTheDead,
     FlushesAtTheEnd,
@@ -152,6 +166,7 @@ from secondsight.devices.small.walking import (
 )
 from secondsight.devices.small.writeback import (
     ForgetsWhatItWrote,
+    MarksIfItGetsTheLock,
     MarksUnderThePageLock,
     MarksUnlessUnmapped,
     MarksWhenItDrops,
@@ -166,20 +181,21 @@ __all__ = [
     "CountsFromTheFirstPage", "DetachesMapped", "DropsEverything", "DropsItsReferencesTwice", "DropsTheJobsFence", "EvictsBesideFaults",
     "FailsWhileItMoves", "FaultsUnderItsLock", "FlushesAtTheEnd", "FlushesTheDeviceFirst", "FlushesWithAMutex", "ForgetsItsWorker",
     "ForgetsThatItIsAUser", "ForgetsWhatItWrote", "FreesItsRequestEarly", "FreesItsRequestTwice", "GivesItUnlocked", "GivesReferencesBack", "GivesUp",
-    "GpcAlwaysWrites", "GpcChecksFirst", "GpcCountsDownFirst", "GpcCountsTooLate", "GpcDeactivatesMeanwhile", "GpcLooksUnderItsLock",
+    "GpcAlwaysWrites", "GpcChecksFirst", "GpcCountsDownFirst", "GpcCountsTooLate", "GpcDeactivatesMeanwhile", "GpcHoldsItsPage", "GpcLooksUnderItsLock",
     "GpcReadsTheSequenceFirst", "GpcRefreshesUnlocked", "GpcUsedInactive", "HasOneStructure", "HearsBoth", "HoldsWhatGoesBack", "IgnoresExclusive",
-    "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "InTwoPasses", "IsAUserWhileItFaults",
-    "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence", "KeepsItsLock", "KeepsItsMapping", "KeepsReferences", "KeepsRequests",
-    "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesInItsCallback", "LeavesOldContents", "LeavesTwice", "LeavesUnderItsLock", "LocksInItsCallback",
-    "LooksAtTheMapping", "LooksBeforeItMaps", "LooksIntoItsTable", "MapsWhatDidNotMove", "MarksUnderThePageLock", "MarksUnlessUnmapped",
-    "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory",
-    "PassesOverItsOwn", "Pins", "PinsAllOrNothing", "PinsAllTheSame", "PinsFilesForLong", "PinsSeveral", "PinsUntold", "PrefaultsAfterwards",
+    "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "ImporterRevokesItsKey",
+    "ImporterRevokesItsKeyUnlocked", "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence",
+    "KeepsItsLock", "KeepsItsMapping", "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesBeforeTheEnd",
+    "LeavesInItsCallback", "LeavesOldContents", "LeavesTwice", "LeavesUnderItsLock", "LocksInItsCallback", "LooksAtTheMapping", "LooksBeforeItMaps",
+    "LooksIntoItsTable", "MapsWhatDidNotMove", "MarksIfItGetsTheLock", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops",
+    "MayNotSleep", "MirrorInParts", "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn",
+    "PassesOverTheReaper", "Pins", "PinsAllOrNothing", "PinsAllTheSame", "PinsFilesForLong", "PinsSeveral", "PinsUntold", "PrefaultsAfterwards",
     "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd", "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn",
     "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesNothing", "ReservesTooEarly", "Resets", "RestoresItsTable",
-    "SaysWhatIsMapped", "ServesOneFaultAtATime", "SignalsNothing", "SleepsWhenAsked", "StaysAUser", "StaysAttached", "StaysBound", "StaysOff",
-    "StaysPinned", "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly", "TakesAPartForNothing", "TakesAShortCountForAll",
-    "TakesItsCallbackBack", "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly", "TakesPagesForNothing",
-    "TakesPagesToTheEnd", "TakesTheLastForItsOwn", "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError", "UnmapsUnlocked",
-    "UnpinsBeforeItStops", "UnpinsTwice", "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush",
-    "WalksWithoutBeingAUser", "WritesAllTheSame",
+    "RevokesItsKey", "RevokesItsKeyUnlocked", "SaysWhatIsMapped", "ServesOneFaultAtATime", "SignalsNothing", "SleepsWhenAsked", "StaysAUser",
+    "StaysAttached", "StaysBound", "StaysOff", "StaysPinned", "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly", "TakesAPartForNothing",
+    "TakesAShortCountForAll", "TakesItsCallbackBack", "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly",
+    "TakesPagesForNothing", "TakesPagesToTheEnd", "TakesTheLastForItsOwn", "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError",
+    "UnmapsUnlocked", "UnpinsBeforeItStops", "UnpinsTwice", "UnsubscribesTwice", "Vcpu", "VcpuLeftCounting", "VcpuMayRefuse", "VcpuOneAtATime",
+    "VcpuWithoutCount", "WaitsForNoFlush", "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from secondsight.devices.device import DEVICE_FAULT
 from secondsight.devices.gfn_to_pfn_cache import GfnToOnePfnCache, GfnToPfnCache, PfnCache
-from secondsight.lang import Char, Errno, atomic
-from secondsight.linux.mm_types import Count, Mm, Pfn, Range, Result, Va
+from secondsight.lang import Char, Errno, SequenceNumber, atomic
+from secondsight.linux.gup import FOLL_WRITE, pin_user_pages_fast
+from secondsight.linux.mm_types import Mm, Pfn, Range, Result, Va
+from secondsight.linux.page_alloc import frames, is_zero_page, put_page
 
 __all__ = [
     "GpcAlwaysWrites",
@@ -13,6 +15,7 @@ __all__ = [
     "GpcCountsDownFirst",
     "GpcCountsTooLate",
     "GpcDeactivatesMeanwhile",
+    "GpcHoldsItsPage",
     "GpcLooksUnderItsLock",
     "GpcReadsTheSequenceFirst",
     "GpcRefreshesUnlocked",
@@ -40,7 +43,7 @@ class GpcCountsDownFirst(GfnToPfnCache):
 class GpcReadsTheSequenceFirst(GfnToPfnCache):
     """Asks whether the sequence has gone on, then whether something is under way: what ends in between is missed."""
 
-    def mmu_notifier_retry_cache(self, seq: Count) -> bool:
+    def mmu_notifier_retry_cache(self, seq: SequenceNumber) -> bool:
         if self.mmu_invalidate_seq != seq:
             return True
         return self.mn_active_invalidate_count > 0
@@ -115,6 +118,23 @@ class GpcAlwaysWrites(GfnToPfnCache):
         return GfnToPfnCache.hva_to_pfn(self, va, True)
 
 
+class GpcHoldsItsPage(GfnToPfnCache):
+    """Takes a reference to the page until it is the cache's, as Linux 6.12 does: beside a file system that unmaps and waits until nobody has one, both
+    may begin again and again."""
+
+    def hva_to_pfn(self, va: Va, write: bool) -> Pfn:
+        with atomic:
+            mm = self.notifier.mm
+            assert mm is not None
+        return pin_user_pages_fast(mm, va, FOLL_WRITE if write else 0)
+
+    @atomic
+    def release_pfn(self, pfn: Pfn) -> None:
+        """kvm_release_pfn_clean() (virt/kvm/kvm_main.c, Linux 6.12): the reference goes; of the zero page there is none."""
+        if not is_zero_page(frames[pfn]):
+            put_page(frames[pfn])
+
+
 class GpcRefreshesUnlocked(GfnToOnePfnCache):
     """One refresh beside another, of a cache that stays valid while its lock is dropped: who comes second finds the new address there, and
     goes by the old page."""
@@ -141,4 +161,4 @@ class GpcRefreshesUnlocked(GfnToOnePfnCache):
             if not again:
                 self.map_khva(gpc, pfn, write)
                 return 0
-            self.kvm_release_pfn_clean(pfn)
+            self.release_pfn(pfn)
