@@ -95,11 +95,11 @@ class VcpuWithoutCount(Vcpu):
 
 
 class VcpuLeftCounting(Vcpu):
-    """Counts what must not sleep, and not that it is over, as if its end were never told: every fault begins again, for ever."""
+    """Counts an invalidation, and not that it is over, as if its end were never told: every fault begins again, for ever."""
 
     def invalidate_range_end(self, mm: Mm, rng: Range) -> None:
-        if rng.blockable:
-            Vcpu.invalidate_range_end(self, mm, rng)
+        with self.mmu_lock:
+            self.invalidate_seq += 1
 
 
 class VcpuMayRefuse(Vcpu):
