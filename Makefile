@@ -67,7 +67,7 @@ gpu: install  ## A search on a CUDA card, built by nvcc into build/gpu; PROGRAM=
 	@echo 'build/gpu/search is for a machine with a card; --runs 3 repeats it, bench/README.md says what else it takes'
 
 docs: $(VENV)/.dev  ## Write the present output of their examples into the documents
-	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/how-it-works.md docs/forced.md docs/claim.md docs/hmm-tests.md docs/mm-tests.md docs/claims.md docs/judges.md docs/adequacy.md docs/agree.md docs/reference.md
+	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/how-it-works.md docs/forced.md docs/claim.md docs/hmm-tests.md docs/mm-tests.md docs/claims.md docs/judges.md docs/adequacy.md docs/bugs.md docs/agree.md docs/reference.md
 	@$(BIN)/python site/pictures.py
 
 docs-site: $(VENV)/.site  ## The documents as a site, in .venv/site; a warning is an error

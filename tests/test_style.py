@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from slow_first import SLOW
 
 HOUSE = Path(__file__).parent.parent

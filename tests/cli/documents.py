@@ -30,6 +30,7 @@ from secondsight.cases import TABLES
 from secondsight.cases.claims import claims_page
 from secondsight.conform.page import page
 from secondsight.contract.adequacy import page as adequacy_page
+from secondsight.contract.bugs import page as bugs_page
 from secondsight.kernels.mm_tests_table import MM_TESTS, ON_MEMORY
 from secondsight.kernels.selftest_table import TABLE, Here
 from secondsight.linux.releases import differences_table
@@ -205,6 +206,8 @@ def write(document: Path) -> None:
     if document.name == "claims.md":
         document.write_text(claims_page(TABLES.values()))
         return
+    if document.name == "bugs.md":
+        document.write_text(bugs_page())
     if document.name == "adequacy.md":
         document.write_text(adequacy_page())
         return

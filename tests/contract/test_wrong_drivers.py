@@ -26,6 +26,7 @@ from secondsight.devices.device import Device, Promise
 from secondsight.devices.dma_mirror import DmaMirror, DmaMirrorLazy
 from secondsight.devices.exclusive import Exclusive, ExclusiveRetriesLocked
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce
+from secondsight.devices.gfn_to_pfn_cache import GfnToPfnCache
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
@@ -173,6 +174,7 @@ RIGHT: list[type[Device]] = [
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
+    GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, GfnToPfnCache,
 ]  # fmt: skip
 
 

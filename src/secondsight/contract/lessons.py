@@ -10,6 +10,7 @@ from secondsight.devices.device import Device
 from secondsight.devices.dma_mirror import DmaMirror, DmaMirrorLazy
 from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
+from secondsight.devices.gfn_to_pfn_cache import GfnToPfnCache
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
@@ -54,6 +55,14 @@ from secondsight.devices.small import (
     GivesItUnlocked,
     GivesReferencesBack,
     GivesUp,
+    GpcAlwaysWrites,
+    GpcChecksFirst,
+    GpcCountsDownFirst,
+    GpcCountsTooLate,
+    GpcDeactivatesMeanwhile,
+    GpcLooksUnderItsLock,
+    GpcReadsTheSequenceFirst,
+    GpcUsedInactive,
     HasAccessedBits,
     HasOneStructure,
     HoldsWhatGoesBack,
@@ -273,6 +282,14 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("finish-in-use", "mmap-fixed", HasOneStructure, InTwoPasses),
     ("another-fence", "buffer-moves", TakesTheLastForItsOwn, TakesItsCallbackBack),
     ("not-dynamic", "buffer-moves", PinsUntold, FencedImporter),
+    ("as-if-cpu", "munmap", GpcCountsTooLate, GfnToPfnCache),
+    ("as-if-cpu", "munmap", GpcCountsDownFirst, GfnToPfnCache),
+    ("as-if-cpu", "munmap", GpcReadsTheSequenceFirst, GfnToPfnCache),
+    ("as-if-cpu", "munmap", GpcChecksFirst, GfnToPfnCache),
+    ("as-if-cpu", "close", GpcUsedInactive, GfnToPfnCache),
+    ("as-if-cpu", "read-only", GpcAlwaysWrites, GfnToPfnCache),
+    ("assertion", "close", GpcDeactivatesMeanwhile, GfnToPfnCache),
+    ("sleep-in-atomic", "munmap", GpcLooksUnderItsLock, GfnToPfnCache),
 ]
 """A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
 

@@ -6,6 +6,8 @@ kept of it is wrong, and the pin keeps it alive. How the library hears of that:
 
     KeepsEverything             it does not
     ForgetsByHook               a hook in the allocator, or in munmap() of the C library, which is called before
+    UnsubscribesByEntry         a hook that is called for what the library has subscribed to; the subscription goes with what is kept
+    UnsubscribesByAddress       the same, and a registration that is ended later ends the subscription of its address once more
     ForgetsByEventsTooLate      userfaultfd: a thread reads the message, then it forgets
     ForgetsByEvents             the same, under the cache's lock: nobody looks an address up between the reading and the forgetting
 
@@ -33,7 +35,7 @@ from secondsight.linux.sched_mm import mmget_not_zero, mmput
 from secondsight.linux.userfaultfd import find_message, read_message
 from secondsight.linux.userfaultfd_ioctl import new_userfaultfd, userfaultfd_register, userfaultfd_release
 
-__all__ = ["ForgetsByEvents", "ForgetsByEventsTooLate", "ForgetsByHook", "KeepsEverything"]
+__all__ = ["ForgetsByEvents", "ForgetsByEventsTooLate", "ForgetsByHook", "KeepsEverything", "UnsubscribesByAddress", "UnsubscribesByEntry"]
 
 
 class KeepsEverything(Device):
@@ -116,6 +118,59 @@ class ForgetsByHook(KeepsEverything):
     def forget(self, start: Va, end: VaEnd) -> None:
         with self.lock:
             self.forget_range(start, end)
+
+
+class UnsubscribesByEntry(ForgetsByHook):
+    """Right as far as that: hears of the addresses alone that it has subscribed to (`watched`). A registration that is forgotten is ended
+    later, by a worker (`ended`); its subscription ended with the forgetting."""
+
+    watched: Array[bool, Literal["pages"]]
+    ended: Array[bool, Literal["pages"]]
+
+    def register(self, va: Va) -> Errno:
+        ret = KeepsEverything.register(self, va)
+        if ret == 0:
+            self.watched[va] = True
+        return ret
+
+    def forget(self, start: Va, end: VaEnd) -> None:
+        with self.lock:
+            self.forget_watched(start, end)
+
+    @atomic
+    def forget_watched(self, start: Va, end: VaEnd) -> None:
+        """Under the lock: what is subscribed to is forgotten, and its subscription ends."""
+        for va in range(start, end):
+            if self.watched[va]:
+                self.forget_range(va, va + 1)
+                self.watched[va] = False
+                self.ended[va] = True
+
+    def work(self) -> None:
+        while True:
+            wait_until(any(self.ended[va] for va in range(len(self.ended))))
+            with self.lock:
+                self.end_registrations()
+
+    @atomic
+    def end_registrations(self) -> None:
+        """Under the lock: what was forgotten is ended."""
+        for va in range(len(self.ended)):
+            if self.ended[va]:
+                self.ended[va] = False
+                self.unsubscribe(va)
+
+    @atomic
+    def unsubscribe(self, va: Va) -> None:
+        """Nothing is left to do."""
+
+
+class UnsubscribesByAddress(UnsubscribesByEntry):
+    """Wrong: by then another registration may be of the same address, whose subscription it ends."""
+
+    @atomic
+    def unsubscribe(self, va: Va) -> None:
+        self.watched[va] = False
 
 
 class ForgetsByEvents(KeepsEverything):

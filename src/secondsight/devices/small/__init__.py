@@ -45,6 +45,18 @@ from secondsight.devices.small.failing import (
     UnmappedIsAnError,
     WritesAllTheSame,
 )
+from secondsight.devices.small.gfn_to_pfn_cache import (
+    GpcAlwaysWrites,
+    GpcChecksFirst,
+    GpcCountsDownFirst,
+    GpcCountsTooLate,
+    GpcDeactivatesMeanwhile,
+    GpcHoldsItsPage,
+    GpcLooksUnderItsLock,
+    GpcReadsTheSequenceFirst,
+    GpcRefreshesUnlocked,
+    GpcUsedInactive,
+)
 from secondsight.devices.small.huge import AsksTheMmapLock, MovedOneByOne, VcpuOneAtATime
 from secondsight.devices.small.importing import (
     AddsItsFenceLate,
@@ -68,7 +80,19 @@ from secondsight.devices.small.importing import (
     TakesTheLastForItsOwn,
     UnmapsUnlocked,
 )
-from secondsight.devices.small.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
+from secondsight.devices.small.keys import (
+    ImporterRevokesItsKey,
+    ImporterRevokesItsKeyUnlocked,
+    RevokesItsKey,
+    RevokesItsKeyUnlocked,
+)
+from secondsight.devices.small.locking import (
+    ChangesOutsideTheLock,
+    FaultsUnderItsLock,
+    LooksIntoItsTable,
+    MayNotSleep,
+    PassesOverTheReaper,
+)
 from secondsight.devices.small.marking import IgnoresExclusive
 from secondsight.devices.small.misusing import (
     KeepsItsLock,
@@ -82,6 +106,7 @@ from secondsight.devices.small.opening import (
     ClosesAndStays,
     ClosesByItsLock,
     ClosesKeepingItsTable,
+    LeavesBeforeTheEnd,
     OpensWithoutBeingAUser,
     PrefaultsAfterwards,
     PrefaultsBeforeItSubscribes,
@@ -137,7 +162,7 @@ from secondsight.devices.small.references import (
 from secondsight.devices.small.resetting import ComesBackClosed, Resets, RestoresItsTable, StaysOff
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.two_passes import HasOneStructure, InTwoPasses
-from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
+from secondsight.devices.small.vcpu import Vcpu, VcpuLeftCounting, VcpuMayRefuse, VcpuWithoutCount
 from secondsight.devices.small.walking import (
     AnswersForTheDead,
     FlushesAtTheEnd,
@@ -150,6 +175,7 @@ from secondsight.devices.small.walking import (
 )
 from secondsight.devices.small.writeback import (
     ForgetsWhatItWrote,
+    MarksIfItGetsTheLock,
     MarksUnderThePageLock,
     MarksUnlessUnmapped,
     MarksWhenItDrops,
@@ -170,19 +196,22 @@ __all__ = [
     "CountsFromTheFirstPage", "DetachesMapped", "DropsEverything", "DropsItsReferencesTwice", "DropsTheJobsFence", "EvictsBesideFaults",
     "FailsWhileItMoves", "FaultsUnderItsLock", "FlushesAtTheEnd", "FlushesTheDeviceFirst", "FlushesWithAMutex", "ForgetsItsTlb", "ForgetsItsWorker",
     "ForgetsThatItIsAUser", "ForgetsWhatItWrote", "FreesItsRequestEarly", "FreesItsRequestTwice", "GivesItUnlocked", "GivesReferencesBack", "GivesUp",
-    "HasAccessedBits", "HasOneStructure", "HearsBoth", "HoldsWhatGoesBack", "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate",
-    "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence",
-    "KeepsItsLock", "KeepsItsMapping", "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesInItsCallback",
+    "GpcAlwaysWrites", "GpcChecksFirst", "GpcCountsDownFirst", "GpcCountsTooLate", "GpcDeactivatesMeanwhile", "GpcHoldsItsPage", "GpcLooksUnderItsLock",
+    "GpcReadsTheSequenceFirst", "GpcRefreshesUnlocked", "GpcUsedInactive", "HasAccessedBits", "HasOneStructure", "HearsBoth", "HoldsWhatGoesBack",
+    "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "ImporterRevokesItsKey",
+    "ImporterRevokesItsKeyUnlocked", "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence", "KeepsItsLock",
+    "KeepsItsMapping", "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesBeforeTheEnd", "LeavesInItsCallback",
     "LeavesOldContents", "LeavesTwice", "LeavesUnderItsLock", "LocksInItsCallback", "LooksAtTheMapping", "LooksBeforeItMaps", "LooksIntoItsTable",
-    "MapsWhatDidNotMove", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "MovedOneByOne",
-    "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "Pins", "PinsAllOrNothing", "PinsAllTheSame", "PinsFilesForLong",
-    "PinsSeveral", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd", "RefusesAndStays",
-    "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesNothing",
-    "ReservesTooEarly", "Resets", "RestoresItsTable", "ReturnsBeforeTheFlush", "SaysWhatIsMapped", "ServesOneFaultAtATime", "SignalsNothing",
-    "SleepsWhenAsked", "SleepsWhenCleared", "SleepsWhenTested", "StaysAUser", "StaysAttached", "StaysBound", "StaysOff", "StaysPinned",
-    "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly", "TakesAPartForNothing", "TakesAShortCountForAll", "TakesItsCallbackBack",
-    "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly", "TakesPagesForNothing", "TakesPagesToTheEnd", "TakesTheLastForItsOwn",
-    "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError", "UnmapsAgain", "UnmapsBeforeItStops", "UnmapsThenUnpins", "UnmapsUnlocked",
-    "UnpinsBeforeItStops", "UnpinsBeforeTheSync", "UnpinsTwice", "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush",
-    "WalksWithoutBeingAUser", "WritesAllTheSame",
+    "MapsWhatDidNotMove", "MarksIfItGetsTheLock", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts",
+    "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "PassesOverTheReaper", "Pins", "PinsAllOrNothing",
+    "PinsAllTheSame", "PinsFilesForLong", "PinsSeveral", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd",
+    "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures",
+    "ReservesNothing", "ReservesTooEarly", "Resets", "RestoresItsTable", "ReturnsBeforeTheFlush", "RevokesItsKey", "RevokesItsKeyUnlocked",
+    "SaysWhatIsMapped", "ServesOneFaultAtATime", "SignalsNothing", "SleepsWhenAsked", "SleepsWhenCleared", "SleepsWhenTested", "StaysAUser",
+    "StaysAttached", "StaysBound", "StaysOff", "StaysPinned", "StopsTheDeviceLast", "SubscribesTwice", "SyncsImplicitly", "TakesAPartForNothing",
+    "TakesAShortCountForAll", "TakesItsCallbackBack", "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly",
+    "TakesPagesForNothing", "TakesPagesToTheEnd", "TakesTheLastForItsOwn", "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError",
+    "UnmapsAgain", "UnmapsBeforeItStops", "UnmapsThenUnpins", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnpinsBeforeTheSync", "UnpinsTwice",
+    "UnsubscribesTwice", "Vcpu", "VcpuLeftCounting", "VcpuMayRefuse", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush", "WalksWithoutBeingAUser",
+    "WritesAllTheSame",
 ]  # fmt: skip

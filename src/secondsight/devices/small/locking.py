@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secondsight.devices.device import DevicePageTable
 from secondsight.devices.mirror import Mirror
+from secondsight.devices.small.parts import MirrorInParts
 from secondsight.lang import Errno, Mutex, atomic
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
@@ -11,7 +12,7 @@ from secondsight.linux.errno import EBUSY, EFAULT
 from secondsight.linux.mm_types import Va
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
-__all__ = ["ChangesOutsideTheLock", "FaultsUnderItsLock", "LooksIntoItsTable", "MayNotSleep"]
+__all__ = ["ChangesOutsideTheLock", "FaultsUnderItsLock", "LooksIntoItsTable", "MayNotSleep", "PassesOverTheReaper"]
 
 
 class LooksIntoItsTable(Mirror):
@@ -83,3 +84,12 @@ class MayNotSleep(Mirror):
             mn.mmu_interval_set_seq(self.notifier, seq)
             self.page_table.unmap(rng)
         return True
+
+
+class PassesOverTheReaper(MirrorInParts):
+    """Takes nothing out where it must not sleep. It is as if the OOM reaper told nobody, as Linux 4.13 did not."""
+
+    def invalidate(self, rng: mn.Range, seq: mn.Seq) -> bool:
+        if not rng.blockable:
+            return True
+        return MirrorInParts.invalidate(self, rng, seq)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.small.parts import MirrorInParts
-from secondsight.lang import Errno
+from secondsight.lang import Errno, atomic
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY, EINVAL, ENOENT
+from secondsight.linux.interval_tree import interval_tree_remove
 from secondsight.linux.mm_types import Event, Mm, Pfn, Pgoff, Range, Va
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "OpensWithoutBeingAUser",
     "PrefaultsAfterwards",
     "PrefaultsBeforeItSubscribes",
+    "LeavesBeforeTheEnd",
     "RefusesAndStays",
     "RefusesWhileSomethingGoesOn",
     "StopsTheDeviceLast",
@@ -110,3 +112,18 @@ class RefusesWhileSomethingGoesOn(Mirror):
         if mm.mmap_lock.owner != 0:
             return -EBUSY
         return Mirror.open(self, mm, start, length)
+
+
+class LeavesBeforeTheEnd(Mirror):
+    """Takes its subscription back by itself, and does not wait for the invalidation that goes on to take it off the list."""
+
+    def close(self) -> None:
+        self.page_table.disable()
+        with atomic:
+            mm = self.notifier.mm
+            assert mm is not None
+            subs = mm.subscriptions
+            if mn.mn_itree_is_invalidating(subs):
+                mn.deferred_add(subs, self.notifier)
+            else:
+                interval_tree_remove(subs, self.notifier)

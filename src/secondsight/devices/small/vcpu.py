@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from secondsight.devices.device import Device, DevicePageTable, Promise
+from secondsight.devices.kvm_main import hva_to_pfn
 from secondsight.lang import Bounds, Errno, SpinLock, atomic
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL
-from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault
-from secondsight.linux.mm_types import Count, Event, Mm, Pfn, Pgoff, Range, Va
-from secondsight.linux.page_alloc import page_to_pfn
+from secondsight.linux.errno import EAGAIN, EINVAL
+from secondsight.linux.mm_types import Count, Event, Mm, Pgoff, Range, Va
 from secondsight.linux.page_writeback import set_page_dirty
-from secondsight.linux.pgtable import pte_present
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
-__all__ = ["Vcpu", "VcpuWithoutCount"]
+__all__ = ["Vcpu", "VcpuLeftCounting", "VcpuMayRefuse", "VcpuWithoutCount"]
 
 
 class Vcpu(Device):
@@ -52,13 +50,7 @@ class Vcpu(Device):
             assert mm is not None
         while True:
             seq = self.invalidate_seq
-            mm.mmap_lock.read_lock()
-            pfn = self.look(mm, va, write)
-            if pfn == -EAGAIN:
-                ret = handle_mm_fault(mm, va, FAULT_FLAG_WRITE if write else 0)
-                if ret & VM_FAULT_ERROR != 0:
-                    pfn = -EFAULT
-            mm.mmap_lock.read_unlock()
+            pfn = hva_to_pfn(mm, va, write)
             if pfn == -EAGAIN:
                 continue
             if pfn < 0:
@@ -71,17 +63,6 @@ class Vcpu(Device):
                         set_page_dirty(pfn)
             if not again:
                 return 0
-
-    @atomic
-    def look(self, mm: Mm, va: Va, write: bool) -> Pfn:
-        """hva_to_pfn(): the page if it is there, -EAGAIN if it has to be faulted in."""
-        vma = mm.mm_mt[va]
-        frame = pte_present(mm.ptes[va])
-        if vma is None or (write and not vma.write):
-            return -EFAULT
-        if frame is None or (write and not mm.ptes[va].writable):
-            return -EAGAIN
-        return page_to_pfn(frame)
 
     @atomic
     def again(self, seq: Count) -> bool:
@@ -111,3 +92,23 @@ class VcpuWithoutCount(Vcpu):
     @atomic
     def again(self, seq: Count) -> bool:
         return self.invalidate_seq != seq
+
+
+class VcpuLeftCounting(Vcpu):
+    """Counts an invalidation, and not that it is over, as if its end were never told: every fault begins again, for ever."""
+
+    def invalidate_range_end(self, mm: Mm, rng: Range) -> None:
+        with self.mmu_lock:
+            self.invalidate_seq += 1
+
+
+class VcpuMayRefuse(Vcpu):
+    """Says -EAGAIN where it would have to wait, and has an invalidate_range_end(): which of the two numbers is right then, nobody can say."""
+
+    def invalidate_range_start(self, mm: Mm, rng: Range) -> Errno:
+        if not rng.blockable:
+            locked = self.mmu_lock.trylock()
+            if not locked:
+                return -EAGAIN
+            self.mmu_lock.unlock()
+        return Vcpu.invalidate_range_start(self, mm, rng)

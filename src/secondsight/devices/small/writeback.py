@@ -5,10 +5,11 @@ from __future__ import annotations
 from secondsight.devices.small.parts import MirrorInParts
 from secondsight.lang import Errno, atomic
 from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.mm_types import Event, Folio, Pfn, Range, Va
 from secondsight.linux.page_writeback import folio_mark_dirty, set_page_dirty_lock
 
-__all__ = ["ForgetsWhatItWrote", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "NeverMarksDirty"]
+__all__ = ["ForgetsWhatItWrote", "MarksIfItGetsTheLock", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "NeverMarksDirty"]
 
 
 class NeverMarksDirty(MirrorInParts):
@@ -69,3 +70,13 @@ class MarksUnderThePageLock(MarksWhenItDrops):
 
     def mark(self, frame: Folio) -> None:
         set_page_dirty_lock(frame)
+
+
+class MarksIfItGetsTheLock(MarksWhenItDrops):
+    """Marks it if nobody else has the page locked: reclaim and migration do, when they call, and what the device has written is lost."""
+
+    def mark(self, frame: Folio) -> None:
+        locked = folio_trylock(frame)
+        if locked:
+            folio_mark_dirty(frame)
+            folio_unlock(frame)
