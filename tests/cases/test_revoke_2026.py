@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import cache
 
@@ -18,6 +19,7 @@ from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
 from secondsight.linux.errno import ENODEV
 from secondsight.search import Result, Verdict, breadth_first
 
+EVERYTHING = os.environ.get("SECONDSIGHT_CONTRACT") == "all"
 RULES = {
     "jobs in flight": {"no-freed-frame"},
     "reads ahead": {"no-freed-frame"},
@@ -39,7 +41,7 @@ def settled(row: str, column: str) -> Result:
     return result
 
 
-@pytest.mark.parametrize("row", [r.entry.name for r in ROWS])
+@pytest.mark.parametrize("row", [r.entry.name for r in (ROWS if EVERYTHING else ROWS[::2])])  # the others: make tables
 def test_every_cell_is_as_reasoned_and_every_broken_one_replays(row: str) -> None:
     for column in (c.entry.name for c in COLUMNS):
         result = settled(row, column)

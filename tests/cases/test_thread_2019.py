@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from secondsight.cases import TABLES, search_cell, settle
 from secondsight.search import Limits, Request, Verdict
 
 TABLE = TABLES["2019-08-hmm"]
+EVERY_ROW = [row.name for row in TABLE.rows]
+EVERYTHING = os.environ.get("SECONDSIGHT_CONTRACT") == "all"
 
 
-@pytest.mark.parametrize("row", [r.name for r in TABLE.rows])
+@pytest.mark.parametrize("row", EVERY_ROW if EVERYTHING else EVERY_ROW[::2])  # the others: make tables
 def test_a_row_comes_out_as_reviewed_and_its_traces_replay(row: str) -> None:
     for column in TABLE.columns:
         cell = search_cell(TABLE, row, column.name)

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 
 from secondsight.lang.facts import facts_of
-from secondsight.lang.syntax import children, nodes
+from secondsight.lang.syntax import nodes
 
 __all__ = ["first_unassigned", "surely_runs"]
 
@@ -72,18 +72,18 @@ class _Paths:
             return
         if isinstance(node, (ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp)):
             inner = known | {t.id for g in node.generators for t in nodes(g.target) if isinstance(t, ast.Name)}
-            for part in children(node):
+            for part in ast.iter_child_nodes(node):
                 self.uses(part, inner)
         elif isinstance(node, ast.NamedExpr):
             self.uses(node.value, known)
         elif isinstance(node, (ast.Compare, ast.BinOp, ast.BoolOp)):
-            for part in children(node):
+            for part in ast.iter_child_nodes(node):
                 self.uses(part, known)
                 known |= _named(part)
         elif isinstance(node, ast.Name):
             self._one(node, known)
         else:
-            for part in children(node):
+            for part in ast.iter_child_nodes(node):
                 self.uses(part, known)
 
     def _one(self, name: ast.Name, known: LocalNames) -> None:

@@ -28,7 +28,7 @@ from secondsight.lang.runtime import runtime
 from secondsight.lang.source import function_tree, position
 from secondsight.lang.standins import unwrap
 from secondsight.lang.support import MAX_PIECES, MAX_ROUNDS
-from secondsight.lang.syntax import children, nodes
+from secondsight.lang.syntax import nodes
 from secondsight.lang.types import LARGEST_NUMBER, ListType, RefType, TupleType
 from secondsight.lang.verbs import atomic, require
 
@@ -317,7 +317,7 @@ class _Cutter(ast.NodeTransformer):
             if not hasattr(node, "lineno"):
                 ast.copy_location(node, at)
                 node.end_lineno = at.lineno  # type: ignore[attr-defined]  # a call of an attribute is at the line where that ends
-                new += children(node)
+                new += ast.iter_child_nodes(node)
         return ast.copy_location(ast.Call(hook, list(arguments), []), at)
 
     def fit(self, value: ast.expr, kind: LocalType, name: str, at: ast.AST) -> ast.Call:

@@ -1,25 +1,12 @@
-"""Walking Python's own syntax trees: as `ast.walk` and `ast.iter_child_nodes` do, in a third of their time."""
+"""Walking Python's own syntax trees: as `ast.walk` does, in half of its time."""
 
 from __future__ import annotations
 
 import ast
 
-__all__ = ["children", "definitions", "nodes"]
+__all__ = ["definitions", "nodes"]
 
 _SUITES = ("body", "orelse", "finalbody", "handlers", "cases")
-
-
-def children(node: ast.AST) -> list[ast.AST]:
-    """The direct parts of a node, in order."""
-    found: list[ast.AST] = []
-    parts = node.__dict__
-    for name in node._fields:
-        part = parts.get(name)
-        if part.__class__ is list:
-            found += [one for one in part if isinstance(one, ast.AST)]
-        elif isinstance(part, ast.AST):
-            found.append(part)
-    return found
 
 
 def nodes(node: ast.AST) -> list[ast.AST]:
