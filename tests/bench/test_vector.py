@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from bench.drivers import PROGRAMS, engines
 from bench.vector import parts, varying
 

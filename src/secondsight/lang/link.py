@@ -164,10 +164,10 @@ class Linked:
         for block in frame.flow.blocks:
             if isinstance(block.end, CallTo):
                 surviving.update(frame.flow.live_across(block.end))
-        for var in sorted(kept(frame.flow), key=lambda v: (-surviving[v], self.layout.bits(self.held.get(v, v.type), 0, v.is_item) < 8)):  # a called function's frame begins behind what survives
-            kind = self.held.get(var, var.type)
-            place = room.take(self.layout.bits(kind, 0, var.is_item))
-            frame.slots[var] = self.layout.slot(kind, place, 0, var.is_item)
+        kinds = {var: self.held.get(var, var.type) for var in kept(frame.flow)}
+        bits = {var: self.layout.bits(kind, 0, var.is_item) for var, kind in kinds.items()}
+        for var in sorted(kinds, key=lambda v: (-surviving[v], bits[v] < 8)):  # what survives is before a called function's frame; small ones fill gaps
+            frame.slots[var] = self.layout.slot(kinds[var], room.take(bits[var]), 0, var.is_item)
         frame.end = room.end
 
     @staticmethod
