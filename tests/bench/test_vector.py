@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.drivers import engines
+import pytest
+from bench.drivers import PROGRAMS, engines
 from bench.vector import parts, varying
 
 
@@ -21,3 +22,14 @@ def test_threads_that_are_not_there_have_room() -> None:
     assert (len(program.threads), program.code.capacity) == (3, 4)
     *_, spare = parts(program, varying(program, 50))
     assert spare == ("room for 1 more", program.region, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("zero-page: two engines", 124), ("munmap-mmap: two engines", 124), ("munmap: 2 engines", 124), ("invalidate+hmm, goes on", 125),
+        ("keep-old, goes on", 119), ("punch-hole: two engines", 135), ("munmap: 3 engines", 139),
+    ],
+)  # fmt: skip
+def test_a_state_of_a_driver_program_has_no_more_bytes_than_that(name: str, most: int) -> None:
+    assert PROGRAMS[name]().size <= most

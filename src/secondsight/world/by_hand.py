@@ -51,7 +51,7 @@ class ByHand(Recorder):
     def __init__(self, **wanted: int) -> None:
         super().__init__()
         self._checker = Checker(limited=False)
-        rows = {"results": 0, "successes": 0, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
+        rows = {"ops": 64, "results": 0, "successes": 0, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
         usual = {name: one.usual for name, one in BOUNDS.items()}
         more = {"mms": MOST_PROCESSES, "anon_vmas": MOST_PROCESSES, "memlock": MOST_PROCESSES, "migrations": 1, "swap_slots": 8}
         if wanted.get("huge"):  # what is not modelled beside huge pages: see the encoder

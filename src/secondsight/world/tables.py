@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 from secondsight.devices.device import Device
-from secondsight.lang import Array, Bounds, Record, Ref, atomic, bound, const, pool, shared, shared_array
+from secondsight.lang import Array, Bounds, End, Record, Ref, atomic, bound, const, pool, shared, shared_array
 from secondsight.linux.dax import DevDax
 from secondsight.linux.fs_dax import FsDaxFile
 from secondsight.linux.gup_pages import PageArray
@@ -65,7 +65,8 @@ CLOSES: Final = 2
 WHOLE: Final = 1
 SUCCESS: Final = 2
 
-RowNumber = Annotated[int, Bounds(0, 64)]
+RowNumber = Annotated[int, End("ops")]
+"""The number of a row, or the one behind the last."""
 DeviceNumber = Annotated[int, Bounds(0, 15)]
 
 
