@@ -10,9 +10,9 @@ from secondsight.lang import Array, Bounds, Machine, Record, Ref, atomic, const,
 from secondsight.linux import migrate_device
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.filemap import folio_trylock, folio_unlock
+from secondsight.linux.memory_swap import locks_the_device_page
 from secondsight.linux.migrate_device import MigrateVma, migrate_vma_init, migrate_vmas
 from secondsight.linux.migrate_device_pages import migrate_vma_finalize, migrate_vma_pages
-from secondsight.linux.memory_swap import locks_the_device_page
 from secondsight.linux.mm_flags import VM_PFNMAP
 from secondsight.linux.mm_types import AddressSpace, Driver, Event, Flags, Folio, Mm, Owner, Pagemap, PteKind, Range, Seq, Va
 from secondsight.linux.mmap import link_new_vma
