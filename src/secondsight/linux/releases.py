@@ -207,7 +207,8 @@ DIFFERENCES: dict[str, Difference] = {
             newer="it locks the page first, and who does not get the lock waits",
             read="do_swap_page() (mm/memory.c, Linux 6.12.117, 7.2.13), migrate_vma_collect_pmd() (mm/migrate_device.c, the same). Releases in between "
             "were not looked at.",
-            seen="not on a kernel: what a CPU finds is the same (tests/linux/test_migrate_device.py has both forms)",
+            seen="not on a kernel: what a CPU finds is the same (tests/linux/test_migrate_device.py has both forms); mm/migrate_device.c of each of the three "
+            "releases, beside the model (docs/conform.md)",
         ),
     )
 }

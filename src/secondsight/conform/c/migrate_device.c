@@ -36,8 +36,20 @@ static struct page *looked_for(unsigned long mpfn, int first)
 }
 #define migrate_pfn_to_page(of) looked_for(of, !__builtin_strcmp(#of, "dst_pfns[i]") || !__builtin_strcmp(__func__, "migrate_device_unmap"))
 
+#if SINCE(7, 0)
+/* And where a page is given back: one that a fault has locked is not unlocked first. */
+static void put_one(struct folio *folio, int is_place)
+{
+	if (is_place)
+		ss_stop("folio_put", __builtin_return_address(0), 0, 0);
+	folio_put(folio);
+}
+#define folio_put(of) put_one(of, !__builtin_strcmp(__func__, "migrate_device_unmap") || !__builtin_strcmp(__func__, "__migrate_device_finalize"))
+#endif
+
 #include SS_KERNEL_FILE
 
+#undef folio_put
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
@@ -191,7 +203,7 @@ void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range) { not
 #else
 void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range, bool only_end) { notify(range, SS_FROM); }
 void __mmu_notifier_invalidate_range(struct mm_struct *of, unsigned long start, unsigned long end) { }
-SS_NEVER(__mmu_notifier_change_pte);
+void __mmu_notifier_change_pte(struct mm_struct *of, unsigned long address, pte_t pte) { }
 #endif
 
 struct vm_area_struct *find_vma(struct mm_struct *of, unsigned long address)

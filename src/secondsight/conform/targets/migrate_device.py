@@ -90,7 +90,7 @@ class MigrateDeviceFile(Target):
         Crossing("migrate_device_unmap", "remove_migration_ptes(", Stop("rmap")),
         Crossing("migrate_device_unmap", "migrate_vma_check_page(", Stop("folio_mapping", "migrate_vma_check_page"), (UNMAPS, GIVE)),
         Crossing("migrate_device_unmap", "with atomic: folio = args.src[i] restores", UNMAPS, (GIVE,)),
-        Crossing("migrate_device_unmap", "with atomic: args.src[i] = None", Stop("folio_unlock", "migrate_device_unmap")),
+        Crossing("migrate_device_unmap", "with atomic: args.src[i] = None", Stop("folio_unlock", "migrate_device_unmap"), (Stop("folio_put", "migrate_device_unmap"),)),
         Crossing("migrate_vma_pages", "npages = ", Stop("pages")),
         Crossing("migrate_vma_pages", "inserts = migrate_one(", MOVES),
         Crossing("migrate_vma_pages", "with atomic: mm = args.mm owner = args.pgmap_owner va", None, (ELSEWHERE, Stop("page_table"))),
@@ -99,7 +99,7 @@ class MigrateDeviceFile(Target):
         Crossing("migrate_vma_finalize", "npages = ", Stop("finalize")),
         Crossing("migrate_vma_finalize", "with atomic: src, dst", FINALIZE),
         Crossing("migrate_vma_finalize", "with atomic: folio_unlock(dst)", UNLOCK),
-        Crossing("migrate_vma_finalize", "with atomic: if not is_locked_for_us", UNLOCK),
+        Crossing("migrate_vma_finalize", "with atomic: if not is_locked_for_us", UNLOCK, (Stop("folio_put", "migrate_device_finalize"),)),
         Crossing("rmap_walk_lock", "with atomic:", Stop("rmap_folio")),
         Crossing("rmap_walk_lock", "anon_vma.rwsem.read_lock()", Stop("rmap_lock")),
         Crossing("rmap_walk_from_migration", "vma = rmap_walk_first(", Stop("rmap_first")),
@@ -120,6 +120,7 @@ class MigrateDeviceFile(Target):
         Stop("page_table"): "nothing is done between the vma and the lock of its page table",
         Stop("rmap"): "where our own remove_migration_ptes() begins",
         Stop("folio_mapping"): "a look at the folio, which is locked",
+        Stop("folio_put"): "what is given back first is no business of whoever has the second (Linux 7.2)",
         Stop("folio_unlock"): "a folio's lock is tried and not waited for here, and what is unlocked first is no business of whoever has the second",
     }
     equivalent: ClassVar[Mapping[str, str]] = EQUIVALENT
@@ -135,6 +136,11 @@ class MigrateDeviceFile(Target):
             "what is mapped elsewhere too",
             "one mm, and one entry for a page: try_to_migrate() is not called, nor is there migrate_device_range(). Neither are huge pages, pages in swap, "
             "coherent memory, userfaultfd",
+            "may hide",
+        ),
+        StateDifference(
+            "a fault's page that is not in device memory, or in Linux 7.2 not locked",
+            "migrate_vma_setup() returns -EINVAL for it; the model does not ask, and here nobody passes one",
             "may hide",
         ),
         StateDifference("several entries in one look", "the kernel holds the page table's lock; so does the C here, and the model makes one step of it", "neither"),
