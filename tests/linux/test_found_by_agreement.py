@@ -11,6 +11,7 @@ from secondsight.linux.dma_buf import dma_buf_fget, dma_buf_fput, dma_buf_mmap
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
+from secondsight.linux.mm_flags import MAP_SEALS_LATE
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
 from secondsight.linux.releases import DIFFERENCES, differs
 from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_WRITE
@@ -115,7 +116,7 @@ def test_older_releases_ask_for_the_future_write_seal_late() -> None:
         for seal, left in ((F_SEAL_WRITE, A), (F_SEAL_FUTURE_WRITE, -SIGSEGV)):
             do_mmap_fixed(mm, 0, 1, None, 0, True)
             cpu_write(mm, 0, A)
-            assert do_mmap_fixed(mm, 0, 1, memfd_create(1, seal), 0, True, True) == -EPERM
+            assert do_mmap_fixed(mm, 0, 1, memfd_create(1, seal), 0, True, MAP_SEALS_LATE) == -EPERM
             assert cpu_read(mm, 0) == left
     assert differs("future-write-seal-is-asked-late", "6.1.0-56-amd64")
     assert not differs("future-write-seal-is-asked-late", "linux-6.12")

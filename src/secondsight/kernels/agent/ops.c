@@ -128,6 +128,8 @@ int do_mmap_read_only(const long *arg, int makes) { return map(arg, makes, PROT_
 
 int do_mmap_private(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE, MAP_PRIVATE); }
 
+int do_mmap_noreserve(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE); }
+
 static int move(const long *arg, long new_pages, const long *at, int makes, int more)
 {
 	char *to = at[0] < 0 ? WINDOW(makes) : address(at);
