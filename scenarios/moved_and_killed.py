@@ -148,3 +148,23 @@ def shrunk_and_grown(s: Recorder) -> None:
     s.read(start + 1, into="new")
     s.mmap(s.memfd_create(pages=1), at=start + 2)
     s.mremap_in_place(start, pages=2, new_pages=3, into="not_over_another")
+
+
+@scenario
+def moved_to_another_length(s: Recorder) -> None:
+    """A mapping that moves becomes shorter, then longer; what cannot grow where it is moves if it may, and is another mapping then. What moves no further is none."""
+    start = s.mmap(pages=3)
+    for page, value in enumerate("abc"):
+        s.write(start + page, value, pages=1)
+    short = s.mremap_resized(start, new_pages=2)
+    s.read(start + 2, into="cut_off")
+    s.mremap_resized(short, pages=1, new_pages=3, at=start)
+    s.read(start, into="first")
+    s.read(start + 1, into="new")
+    s.read(short + 1, into="stays")
+    moved = s.mremap_maymove(start, pages=1, new_pages=2)
+    s.read(moved, into="moved")
+    s.read(start, into="left")
+    s.munmap(moved + 1)
+    s.read(s.mremap_maymove(moved, pages=1, new_pages=2), into="grown_in_place")
+    s.read(moved + 1, into="grown")

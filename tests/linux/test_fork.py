@@ -16,6 +16,7 @@ from secondsight.linux.fork_dup import dup_mmap
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, pin_user_pages_fast, try_grab_folio, unpin_folio, unpin_user_page
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
+from secondsight.linux.mm_flags import MAP_PRIVATE
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
@@ -27,7 +28,7 @@ SIZES = {"pages": 4, "frames": 12, "mms": 2, "vmas": 8, "files": 1, "file_pages"
 
 
 def private(mm: Mm, va: int, length: int, file: object, pgoff: int) -> int:
-    return int(do_mmap(mm, va, length, file, pgoff, True, False, True))  # type: ignore[arg-type]
+    return int(do_mmap(mm, va, length, file, pgoff, True, MAP_PRIVATE))  # type: ignore[arg-type]
 
 
 def test_a_private_mapping_reads_the_file_until_it_writes() -> None:
@@ -69,7 +70,7 @@ def test_a_buffer_is_not_mapped_privately() -> None:
         buf = udmabufs[udmabuf_create(memfd_create(2, F_SEAL_SHRINK), 0, 2)]
         do_mmap(mm, 0, 1, None, 0, True)
         assert private(mm, 1, 1, buf, 0) == -EINVAL
-        assert do_mmap_fixed(mm, 0, 1, buf, 0, True, private=True) == -EINVAL
+        assert do_mmap_fixed(mm, 0, 1, buf, 0, True, MAP_PRIVATE) == -EINVAL
         assert cpu_read(mm, 0) == -SIGSEGV
 
 
@@ -195,7 +196,7 @@ def test_each_process_reads_its_own(calls: list[tuple[str, int, int, int]]) -> N
             mm, process, va = spaces[number], processes[number], rest[0] if rest else 0
             if what in ("anonymous", "shared", "private"):
                 if va not in process.at:
-                    do_mmap(mm, va, 1, None if what == "anonymous" else file, rest[1], True, False, what == "private")
+                    do_mmap(mm, va, 1, None if what == "anonymous" else file, rest[1], True, MAP_PRIVATE if what == "private" else 0)
                     process.at[va] = (what, rest[1])
             elif what == "munmap":
                 vm_munmap(mm, va, 1)

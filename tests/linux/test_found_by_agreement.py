@@ -15,6 +15,7 @@ from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, pin_user_pages_fast
 from secondsight.linux.hugetlb import hugetlb_file_setup
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
+from secondsight.linux.mm_flags import MAP_SEALS_LATE
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
 from secondsight.linux.releases import DIFFERENCES, differs
@@ -121,7 +122,7 @@ def test_older_releases_ask_for_the_future_write_seal_late() -> None:
         for seal, left in ((F_SEAL_WRITE, A), (F_SEAL_FUTURE_WRITE, -SIGSEGV)):
             do_mmap_fixed(mm, 0, 1, None, 0, True)
             cpu_write(mm, 0, A)
-            assert do_mmap_fixed(mm, 0, 1, memfd_create(1, seal), 0, True, True) == -EPERM
+            assert do_mmap_fixed(mm, 0, 1, memfd_create(1, seal), 0, True, MAP_SEALS_LATE) == -EPERM
             assert cpu_read(mm, 0) == left
     assert differs("future-write-seal-is-asked-late", "6.1.0-56-amd64")
     assert not differs("future-write-seal-is-asked-late", "linux-6.12")

@@ -22,7 +22,7 @@ def test_the_tests_of_an_entry() -> None:
         mem_init()
         proc_caches_init()
         mm = mm_alloc()
-        assert do_mmap(mm, 0, 3, None, 0, True, False) == 0
+        assert do_mmap(mm, 0, 3, None, 0, True) == 0
         assert pte_none(mm.ptes[0]) and pte_present(mm.ptes[0]) is None
         assert cpu_read(mm, 0) == 0
         assert pte_present(mm.ptes[0]) is frames[ZERO_PFN] and vm_normal_folio(mm.ptes[0]) is None

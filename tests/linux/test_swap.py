@@ -10,6 +10,7 @@ from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.gup import FOLL_PIN, FOLL_WRITE, get_user_page_vma_remote, unpin_folio
 from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
 from secondsight.linux.memfd import memfd_create
+from secondsight.linux.mm_flags import MAP_PRIVATE
 from secondsight.linux.mm_types import PteKind
 from secondsight.linux.mmap import do_mmap, exit_mmap, vm_munmap
 from secondsight.linux.page_alloc import frames, get_page, put_page, zone
@@ -111,7 +112,7 @@ def test_reclaim_beside_loads_stores_and_zaps() -> None:
 def test_a_hole_of_the_file_leaves_a_private_copy_that_is_in_swap() -> None:
     with world(**SWAP, cow=1, vma_flags=1, files=1, file_pages=1) as (_, mm):
         file = memfd_create(1, 0)
-        assert do_mmap(mm, 0, 1, file, 0, True, False, True) == 0
+        assert do_mmap(mm, 0, 1, file, 0, True, MAP_PRIVATE) == 0
         cpu_write(mm, 0, A)
         madvise_pageout(mm, 0, 1)
         assert mm.ptes[0].kind == PteKind.SWAP

@@ -55,7 +55,7 @@ def test_a_hole_splits_a_vma_and_mapping_it_again_merges_all_three() -> None:
         vm_munmap(mm, 2, 2)
         assert seen(mm) == [(0, 2, 0, True, True), (4, 6, 4, True, True)]
         assert tree(file) == [(0, 0), (4, 4)]
-        do_mmap_fixed(mm, 2, 2, file, 2, True, False, 0, 6)
+        do_mmap_fixed(mm, 2, 2, file, 2, True, 0, 0, 6)
         assert seen(mm) == [(0, 6, 0, True, True)]
         assert tree(file) == [(0, 0)] and free_vmas() == PAGES - 1
 
@@ -64,7 +64,7 @@ def test_neighbours_that_do_not_continue_each_other_are_not_merged() -> None:
     with world(pages=PAGES, files=1, file_pages=PAGES) as (_, mm):
         file = memfd_create(PAGES, 0)
         do_mmap(mm, 0, 2, file, 0, True)
-        do_mmap_fixed(mm, 2, 1, file, 3, True, False, 0, 6)  # another page of the file
+        do_mmap_fixed(mm, 2, 1, file, 3, True, 0, 0, 6)  # another page of the file
         do_mmap_fixed(mm, 3, 1, file, 4, False, False, 0, 6)  # read only
         do_mmap_fixed(mm, 4, 1, None, 0, False, False, 0, 6)
         do_mmap_fixed(mm, 5, 1, None, 0, False, False, 5, 6)  # would merge, but for the limit of where neighbours are looked for

@@ -13,7 +13,7 @@ from typing import Any
 from secondsight.agree.draw import Draw, chance, choice
 from secondsight.scenario import Address, DeviceHandle, File, Mapping, Process, Recorder
 from secondsight.scenario.handles import Pin
-from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Op, Operation
+from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Needs, Op, Operation
 from secondsight.world.declare import on_model
 from secondsight.world.encoder import MOVES
 
@@ -88,7 +88,7 @@ def _even(pages: int) -> int:
 
 @dataclass
 class World:
-    """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals).
+    """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals), `hugetlb` those of them that have huge pages.
 
     `most`: pages of one file or mapping. `files_mapped`: any mapping of the process is a file's. `process`: in whose block its operations are recorded; `other`: what another process may use.
     `forked`: what children may use that threads have forked; of all threads and sections one list. `around`: of a thread what there was
@@ -100,6 +100,7 @@ class World:
     budget: Budget
     space: SpaceLeft
     memfds: list[tuple[File, bool]] = field(default_factory=list)
+    hugetlb: list[File] = field(default_factory=list)
     udmabufs: list[File] = field(default_factory=list)
     mappings: list[Mapping] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
@@ -128,7 +129,7 @@ class World:
         that forks has not made."""
         before = self.around or self
         world = replace(
-            self, space=replace(self.space), memfds=list(before.memfds), udmabufs=list(before.udmabufs), mappings=list(self.mappings), pins=[],
+            self, space=replace(self.space), memfds=list(before.memfds), hugetlb=list(before.hugetlb), udmabufs=list(before.udmabufs), mappings=list(self.mappings), pins=[],
             process=child, other=None, around=None, userfaultfd=None,
         )  # fmt: skip
         if self.is_thread:
@@ -148,7 +149,7 @@ class World:
     def inside(self) -> World:
         """For a thread: what it makes is its own, what there was it shares."""
         return replace(
-            self, memfds=list(self.memfds), udmabufs=list(self.udmabufs), mappings=list(self.mappings), pins=list(self.pins), process=None,
+            self, memfds=list(self.memfds), hugetlb=list(self.hugetlb), udmabufs=list(self.udmabufs), mappings=list(self.mappings), pins=list(self.pins), process=None,
             around=self,
         )  # fmt: skip
 
@@ -203,6 +204,8 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if op.makes is HandleType.MEMFD and (len(w.memfds) >= MOST_MEMFDS or (w.huge and w.budget.frames < 2)):
         return False
+    if ArgType.FD in op.types and op.needs is Needs.HUGETLB and not w.hugetlb:
+        return False
     if op.makes is HandleType.MAPPING and w.space.pages < (4 if w.huge else 2):  # one may be a gap
         return False
     if op.name in MOVES and w.space.moves > 0 and w.space.pages < (w.space.places if w.space.moves == 1 else 0) * (2 if w.huge else 1) + (5 if w.huge else 3):
@@ -234,6 +237,8 @@ def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
     made = w.s._operation(op.name, w.budget.name() if named else None, **args)
     if op.makes is HandleType.MEMFD:
         w.memfds.append((made, "shrink" in args["seals"] and "write" not in args["seals"]))
+        if op.needs is Needs.HUGETLB:
+            w.hugetlb.append(made)
     elif op.makes is HandleType.UDMABUF:
         w.udmabufs.append(made)
     elif op.makes is HandleType.MAPPING:
@@ -293,7 +298,9 @@ class _Arguments:
         if kind is None:
             return None
         w, arg = self.w, self.op.args[of[kind]]
-        if arg.optional and not self.of_file and (not w.memfds or (w.budget.frames >= 1 and chance(w.draw, 33))):
+        if self.op.needs is Needs.HUGETLB:
+            file = choice(w.draw, w.hugetlb)
+        elif arg.optional and not self.of_file and (not w.memfds or (w.budget.frames >= 1 and chance(w.draw, 33))):
             file = None
         elif self.op.makes is HandleType.UDMABUF:
             file = w.buffer_of()

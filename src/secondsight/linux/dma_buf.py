@@ -29,7 +29,7 @@ from typing import Literal
 from secondsight.lang import Array, Char, Errno, Record, Ref, atomic, bound, milestone, pool, require, tracepoint
 from secondsight.linux.dma_resv import DmaResv, DmaResvUsage, dma_resv_usage_rw, dma_resv_wait_timeout
 from secondsight.linux.errno import EINVAL
-from secondsight.linux.mm_flags import VM_PFNMAP
+from secondsight.linux.mm_flags import MAP_PRIVATE, VM_PFNMAP
 from secondsight.linux.mm_types import AddressSpace, Count, Driver, Flags, Folio, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import frame_touch
@@ -88,7 +88,7 @@ class DmaBuf(AddressSpace):
         """VM_PFNMAP: entries without references, that cannot be mirrored."""
         return VM_PFNMAP
 
-    def mmap(self, length: Pgoff, pgoff: Pgoff, seals_late: bool) -> Errno:
+    def mmap(self, length: Pgoff, pgoff: Pgoff, map_flags: Flags) -> Errno:
         """dma_buf_mmap_internal() (drivers/dma-buf/dma-buf.c, Linux 6.12): -EINVAL beyond the end of the buffer."""
         if pgoff + length > self.nr_pages:
             return -EINVAL
@@ -399,7 +399,7 @@ def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, sh
     -EINVAL beyond the end of the buffer or for a private mapping (udmabuf's mmap_udmabuf() says so), else as
     `do_mmap`.
     """
-    return do_mmap(mm, va, length, dmabuf, pgoff, write, False, not shared)
+    return do_mmap(mm, va, length, dmabuf, pgoff, write, 0 if shared else MAP_PRIVATE)
 
 
 @atomic

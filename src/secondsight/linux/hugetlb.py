@@ -32,6 +32,7 @@ from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.hugetlb_pool import available_huge_pages, hstates, hugetlb_acct_memory
 from secondsight.linux.memory import VM_FAULT_SIGBUS
 from secondsight.linux.memory_zap import zap_range
+from secondsight.linux.mm_flags import MAP_NORESERVE
 from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
 from secondsight.linux.page_alloc import alloc_huge_folio, get_page, put_page
@@ -71,14 +72,14 @@ class HugetlbFile(ShmemFile):
     def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
         """Nothing is mapped around a fault."""
 
-    def mmap(self, length: Pgoff, pgoff: Pgoff, seals_late: bool) -> Errno:
+    def mmap(self, length: Pgoff, pgoff: Pgoff, map_flags: Flags) -> Errno:
         """hugetlbfs_file_mmap() (fs/hugetlbfs/inode.c, Linux 6.12): 0, -EPERM as of any memfd, -EINVAL where it begins within a folio, or -ENOMEM where
         the pool has not as many pages that nobody has reserved."""
-        ret = ShmemFile.mmap(self, length, pgoff, seals_late)
+        ret = ShmemFile.mmap(self, length, pgoff, map_flags)
         if ret == 0 and pgoff % HPAGE_PMD_NR != 0:
             return -EINVAL
         if len(hstates) > 0:
-            if ret == 0 and not hugetlb_reserve_pages(self, pgoff // HPAGE_PMD_NR, (pgoff + length) // HPAGE_PMD_NR):
+            if ret == 0 and not hugetlb_reserve_pages(self, pgoff // HPAGE_PMD_NR, (pgoff + length) // HPAGE_PMD_NR, map_flags):
                 return -ENOMEM
         return ret
 
@@ -102,9 +103,11 @@ def hugetlb_file_setup(nr_pages: Pgoff, seals: Seals) -> HugetlbFile:
 
 
 @atomic
-def hugetlb_reserve_pages(file: HugetlbFile, first: Count, last: Count) -> bool:
+def hugetlb_reserve_pages(file: HugetlbFile, first: Count, last: Count, map_flags: Flags) -> bool:
     """hugetlb_reserve_pages() (mm/hugetlb.c, Linux 6.12), of a shared mapping: the pages of the file for which none was reserved are reserved, all or
-    none."""
+    none; none with MAP_NORESERVE."""
+    if map_flags & MAP_NORESERVE != 0:
+        return True
     count: Count = 0
     for i in range(first, last):
         if not file.resv_map[i]:

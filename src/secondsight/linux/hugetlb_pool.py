@@ -1,6 +1,6 @@
 """mm/hugetlb.c: the pool of huge pages of files, and what is reserved of it.
 
-    mmap() of a file            a page that nobody has reserved yet is reserved, for the file: -ENOMEM where the pool has no more
+    mmap() of a file            a page that nobody has reserved yet is reserved, for the file: -ENOMEM where the pool has no more. Not with MAP_NORESERVE
     a fault that fills a hole   takes a page from the pool: one that is reserved for that place, or one that is nobody's; else SIGBUS
     a hole is punched           a page that was there goes back to the pool when its last user has gone, and nothing is reserved for its place any more;
                                 what is reserved and was never touched stays reserved
@@ -10,7 +10,7 @@ nothing back: a shared mapping's reservation is the file's.
 
 The pool is limited where a scenario says so (the bound `hugetlb_pool`); else there are always pages.
 
-Left out: private mappings, whose reservation is their own; MAP_NORESERVE; surplus pages (nr_overcommit_hugepages); subpools; control groups; the end of a
+Left out: private mappings, whose reservation is their own; surplus pages (nr_overcommit_hugepages); subpools; control groups; the end of a
 file, which gives its reservations back (refused: `world.encoder`); memfd_pin_folios(), which takes what others have reserved (refused too); who still has a
 page for a moment while a hole takes it: on 7.2 another file's mmap() was seen to fail with -ENOMEM then (may hide).
 """

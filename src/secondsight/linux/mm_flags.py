@@ -1,4 +1,4 @@
-"""The flags of address spaces: what a fault is for and what came of it (include/linux/mm_types.h), what a vma is (VM_, include/linux/mm.h), why a fault is
+"""The flags of address spaces: what a fault is for and what came of it (include/linux/mm_types.h), what a vma is (VM_, include/linux/mm.h), how one is asked for (MAP_), why a fault is
 user space's (include/uapi/linux/userfaultfd.h).
 """
 
@@ -11,6 +11,9 @@ __all__ = [
     "FAULT_FLAG_UNSHARE",
     "FAULT_FLAG_VMA_LOCK",
     "FAULT_FLAG_WRITE",
+    "MAP_NORESERVE",
+    "MAP_PRIVATE",
+    "MAP_SEALS_LATE",
     "UFFD_MINOR",
     "UFFD_MISSING",
     "UFFD_WP",
@@ -83,6 +86,13 @@ VM_DONTCOPY: Final = 1
 """MADV_DONTFORK: a child has no such vma. This one and the next are kept in `Vma.on_fork`."""
 VM_WIPEONFORK: Final = 2
 """MADV_WIPEONFORK: a child's vma is as if nobody had touched it."""
+
+MAP_PRIVATE: Final = 1
+"""mmap()'s flags (include/uapi/linux/mman.h; the kernel's own values do not all fit a byte): of a file, which is mapped shared else."""
+MAP_NORESERVE: Final = 2
+"""No pages of the pool are reserved. (Known of files of huge pages alone.)"""
+MAP_SEALS_LATE: Final = 4
+"""None of the kernel's: see `releases` (future-write-seal-is-asked-late)."""
 
 UFFD_MISSING: Final = 0
 UFFD_WP: Final = 1

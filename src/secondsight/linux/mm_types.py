@@ -310,10 +310,9 @@ class AddressSpace(Record):
         """For rules: whether a fault on page `pgoff` could be answered now by a page, and not by SIGBUS."""
         return True
 
-    def map_writable(self, seals_late: bool) -> Errno:
+    def map_writable(self, map_flags: Flags) -> Errno:
         """memfd_check_seals_mmap() and mapping_map_writable(): whether a shared mapping that may write can be made: 0 or
-        an error, before anything is done. 0: `unmap_writable` follows, when it is made or has failed. `seals_late`: see
-        `releases` (future-write-seal-is-asked-late)."""
+        an error, before anything is done. 0: `unmap_writable` follows, when it is made or has failed. `map_flags`: of mmap()."""
         return 0
 
     def map_readable(self) -> Errno:
@@ -324,7 +323,7 @@ class AddressSpace(Record):
     def unmap_writable(self) -> None:
         """mapping_unmap_writable()."""
 
-    def mmap(self, length: Pgoff, pgoff: Pgoff, seals_late: bool) -> Errno:
+    def mmap(self, length: Pgoff, pgoff: Pgoff, map_flags: Flags) -> Errno:
         """file_operations.mmap: the file's own look at a new mapping, when what was there has gone: 0 or an error."""
         return 0
 

@@ -11,7 +11,7 @@ from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EEXIST, EINVAL, ENOMEM
 from secondsight.linux.fork import vm_area_alloc
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
-from secondsight.linux.mm_flags import VM_PRIVATE, VM_SEALED
+from secondsight.linux.mm_flags import MAP_PRIVATE, MAP_SEALS_LATE, VM_PRIVATE, VM_SEALED
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -56,14 +56,13 @@ def do_mmap(
     file: Ref[AddressSpace],
     pgoff: Pgoff,
     write: bool,
-    seals_late: bool = False,
-    private: bool = False,
+    map_flags: Flags = 0,
 ) -> Result:
     """do_mmap() (mm/mmap.c, Linux 6.12), MAP_FIXED_NOREPLACE: map `length` pages of `file` (None: anonymous) at
     `va`.
 
     `va`, or -EEXIST when something is there, -ENOMEM beyond the end of the address space, or the file's own error.
-    Shared if a file, unless `private`; anonymous memory is private. `seals_late`: see `do_mmap_fixed`. Left out: protections other than read and write.
+    Shared if a file, unless `map_flags` has MAP_PRIVATE; anonymous memory is private. Left out: protections other than read and write.
     """
     if length <= 0 or va + length > len(mm.ptes):
         return -ENOMEM
@@ -75,9 +74,9 @@ def do_mmap(
             if mm.mm_mt[i] is not None:
                 ret = -EEXIST
         if ret == 0:
-            ret = map_writable(file, write, seals_late, private)
+            ret = map_writable(file, write, map_flags)
         if ret >= 0:
-            ret = mmap_region(mm, va, length, file, pgoff, write, vm_flags_of(ret), seals_late, va, va + length)
+            ret = mmap_region(mm, va, length, file, pgoff, write, vm_flags_of(ret), map_flags, va, va + length)
             refused = ret < 0
     if refused:
         unmap_region(mm, va, length)
@@ -92,16 +91,15 @@ def do_mmap_fixed(
     file: Ref[AddressSpace],
     pgoff: Pgoff,
     write: bool,
-    seals_late: bool = False,
+    map_flags: Flags = 0,
     low: Va = 0,
     high: VaEnd = 0,
-    private: bool = False,
 ) -> Result:
     """do_mmap(), mmap_region(), __mmap_region() (mm/mmap.c, Linux 6.12), MAP_FIXED: map over whatever is there.
 
     The old mapping goes and the new one comes under one hold of the mmap lock, so no access finds a gap. A write seal is
     looked at before the old mapping goes; but when the file's own mmap refuses, it has gone (vms_abort_munmap_vmas()).
-    `seals_late`: as in older releases, F_SEAL_FUTURE_WRITE is for the file's own mmap, which is not asked when the new
+    MAP_SEALS_LATE: as in older releases, F_SEAL_FUTURE_WRITE is for the file's own mmap, which is not asked when the new
     mapping is merged with a neighbour (see `releases`). `low`, `high`: see `vma_merge_new_range`.
     """
     if length <= 0 or va + length > len(mm.ptes):
@@ -113,12 +111,12 @@ def do_mmap_fixed(
     mm.mmap_lock.write_lock()
     told = False
     if len(mm.userfaultfd) > 0:
-        refused_at_once = will_be_refused(file, write, seals_late, private)
+        refused_at_once = will_be_refused(file, write, map_flags)
         if not refused_at_once:
             told = userfaultfd_unmap_prep(mm, va, va + length)
     detached: Ref[Vma] = None
     with atomic:
-        ret: Result = map_writable(file, write, seals_late, private)
+        ret: Result = map_writable(file, write, map_flags)
         if len(huge_pages) == 0:
             if ret >= 0:
                 detached = vms_gather_munmap_vmas(mm, va, va + length)
@@ -141,7 +139,7 @@ def do_mmap_fixed(
             tlb_finish_mmu(gather)
     if ret >= 0:
         with atomic:
-            ret = mmap_region(mm, va, length, file, pgoff, write, vm_flags_of(ret), seals_late, low, high)
+            ret = mmap_region(mm, va, length, file, pgoff, write, vm_flags_of(ret), map_flags, low, high)
             refused = ret < 0
         if refused:
             unmap_region(mm, va, length)
@@ -153,10 +151,10 @@ def do_mmap_fixed(
 
 
 @atomic
-def will_be_refused(file: Ref[AddressSpace], write: bool, seals_late: bool, private: bool) -> bool:
+def will_be_refused(file: Ref[AddressSpace], write: bool, map_flags: Flags) -> bool:
     """Whether `map_writable` will refuse: then nothing is unmapped, and nobody is told. (A seal that comes in between is as if it had come
     later.)"""
-    ret = map_writable(file, write, seals_late, private)
+    ret = map_writable(file, write, map_flags)
     if ret == 0 and file is not None:
         file.unmap_writable()
     return ret < 0
@@ -173,14 +171,14 @@ def unmap_region(mm: Mm, va: Va, length: Pgoff) -> None:
 
 
 @atomic
-def map_writable(file: Ref[AddressSpace], write: bool, seals_late: bool, private: bool) -> Errno:
+def map_writable(file: Ref[AddressSpace], write: bool, map_flags: Flags) -> Errno:
     """The part of do_mmap() and mmap_region() that asks whether `file` may be mapped; anonymous memory may. 1: only for reading; 2:
     privately, whatever seals it has."""
     if file is None:
         return 0
-    if private:
+    if map_flags & MAP_PRIVATE != 0:
         return 2
-    return file.map_writable(seals_late) if write else file.map_readable()
+    return file.map_writable(map_flags) if write else file.map_readable()
 
 
 @atomic
@@ -205,7 +203,7 @@ def mmap_region(
     pgoff: Pgoff,
     write: bool,
     flags: Flags,
-    seals_late: bool,
+    map_flags: Flags,
     low: Va,
     high: VaEnd,
 ) -> Result:
@@ -219,7 +217,9 @@ def mmap_region(
     ret = 0
     if expanded is None:
         if file is not None:
-            ret = file.mmap(length, pgoff, seals_late and write and flags & VM_PRIVATE == 0)
+            if not write or flags & VM_PRIVATE != 0:  # no seal forbids it
+                map_flags = map_flags & (255 - MAP_SEALS_LATE)
+            ret = file.mmap(length, pgoff, map_flags)
             if flags & VM_PRIVATE != 0 and file.vm_flags() != 0:
                 ret = -EINVAL  # mmap_udmabuf() (drivers/dma-buf/udmabuf.c), check_vma() (drivers/dax/device.c)
         if ret == 0:

@@ -25,7 +25,7 @@ Left out: an old length of 0; huge pages of files; accounting; limits, but that 
 from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, bound, milestone, shared_array
-from secondsight.linux.errno import EFAULT, EINVAL
+from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL
 from secondsight.linux.fork import mms, vm_area_dup
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import vma_flags

@@ -74,10 +74,7 @@ def vma_expandable(mm: Mm, vma: Vma, end: VaEnd, delta: Count) -> bool:
     """vma_expandable() (mm/mremap.c, Linux 6.12): whether what ends at `end` may become longer where it is: it is the end of the vma, and nothing is behind it."""
     if end != vma.vm_end:
         return False
-    for va in range(end, end + delta):
-        if mm.mm_mt[va] is not None:
-            return False
-    return True
+    return all(mm.mm_mt[va] is None for va in range(end, end + delta))
 
 
 @atomic

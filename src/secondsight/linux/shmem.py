@@ -51,7 +51,7 @@ from secondsight.linux.memory import (
     insert_page,
 )
 from secondsight.linux.memory_zap import unmap_mapping_range
-from secondsight.linux.mm_flags import UFFD_MINOR, UFFD_MISSING
+from secondsight.linux.mm_flags import MAP_SEALS_LATE, UFFD_MINOR, UFFD_MISSING
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma
 from secondsight.linux.page_alloc import alloc_page, put_page
@@ -195,11 +195,11 @@ class ShmemFile(AddressSpace):
         """A hole is filled; past the end of the file there is none."""
         return pgoff < self.nr_pages
 
-    def map_writable(self, seals_late: bool) -> Errno:
+    def map_writable(self, map_flags: Flags) -> Errno:
         """memfd_check_seals_mmap() (mm/memfd.c), mapping_map_writable() (include/linux/fs.h, Linux 6.12): 0 or -EPERM."""
         if self.deny_writable or self.seals & F_SEAL_WRITE != 0:
             return -EPERM
-        if self.seals & F_SEAL_FUTURE_WRITE != 0 and not seals_late:
+        if self.seals & F_SEAL_FUTURE_WRITE != 0 and map_flags & MAP_SEALS_LATE == 0:
             return -EPERM
         self.i_mmap_writable += 1
         return 0
@@ -218,9 +218,9 @@ class ShmemFile(AddressSpace):
         """mapping_unmap_writable() (include/linux/fs.h, Linux 6.12)."""
         self.i_mmap_writable -= 1
 
-    def mmap(self, length: Pgoff, pgoff: Pgoff, seals_late: bool) -> Errno:
-        """shmem_mmap(), seal_check_write() (mm/shmem.c, Linux 6.1), with `seals_late` alone: 0 or -EPERM."""
-        if seals_late and self.seals & F_SEAL_FUTURE_WRITE != 0:
+    def mmap(self, length: Pgoff, pgoff: Pgoff, map_flags: Flags) -> Errno:
+        """shmem_mmap(), seal_check_write() (mm/shmem.c, Linux 6.1), of what may be written, with `MAP_SEALS_LATE` alone: 0 or -EPERM."""
+        if map_flags & MAP_SEALS_LATE != 0 and self.seals & F_SEAL_FUTURE_WRITE != 0:
             return -EPERM
         return 0
 

@@ -167,6 +167,20 @@ class RecorderMethods(ABC):
         leaves a half out. Comes before all else. Without it there are always enough."""
         self._operation("hugetlb_pool", into, pages=pages)
 
+    def mmap_noreserve(
+        self,
+        fd: File | None = None,
+        *,
+        page: int = 0,
+        pages: int | None = None,
+        at: Address | None = None,
+        into: str | None = None,
+    ) -> Mapping:
+        """`mmap` with MAP_NORESERVE, of a memfd of huge pages: none of the pool is reserved for it, so it succeeds where none is left, and a touch may be SIGBUS. A page that
+        another mapping has reserved it takes. Fails as `mmap` does, but for that."""
+        made: Mapping = self._operation("mmap_noreserve", into, fd=fd, page=page, pages=pages, at=at)
+        return made
+
     def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1, into: str | None = None) -> None:
         """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
         Fails with -EPERM (write-sealed), -EBADF (closed)."""

@@ -124,6 +124,8 @@ class Encoder:
             if op.process in self.told:
                 raise ScenarioError("userfaultfd: a second one of the process; the model has one for each", "register all memory with one", op.site)
             self.told.add(op.process)
+        if op.kind == "mmap_noreserve" and not (isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle)):
+            raise ScenarioError("mmap_noreserve: not of a memfd of huge pages; of others the model knows no reservation", "use mmap", op.site)
         columns: Counter[ArgType] = Counter()
         for name, arg in op.declared.args.items():
             value = op.args[name]

@@ -154,6 +154,14 @@ class ProcessMethods(ABC):
         done: str = self._do("hugetlb_pool", pages=pages)
         return done
 
+    def mmap_noreserve(
+        self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None
+    ) -> Mapping:
+        """`mmap` with MAP_NORESERVE, of a memfd of huge pages: none of the pool is reserved for it, so it succeeds where none is left, and a touch may be SIGBUS. A page that
+        another mapping has reserved it takes. Fails as `mmap` does, but for that."""
+        done: Mapping = self._do("mmap_noreserve", fd=fd, page=page, pages=pages, at=at)
+        return done
+
     def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1) -> str:
         """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
         Fails with -EPERM (write-sealed), -EBADF (closed)."""

@@ -14,7 +14,7 @@ from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
-    "BY_REFERENCE", "CLOSES", "DIFFERS", "DONTUNMAP", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NOT_RUN", "NO_MOVE", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
+    "BY_REFERENCE", "CLOSES", "DIFFERS", "DONTUNMAP", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NORESERVE", "NOT_RUN", "NO_MOVE", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
     "SEALS_WRITES", "SKIPPED", "SUCCESS", "UNDOES", "WHOLE", "WIPES", "WRITES",
     "DeviceNumber", "Handle",
     "Pinned", "RowNumber", "TABLES",
@@ -38,6 +38,8 @@ READ_ONLY: Final = 4
 """PROT_READ without PROT_WRITE."""
 PRIVATE: Final = 16
 """MAP_PRIVATE, of a file."""
+NORESERVE: Final = 32
+"""MAP_NORESERVE, of a file of huge pages."""
 DONTUNMAP: Final = 128
 """MREMAP_DONTUNMAP."""
 HUGETLB: Final = 64
@@ -140,7 +142,7 @@ needs_at = const("op.needs_at")
 makes = const("op.makes")
 """The handle that comes into being, or -1; of `device_open`, the device's."""
 flags = const("op.flags")
-"""`FIXED`, `SEALS_LATE` where the release asks for seals late, `READ_ONLY`, `PRIVATE`: any of them, or 0."""
+"""`FIXED`, `SEALS_LATE` where the release asks for seals late, `READ_ONLY`, `PRIVATE`, `NORESERVE`: any of them, or 0."""
 low = const("op.low")
 """Of what changes mappings that are there: where the mapping that its address is in begins, and in `high` where it ends."""
 high = const("op.high")

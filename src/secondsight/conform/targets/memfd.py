@@ -19,7 +19,7 @@ from secondsight.linux.gup import try_grab_folio, unpin_folio
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
 from secondsight.linux.memory import insert_page
 from secondsight.linux.memory_zap import tlb_finish_mmu, zap_pte_range
-from secondsight.linux.mm_flags import VM_SEALED
+from secondsight.linux.mm_flags import MAP_SEALS_LATE, VM_SEALED
 from secondsight.linux.mm_types import Mm, Va
 from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import mem_init
@@ -102,7 +102,7 @@ def pages_do(mm: Mm, file: ShmemFile, op: Op, at: Va) -> Value:
     elif op == Op.MAP_WRITABLE:
         if vma.write:
             return 1
-        ret = file.map_writable(world.seals_late)
+        ret = file.map_writable(MAP_SEALS_LATE if world.seals_late else 0)
         if ret != 0:
             return ret
         vma.write = True

@@ -128,6 +128,8 @@ int do_mmap_read_only(const long *arg, int makes) { return map(arg, makes, PROT_
 
 int do_mmap_private(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE, MAP_PRIVATE); }
 
+int do_mmap_noreserve(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE); }
+
 static int move(const long *arg, long new_pages, const long *at, int makes, int more)
 {
 	char *to = at[0] < 0 ? WINDOW(makes) : address(at);
@@ -532,13 +534,19 @@ static int is_alive(long handle) { return handle < 0 || left->handles[handle].al
 
 int is_well_formed(const struct op *op) { return is_handle(op->makes) && for_handles(op, is_handle) >= 0; }
 
+/* A mapping that grew where it is has not become another. */
+static int has_made(const struct op *op)
+{
+	return op->makes >= 0 && (kinds[op->kind].run != do_mremap_maymove || left->handles[op->makes].addr);
+}
+
 int perform(const struct op *op)
 {
 	if (for_handles(op, is_alive) < 0)
 		return SKIPPED;
 	current_op = op - scenario.op;
 	int result = kinds[op->kind].run(op->arg, op->makes);
-	if (op->makes >= 0 && result == DONE)
+	if (result == DONE && has_made(op))
 		left->handles[op->makes].alive = 1;
 	return result;
 }

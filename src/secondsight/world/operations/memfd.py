@@ -8,7 +8,8 @@ from secondsight.linux import memfd
 from secondsight.linux.errno import EBADF, EINVAL
 from secondsight.linux.hugetlb import hugetlb_file_setup, hugetlb_files, hugetlbfs_punch_hole
 from secondsight.linux.hugetlb_pool import hstates, set_max_huge_pages
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Mm, Result
+from secondsight.linux.mm_flags import MAP_NORESERVE, MAP_PRIVATE, MAP_SEALS_LATE
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Flags, Mm, Result
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed
 from secondsight.linux.shmem import shmem_fallocate_punch_hole
 from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often
@@ -16,6 +17,7 @@ from secondsight.world.declare import also, arm, operation
 from secondsight.world.tables import (
     FIXED,
     HUGETLB,
+    NORESERVE,
     PRIVATE,
     READ_ONLY,
     SEALS_LATE,
@@ -85,6 +87,17 @@ def hugetlb_pool(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
+@atomic
+def map_flags(i: RowNumber) -> Flags:
+    """What a row asks of mmap()."""
+    asked: Flags = MAP_PRIVATE if flags[i] & PRIVATE != 0 else 0
+    if flags[i] & SEALS_LATE != 0:
+        asked |= MAP_SEALS_LATE
+    if flags[i] & NORESERVE != 0:
+        asked |= MAP_NORESERVE
+    return asked
+
+
 @arm("mmap", HandleType.MEMFD)
 def mmap_memfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """mmap() of a memfd."""
@@ -96,14 +109,22 @@ def mmap_memfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     if closed:
         return -EBADF
     if flags[i] & FIXED != 0:
-        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0, low[i], high[i], flags[i] & PRIVATE != 0)
+        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], write, map_flags(i), low[i], high[i])
     else:
-        ret = do_mmap(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0, flags[i] & PRIVATE != 0)
+        ret = do_mmap(mm, address[i], pages[i], file, page[i], write, map_flags(i))
     if ret < 0:
         return ret
     with atomic:
         handles[makes[i]].made = True
     return 0
+
+
+also(
+    "mmap", "mmap_noreserve",
+    """`mmap` with MAP_NORESERVE, of a memfd of huge pages: none of the pool is reserved for it, so it succeeds where none is left, and a touch may be SIGBUS. A page that
+    another mapping has reserved it takes. Fails as `mmap` does, but for that.""",
+    NORESERVE, needs=Needs.HUGETLB, often=Often(9, 3, 4),
+)  # fmt: skip
 
 
 @operation(

@@ -10,6 +10,7 @@ from secondsight.lang import Ref, atomic
 from secondsight.linux import udmabuf
 from secondsight.linux.dma_buf import dma_buf_begin_cpu_access, dma_buf_end_cpu_access, dma_buf_fget, dma_buf_fput, dma_buf_mmap
 from secondsight.linux.errno import EBADF, EINVAL
+from secondsight.linux.mm_flags import MAP_PRIVATE
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.mmap import do_mmap_fixed
 from secondsight.linux.shmem import ShmemFile
@@ -198,7 +199,7 @@ def mmap_udmabuf(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         return -EBADF
     assert file is not None
     if flags[i] & FIXED != 0:
-        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], flags[i] & READ_ONLY == 0, private=flags[i] & PRIVATE != 0)
+        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], flags[i] & READ_ONLY == 0, MAP_PRIVATE if flags[i] & PRIVATE != 0 else 0)
     else:
         ret = dma_buf_mmap(file, mm, address[i], pages[i], page[i], flags[i] & PRIVATE == 0, flags[i] & READ_ONLY == 0)
     dma_buf_fput(file)
