@@ -8,7 +8,13 @@ from secondsight.contract import adversaries_for, check, rules_for
 from secondsight.contract.check import check_scenario
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
-from secondsight.devices.small.young import HasAccessedBits, SaysWhatIsMapped, SleepsWhenAsked, SleepsWhenCleared, SleepsWhenTested
+from secondsight.devices.small.young import (
+    HasAccessedBits,
+    SaysWhatIsMapped,
+    SleepsWhenAsked,
+    SleepsWhenCleared,
+    SleepsWhenTested,
+)
 from secondsight.linux.mm_types import Mm, MmuNotifier, Va, VaEnd
 from secondsight.scenario import Recorder, scenario
 from secondsight.testing import outcomes

@@ -25,7 +25,7 @@ from typing import Final
 
 from secondsight.lang import Errno, atomic, milestone, require
 from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP
-from secondsight.linux.fs_dax import fs_dax_files
+from secondsight.linux.fs_dax import fs_dax_files, is_fs_dax_page
 from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.hugetlb import hugetlb_files, memfd_alloc_folio
 from secondsight.linux.memory import (
@@ -290,12 +290,20 @@ def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
 def gup_fast_pte_range(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """gup_fast_pte_range() (mm/gup.c, Linux 6.12): the page, if its entry allows what is asked; else NO_PAGE.
 
-    It knows no vma, so that it leaves the zero page to the slow path where gup_must_unshare() might say so.
+    It knows no vma, so that it leaves the zero page to the slow path where gup_must_unshare() might say so. A file system's own memory (fs-dax, pte_devmap) it
+    takes as any other, but not for long: its entry holds no reference, and the pagemap is held while it looks (get_dev_pagemap(); the device's removal is left out).
+    Left out: one entry for a huge page of such memory (gup_fast_devmap_pmd_leaf()), and device-dax.
     """
     pte = mm.ptes[va]
     folio = pte_present(pte)
-    if folio is None or pte.special or (is_zero_page(folio) and flags & FOLL_LONGTERM != 0):
+    if folio is None or (is_zero_page(folio) and flags & FOLL_LONGTERM != 0):
         return NO_PAGE
+    if pte.special:
+        if len(fs_dax_files) == 0:
+            return NO_PAGE
+        devmap = is_fs_dax_page(folio)
+        if not devmap or flags & FOLL_LONGTERM != 0:
+            return NO_PAGE
     if len(pageblocks) + len(coherent_memory) > 0:
         if flags & FOLL_LONGTERM != 0 and not folio_is_longterm_pinnable(folio):
             return NO_PAGE
