@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from linux_world import RULES, A, Mirror, device_main, mirror_of, search, world
 
+from secondsight.lang.errors import RuleBroken
 from secondsight.linux import EOPNOTSUPP, SIGBUS
+from secondsight.linux.dax import dax_mmap, dev_dax_probe
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.fs_dax import FsDaxFile, ext4_fallocate_punch_hole, ext4_punch_hole, fs_dax_create
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
@@ -36,6 +39,29 @@ def test_it_is_pinned_for_a_moment_alone() -> None:
         assert pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE | FOLL_LONGTERM) == -EOPNOTSUPP
         pfn = pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE)
         assert frames[pfn].refcount == 2 and frames[pfn] is mm.ptes[0].frame
+
+
+def test_it_is_pinned_without_the_mmap_lock_if_it_is_there_and_not_for_long() -> None:
+    """gup_fast_pte_range() takes an entry that is pte_devmap; what is asked for for long goes the slow way, which takes the lock."""
+    with world(**SIZES) as (_, mm):
+        do_mmap(mm, 0, 1, fs_dax_create(1), 0, True)
+        cpu_write(mm, 0, A)
+        mm.mmap_lock.write_lock()
+        pfn = pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE)
+        assert frames[pfn] is mm.ptes[0].frame and frames[pfn].refcount == 2
+        with pytest.raises(RuleBroken, match="double-lock"):
+            pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE | FOLL_LONGTERM)
+
+
+def test_what_is_special_and_no_file_systems_goes_the_slow_way() -> None:
+    """A device's own memory, beside a file of a file system's."""
+    with world(**SIZES, pagemaps=1, dax_devices=1) as (_, mm):
+        fs_dax_create(1)
+        dax_mmap(dev_dax_probe(1), mm, 0, 1, 0, True)
+        cpu_write(mm, 0, A)
+        mm.mmap_lock.write_lock()
+        with pytest.raises(RuleBroken, match="double-lock"):
+            pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE)
 
 
 def uses_for_a_moment(mm: Mm) -> None:

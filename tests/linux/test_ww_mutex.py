@@ -61,10 +61,10 @@ def lock_both(first: DmaResv, second: DmaResv, ctx: WwAcquireCtx) -> None:
         ret = dma_resv_lock(wanted, ctx)
 
 
-def backs_off(first: DmaResv, second: DmaResv) -> None:
+def backs_off_with(first: DmaResv, second: DmaResv, wound_wait: bool) -> None:
     """Has both, and nobody else has one meanwhile."""
     with ww_acquire_ctxs.on_stack() as ctx:
-        ww_acquire_init(ctx)
+        ww_acquire_init(ctx, wound_wait)
         lock_both(first, second, ctx)
         ww_acquire_done(ctx)
         assert world.both == 0
@@ -73,65 +73,47 @@ def backs_off(first: DmaResv, second: DmaResv) -> None:
         dma_resv_unlock(first)
         dma_resv_unlock(second)
         ww_acquire_fini(ctx)
+
+
+def backs_off(first: DmaResv, second: DmaResv) -> None:
+    """When it meets an older one."""
+    backs_off_with(first, second, False)
 
 
 def backs_off_when_wounded(first: DmaResv, second: DmaResv) -> None:
-    """The same under a context of wound-wait."""
-    with ww_acquire_ctxs.on_stack() as ctx:
-        ww_acquire_init(ctx, True)
-        lock_both(first, second, ctx)
-        ww_acquire_done(ctx)
-        assert world.both == 0
-        world.both = 1
-        world.both = 0
-        dma_resv_unlock(first)
-        dma_resv_unlock(second)
-        ww_acquire_fini(ctx)
+    """When an older one wants what it has."""
+    backs_off_with(first, second, True)
 
 
-def keeps_the_others_when_wounded(first: DmaResv, second: DmaResv) -> None:
+def keeps_the_others_with(first: DmaResv, second: DmaResv, wound_wait: bool) -> None:
     """Wrong: waits for the lock with the other one held."""
     with ww_acquire_ctxs.on_stack() as ctx:
-        ww_acquire_init(ctx, True)
+        ww_acquire_init(ctx, wound_wait)
         dma_resv_lock(first, ctx)
         ret = dma_resv_lock(second, ctx)
         if ret == -EDEADLK:
             dma_resv_lock_slow(second, ctx)
-        dma_resv_unlock(first)
-        dma_resv_unlock(second)
-        ww_acquire_fini(ctx)
-
-
-def waits_for_the_older(first: DmaResv, second: DmaResv) -> None:
-    """Takes both, and gives nothing back."""
-    with ww_acquire_ctxs.on_stack() as ctx:
-        ww_acquire_init(ctx, True)
-        assert dma_resv_lock(first, ctx) == 0
-        assert dma_resv_lock(second, ctx) == 0
-        dma_resv_unlock(first)
-        dma_resv_unlock(second)
-        ww_acquire_fini(ctx)
-
-
-def dies_for_the_older(first: DmaResv, second: DmaResv) -> None:
-    """The same of wait-die, where a younger one that has a lock is told so."""
-    with ww_acquire_ctxs.on_stack() as ctx:
-        ww_acquire_init(ctx)
-        assert dma_resv_lock(first, ctx) == 0
-        assert dma_resv_lock(second, ctx) == 0
         dma_resv_unlock(first)
         dma_resv_unlock(second)
         ww_acquire_fini(ctx)
 
 
 def keeps_the_others(first: DmaResv, second: DmaResv) -> None:
-    """Wrong: waits for the lock with the other one held."""
+    """When it meets an older one."""
+    keeps_the_others_with(first, second, False)
+
+
+def keeps_the_others_when_wounded(first: DmaResv, second: DmaResv) -> None:
+    """When an older one wants what it has."""
+    keeps_the_others_with(first, second, True)
+
+
+def never_backs_off(first: DmaResv, second: DmaResv, wound_wait: bool) -> None:
+    """Wrong: takes both, and thinks that nobody tells it to give one back."""
     with ww_acquire_ctxs.on_stack() as ctx:
-        ww_acquire_init(ctx)
-        dma_resv_lock(first, ctx)
-        ret = dma_resv_lock(second, ctx)
-        if ret == -EDEADLK:
-            dma_resv_lock_slow(second, ctx)
+        ww_acquire_init(ctx, wound_wait)
+        assert dma_resv_lock(first, ctx) == 0
+        assert dma_resv_lock(second, ctx) == 0
         dma_resv_unlock(first)
         dma_resv_unlock(second)
         ww_acquire_fini(ctx)
@@ -297,27 +279,13 @@ def test_a_wounded_one_that_never_has_to_wait_goes_on() -> None:
         assert dma_resv_lock(world.b, ctx) == 0
 
 
-def two_in_one_order(does: Callable[[DmaResv, DmaResv], None]) -> Result:
+@pytest.mark.parametrize("wound_wait", [False, True])
+def test_who_never_backs_off_is_told_to_in_both_classes(wound_wait: bool) -> None:
+    """By its own wait, or by an older one's."""
     machine = Machine(bounds=bounds(ww_contexts=2, ww_locks=1, ww_wounds=1))
     with machine:
         a, b = world.a, world.b
-    return result(build(machine, [Thread("one", does, (a, b)), Thread("two", backs_off_with, (b, a, does is waits_for_the_older))]))
-
-
-def backs_off_with(first: DmaResv, second: DmaResv, wound_wait: bool) -> None:
-    """One that takes the locks in the other order, and is younger or older."""
-    with ww_acquire_ctxs.on_stack() as ctx:
-        ww_acquire_init(ctx, wound_wait)
-        lock_both(first, second, ctx)
-        dma_resv_unlock(first)
-        dma_resv_unlock(second)
-        ww_acquire_fini(ctx)
-
-
-@pytest.mark.parametrize("does", [waits_for_the_older, dies_for_the_older])
-def test_who_never_backs_off_is_told_to_in_both_classes(does: Callable[[DmaResv, DmaResv], None]) -> None:
-    """The younger one is, when it meets the older one: by its own wait, or by the other's."""
-    found = two_in_one_order(does)
+    found = result(build(machine, [Thread("one", never_backs_off, (a, b, wound_wait)), Thread("two", backs_off_with, (b, a, wound_wait))]))
     assert found.violation is not None and found.violation.rule == "assertion"
 
 

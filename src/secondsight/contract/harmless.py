@@ -90,6 +90,14 @@ HARMLESS: dict[str, dict[str, str]] = {
             "its table is empty then, and nothing is entered any more": "close: drop 1",
         }
     ),
+    "HasAccessedBits": _by_name(
+        {
+            "nothing that is right rests on whether a page was used lately: no rule asks a driver what it says of that": (
+                "access: negate 1; access: drop 2; test_and_clear: negate 1; test_and_clear: drop 2, 3; test_and_clear: swap 1"
+            ),
+            "one step, in which nobody looks": "clear_young: without the lock 1; test_young: without the lock 1",
+        }
+    ),
     "UnmapsThenUnpins": _by_name(
         {
             _UNDER_ONE_LOCK: "pin: swap 3; unpin: swap 1, 2",

@@ -24,7 +24,7 @@ from secondsight.linux.mm_flags import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, VM_FSDA
 from secondsight.linux.mm_types import AddressSpace, Flags, Folio, Mm, Pgoff, Va
 from secondsight.linux.page_alloc import alloc_page, put_page
 
-__all__ = ["FsDaxFile", "dax_layout_busy_page", "ext4_break_layouts", "ext4_fallocate_punch_hole", "ext4_punch_hole", "fs_dax_create", "fs_dax_files"]
+__all__ = ["FsDaxFile", "dax_layout_busy_page", "ext4_break_layouts", "ext4_fallocate_punch_hole", "ext4_punch_hole", "fs_dax_create", "fs_dax_files", "is_fs_dax_page"]
 
 
 class FsDaxFile(AddressSpace):
@@ -60,6 +60,12 @@ def fs_dax_create(nr_pages: Pgoff) -> FsDaxFile:
     for i in range(nr_pages):
         file.blocks[i] = alloc_page()
     return file
+
+
+@atomic
+def is_fs_dax_page(page: Folio) -> bool:
+    """vma_is_fsdax() of who has no vma: what pte_devmap() says of an entry (arch/x86/include/asm/pgtable.h, Linux 6.12), where it maps a file's block."""
+    return any(page in file.blocks for file in fs_dax_files)
 
 
 @milestone(quiet=True)

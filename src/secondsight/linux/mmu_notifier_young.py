@@ -49,13 +49,28 @@ def mmu_notifier_clear_flush_young(mm: Mm, start: Va, end: VaEnd) -> bool:
 
     The caller holds the page-table lock, a spinlock: it is one step, in which nobody may sleep.
     """
+    return all_are_asked(mm, start, end, True)
+
+
+@atomic
+def mmu_notifier_clear_young(mm: Mm, start: Va, end: VaEnd) -> bool:
+    """__mmu_notifier_clear_young() (mm/mmu_notifier.c, Linux 6.12): the same, and nobody need flush."""
+    return all_are_asked(mm, start, end, False)
+
+
+@atomic
+def all_are_asked(mm: Mm, start: Va, end: VaEnd, flush: bool) -> bool:
+    """The loop of both, over all of them."""
     young = False
     idx = srcu_read_lock()
     non_block_start()
     node = hlist_first(mm.subscriptions)
     sub = subscriber_of(node)
     while sub is not None:
-        if sub.clear_flush_young(mm, start, end):
+        if flush:
+            if sub.clear_flush_young(mm, start, end):
+                young = True
+        elif sub.clear_young(mm, start, end):
             young = True
         assert node is not None
         node = node.next
@@ -71,25 +86,6 @@ def folio_referenced(folio: Folio, mm: Mm, va: Va) -> bool:
     if not page_vma_mapped_walk(folio, mm.ptes[va]):
         return False
     return mmu_notifier_clear_flush_young(mm, va, va + 1)
-
-
-@atomic
-def mmu_notifier_clear_young(mm: Mm, start: Va, end: VaEnd) -> bool:
-    """__mmu_notifier_clear_young() (mm/mmu_notifier.c, Linux 6.12): every mmu notifier is asked; true if one says so. Under the page-table lock."""
-    young = False
-    idx = srcu_read_lock()
-    non_block_start()
-    node = hlist_first(mm.subscriptions)
-    sub = subscriber_of(node)
-    while sub is not None:
-        if sub.clear_young(mm, start, end):
-            young = True
-        assert node is not None
-        node = node.next
-        sub = subscriber_of(node)
-    non_block_end()
-    srcu_read_unlock(idx)
-    return young
 
 
 @atomic
