@@ -37,6 +37,7 @@ from secondsight.devices.small import (
     ClosesByItsLock,
     DropsEverything,
     GivesReferencesBack,
+    ImporterRevokesItsKey,
     InTwoPasses,
     IsAUserWhileItFaults,
     KeepsForReading,
@@ -48,6 +49,7 @@ from secondsight.devices.small import (
     PrefaultsAfterwards,
     RemembersByProcess,
     Resets,
+    RevokesItsKey,
     SaysWhatIsMapped,
     StaysAUser,
     TakesItsCallbackBack,
@@ -170,7 +172,7 @@ RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu, VfioType1,
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
-    GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, GfnToPfnCache,
+    GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey,
 ]  # fmt: skip
 
 
