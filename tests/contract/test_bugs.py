@@ -9,14 +9,14 @@ import pytest
 
 from secondsight.cases import TABLES
 from secondsight.contract import check
-from secondsight.contract.bugs import BUGS, Beside, Cells, InTest, page
+from secondsight.contract.bugs import BUGS, Cells, InTest, WithAdversary, page
 from secondsight.contract.lessons import RULES_BROKEN
 from secondsight.devices.device import Device
 from secondsight.lang.plain import replay
 from secondsight.search import Verdict
 
 HOUSE = Path(__file__).parents[2]
-BESIDE = {(one.wrong.__name__, one.adversary): one for bug in BUGS for one in bug.shown if isinstance(one, Beside)}
+BESIDE = {(one.wrong.__name__, one.adversary): one for bug in BUGS for one in bug.shown if isinstance(one, WithAdversary)}
 LESSONS = {(wrong, adversary) for _, adversary, wrong, _ in RULES_BROKEN}
 
 
@@ -37,7 +37,7 @@ def rules_broken(driver: type[Device], adversary: str, until: str = "") -> set[s
 
 
 @pytest.mark.parametrize("one", [one for one in BESIDE.values() if (one.wrong, one.adversary) not in LESSONS], ids=lambda one: f"{one.wrong.__name__}-{one.adversary}")
-def test_a_driver_is_wrong_as_the_bug_was_and_the_right_one_is_not(one: Beside) -> None:
+def test_a_driver_is_wrong_as_the_bug_was_and_the_right_one_is_not(one: WithAdversary) -> None:
     """Those that are lessons too are run with the lessons (`make wrong-drivers`)."""
     assert one.rule in rules_broken(one.wrong, one.adversary, one.rule)
     assert rules_broken(one.right, one.adversary) == set()

@@ -39,6 +39,7 @@ from secondsight.devices.small import (
     DropsEverything,
     GivesReferencesBack,
     HasAccessedBits,
+    ImporterRevokesItsKey,
     InTwoPasses,
     IsAUserWhileItFaults,
     KeepsForReading,
@@ -50,6 +51,7 @@ from secondsight.devices.small import (
     PrefaultsAfterwards,
     RemembersByProcess,
     Resets,
+    RevokesItsKey,
     SaysWhatIsMapped,
     StaysAUser,
     TakesItsCallbackBack,
@@ -175,6 +177,7 @@ RIGHT: list[type[Device]] = [
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
     GfnToPfnCache,
+    GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey,
 ]  # fmt: skip
 
 

@@ -32,11 +32,11 @@ from secondsight.devices.small import (
 from secondsight.devices.small.gfn_to_pfn_cache import GpcCountsTooLate, GpcDeactivatesMeanwhile, GpcUsedInactive
 from secondsight.devices.vfio_type1 import VfioType1, VfioWithoutLongterm
 
-__all__ = ["BUGS", "Beside", "Bug", "Cells", "InTest", "page"]
+__all__ = ["BUGS", "WithAdversary", "Bug", "Cells", "InTest", "page"]
 
 
 @dataclass(frozen=True)
-class Beside:
+class WithAdversary:
     """An adversary, the rule that the wrong driver breaks there, and a right driver that keeps it."""
 
     adversary: str
@@ -69,7 +69,7 @@ class Bug:
     where: str
     mend: str
     what: str
-    shown: tuple[Beside | Cells | InTest, ...]
+    shown: tuple[WithAdversary | Cells | InTest, ...]
     reason: str = ""
 
 
@@ -79,15 +79,15 @@ BUGS: tuple[Bug, ...] = (
         "4d4bbd8526a8",
         "The OOM reaper took memory away, in a context that must not sleep, and told no mmu notifier: a guest went on writing to pages that were free. A callback that "
         "sleeps there is the other half.",
-        (Beside("oom-reaper", "as-if-cpu", PassesOverTheReaper, Mirror), Beside("oom-reaper", "sleep-in-atomic", MayNotSleep, Mirror)),
+        (WithAdversary("oom-reaper", "as-if-cpu", PassesOverTheReaper, Mirror), WithAdversary("oom-reaper", "sleep-in-atomic", MayNotSleep, Mirror)),
     ),
     Bug(
         "mm/mmu_notifier.c",
         "c2655835fd8c",
         "One subscriber said -EAGAIN, and those that had been told of the beginning were never told of the end: what they count stayed up, and every fault began again.",
         (
-            Beside("madvise-dontneed", "livelock", VcpuLeftCounting, Vcpu),
-            Beside("oom-reaper", "notifier-failed", VcpuMayRefuse, Vcpu),
+            WithAdversary("madvise-dontneed", "livelock", VcpuLeftCounting, Vcpu),
+            WithAdversary("oom-reaper", "notifier-failed", VcpuMayRefuse, Vcpu),
             Cells("2026-two-passes", ("fails late", "a later one fails"), ("bracket first", "a later one fails")),
         ),
     ),
@@ -95,28 +95,28 @@ BUGS: tuple[Bug, ...] = (
         "mm/mmu_notifier.c",
         "319561669a59",
         "mmu_interval_notifier_remove() looked at the sequence without the lock, and returned while the subscription was still on the list.",
-        (Beside("close", "teardown", LeavesBeforeTheEnd, Mirror),),
+        (WithAdversary("close", "teardown", LeavesBeforeTheEnd, Mirror),),
         "The end of an invalidation is one step here, under its lock; the driver plays a removal that does not wait for it.",
     ),
     Bug(
         "drivers/gpu/drm/xe/xe_hmm.c",
         "0a98219bcc96",
         "Pages that hmm_range_fault() had found were used, and marked dirty, before the lock was taken and the sequence looked at.",
-        (Beside("munmap", "no-use-after-free", MirrorDereferencesLater, Mirror),),
+        (WithAdversary("munmap", "no-use-after-free", MirrorDereferencesLater, Mirror),),
     ),
     Bug(
         "drivers/gpu/drm/xe/xe_hmm.c",
         "2577b202458c",
         "A page was marked dirty by taking its lock, under the lock that the callback takes: migration has the page locked when it calls.",
-        (Beside("migration", "deadlock", MarksUnderThePageLock, MarksWhenItDrops),),
+        (WithAdversary("migration", "deadlock", MarksUnderThePageLock, MarksWhenItDrops),),
     ),
     Bug(
         "drivers/gpu/drm/i915/gem/i915_gem_userptr.c",
         "cb6d7c7dc7ff, 505a8ec7e11a",
         "The page's lock in the callback is a deadlock; only trying to take it loses what the device has written.",
         (
-            Beside("migration", "deadlock", MarksUnderThePageLock, MarksWhenItDrops),
-            Beside("swap", "lost-write", MarksIfItGetsTheLock, MarksWhenItDrops),
+            WithAdversary("migration", "deadlock", MarksUnderThePageLock, MarksWhenItDrops),
+            WithAdversary("swap", "lost-write", MarksIfItGetsTheLock, MarksWhenItDrops),
         ),
         "That a page of a file may not be marked without its lock is not modelled: there is no writeback of files.",
     ),
@@ -144,7 +144,7 @@ BUGS: tuple[Bug, ...] = (
         "mm/memremap.c",
         "0dc45ca1ce18",
         "memunmap_pages() dropped references that pages should have held, and did not wait for pages that were still mapped.",
-        (Beside("open", "refcount", TakesItsMemoryAwayTwice, PrivateGpu),),
+        (WithAdversary("open", "refcount", TakesItsMemoryAwayTwice, PrivateGpu),),
     ),
     Bug(
         "mm/gup.c, mm/khugepaged.c",
@@ -158,14 +158,14 @@ BUGS: tuple[Bug, ...] = (
         "mm/gup.c",
         "517f496e1e61",
         "A page that could not be taken off the LRU list, because somebody else had it in hand, was pinned for long where it must stay movable.",
-        (Beside("offline", "movable", VfioWithoutLongterm, VfioType1),),
+        (WithAdversary("offline", "movable", VfioWithoutLongterm, VfioType1),),
         "The driver plays what came of it; check_and_migrate_movable_folios() counts pages as the mended one does.",
     ),
     Bug(
         "virt/kvm/pfncache.c",
         "58cd407ca4c6",
         "The refresh looked at a count that is raised only after the caches were visited: an invalidation that fell in between left an old page behind.",
-        (Beside("munmap", "as-if-cpu", GpcCountsTooLate, GfnToPfnCache),),
+        (WithAdversary("munmap", "as-if-cpu", GpcCountsTooLate, GfnToPfnCache),),
     ),
     Bug(
         "virt/kvm/pfncache.c",
@@ -177,19 +177,19 @@ BUGS: tuple[Bug, ...] = (
         "virt/kvm/pfncache.c",
         "ecbcf030b456",
         "A cache that was not active, and not on the list that the notifier walks, could be filled and used.",
-        (Beside("close", "as-if-cpu", GpcUsedInactive, GfnToPfnCache), Beside("close", "assertion", GpcDeactivatesMeanwhile, GfnToPfnCache)),
+        (WithAdversary("close", "as-if-cpu", GpcUsedInactive, GfnToPfnCache), WithAdversary("close", "assertion", GpcDeactivatesMeanwhile, GfnToPfnCache)),
     ),
     Bug(
         "drivers/infiniband/hw/mlx5/mr.c",
         "CVE-2025-21732",
         "A memory region was ended, and its key given back, while an invalidation went on that named the key in a command: the queue of the whole device failed.",
-        (Beside("close", "assertion", RevokesItsKeyUnlocked, RevokesItsKey),),
+        (WithAdversary("close", "assertion", RevokesItsKeyUnlocked, RevokesItsKey),),
     ),
     Bug(
         "drivers/infiniband/hw/mlx5/mr.c",
         "cc668a11e6ac",
         "The same beside the exporter of a dma-buf that moves its buffer.",
-        (Beside("buffer-moves", "assertion", ImporterRevokesItsKeyUnlocked, ImporterRevokesItsKey),),
+        (WithAdversary("buffer-moves", "assertion", ImporterRevokesItsKeyUnlocked, ImporterRevokesItsKey),),
     ),
     Bug(
         "drivers/dma-buf/udmabuf.c",
@@ -242,7 +242,7 @@ def page() -> str:
 def _shown(bug: Bug) -> Iterator[str]:
     for one in bug.shown:
         match one:
-            case Beside(adversary, rule, wrong, right):
+            case WithAdversary(adversary, rule, wrong, right):
                 yield f"`{wrong.__name__}` breaks `{rule}` with `{adversary}`, `{right.__name__}` does not"
             case Cells(table, wrong_cell, right_cell):
                 yield f"table `{table}`: *{', '.join(wrong_cell)}* is broken, *{', '.join(right_cell)}* holds"

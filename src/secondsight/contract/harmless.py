@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-__all__ = ["HARMLESS", "JUDGED"]
+__all__ = ["HARMLESS", "JUDGED", "UNTRIED"]
 
 _UNDER_ONE_LOCK = "both stand under the lock that whoever reads them takes: nobody sees one without the other"
 _STILL_IN_THE_CALLBACK = (
@@ -299,6 +299,13 @@ HARMLESS: dict[str, dict[str, str]] = {
             "no rule asks whether a device was reset: it goes on with a table that is right": "reset: negate 1; reset: drop 2; save: drop 1, 2",
         }
     ),
+    "RevokesItsKey": _by_name(
+        {
+            "the entries of its table go all the same: no rule asks whether the key was updated": "drop: drop 2",
+            "a key that is never given back: no rule counts those": "close: drop 3; revoke: drop 1",
+            _UNDER_ONE_LOCK: "revoke: swap 1",
+        }
+    ),
     "TakesItsCallbackBack": _by_name(
         {
             _FENCED: "wait_for_jobs: drop 2",
@@ -349,3 +356,9 @@ JUDGED: dict[str, str] = {
     "ForgetsByEvents": _BY_ITS_TABLE,
 }
 """By driver: who judges its mutants, where it is not the contract's adversaries."""
+
+UNTRIED: dict[str, str] = {
+    "GfnToPfnCache": "100 mutants, of which each that lives takes minutes",
+    "ImporterRevokesItsKey": "what it shares with `FencedImporter` is tried there",
+}
+"""Right drivers of which nobody has judged all mutants yet, and why: no list says which of them may live."""
