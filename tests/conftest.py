@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from slow_first import SLOW
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

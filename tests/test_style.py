@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from slow_first import SLOW
 
 HOUSE = Path(__file__).parent.parent

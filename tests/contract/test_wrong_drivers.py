@@ -176,8 +176,7 @@ RIGHT: list[type[Device]] = [
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
-    GfnToPfnCache,
-    GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey,
+    GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey,
 ]  # fmt: skip
 
 

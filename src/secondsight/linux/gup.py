@@ -292,9 +292,6 @@ def gup_fast_must_unshare(mm: Mm, va: Va, folio: Folio, flags: Flags) -> bool:
 
     Every file's page, and the zero page, is left to the slow path where the pin is for long, shared memory too: whether the mapping is private only
     its vma tells. The vma may have gone already (munmap() takes it out of the tree first), while the entry is still there.
-    It knows no vma, so that it leaves the zero page to the slow path where gup_must_unshare() might say so. A file system's own memory (fs-dax, pte_devmap) it
-    takes as any other, but not for long: its entry holds no reference, and the pagemap is held while it looks (get_dev_pagemap(); the device's removal is left out).
-    Left out: one entry for a huge page of such memory (gup_fast_devmap_pmd_leaf()), and device-dax.
     """
     if not page_anon_exclusive(folio):
         return True
@@ -319,20 +316,24 @@ def is_in_page_cache(folio: Folio) -> bool:
 
 @atomic
 def gup_fast_pte_range(mm: Mm, va: Va, flags: Flags) -> Pfn:
-    """gup_fast_pte_range() (mm/gup.c, Linux 6.12): the page, if its entry allows what is asked; else NO_PAGE."""
+    """gup_fast_pte_range() (mm/gup.c, Linux 6.12): the page, if its entry allows what is asked; else NO_PAGE.
+
+    A file system's own memory (fs-dax, pte_devmap) it takes as any other, but not for long: its entry holds no reference, and the pagemap is held while
+    it looks (get_dev_pagemap(); the device's removal is left out). Left out: one entry for a huge page of such memory (gup_fast_devmap_pmd_leaf()), and
+    device-dax.
+    """
     pte = mm.ptes[va]
     folio = pte_present(pte)
-    if folio is None or pte.special:
-        return NO_PAGE
-    if not pte.writable and flags & (FOLL_PIN | FOLL_WRITE) == FOLL_PIN:
-        if gup_fast_must_unshare(mm, va, folio, flags):
-    if folio is None or (is_zero_page(folio) and flags & FOLL_LONGTERM != 0):
+    if folio is None:
         return NO_PAGE
     if pte.special:
         if len(fs_dax_files) == 0:
             return NO_PAGE
         devmap = is_fs_dax_page(folio)
         if not devmap or flags & FOLL_LONGTERM != 0:
+            return NO_PAGE
+    if not pte.writable and flags & (FOLL_PIN | FOLL_WRITE) == FOLL_PIN:
+        if gup_fast_must_unshare(mm, va, folio, flags):
             return NO_PAGE
     if len(pageblocks) + len(coherent_memory) > 0:
         if flags & FOLL_LONGTERM != 0 and not folio_is_longterm_pinnable(folio):
