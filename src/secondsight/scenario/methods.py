@@ -374,14 +374,6 @@ class RecorderMethods(ABC):
         """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
         self._operation("reclaim", into, addr=addr)
 
-    def page_is_idle(self, addr: Address, *, into: str | None = None) -> None:
-        """Idle page tracking asks whether a device has used the page at an address since that was asked last: `-`, or `y`. On the model only."""
-        self._operation("page_is_idle", into, addr=addr)
-
-    def page_is_young(self, addr: Address, *, into: str | None = None) -> None:
-        """DAMON asks the same, and changes nothing: `-`, or `y`. The caller holds the mmap lock. On the model only."""
-        self._operation("page_is_young", into, addr=addr)
-
     def move_pages(self, addr: Address, *, into: str | None = None) -> None:
         """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
         there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
@@ -628,3 +620,11 @@ class RecorderMethods(ABC):
         """Whether the subscriber has been told of a flush of the page since that was asked last: `f`, or `-`. Of a page that was mapped and zapped it has. Of others
         the model leaves it open. -EINVAL: nobody hears of flushes."""
         self._operation("flushed", into, addr=addr)
+
+    def page_is_idle(self, addr: Address, *, into: str | None = None) -> None:
+        """Idle page tracking asks whether a device has used the page at an address since that was asked last: `-`, or `y`. On the model only."""
+        self._operation("page_is_idle", into, addr=addr)
+
+    def page_is_young(self, addr: Address, *, into: str | None = None) -> None:
+        """DAMON asks the same, and changes nothing: `-`, or `y`. The caller holds the mmap lock. On the model only."""
+        self._operation("page_is_young", into, addr=addr)

@@ -292,16 +292,6 @@ class ProcessMethods(ABC):
         done: str = self._do("reclaim", addr=addr)
         return done
 
-    def page_is_idle(self, addr: Address) -> str:
-        """Idle page tracking asks whether a device has used the page at an address since that was asked last: `-`, or `y`. On the model only."""
-        done: str = self._do("page_is_idle", addr=addr)
-        return done
-
-    def page_is_young(self, addr: Address) -> str:
-        """DAMON asks the same, and changes nothing: `-`, or `y`. The caller holds the mmap lock. On the model only."""
-        done: str = self._do("page_is_young", addr=addr)
-        return done
-
     def move_pages(self, addr: Address) -> str:
         """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
         there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
@@ -521,6 +511,16 @@ class ProcessMethods(ABC):
         """Whether the subscriber has been told of a flush of the page since that was asked last: `f`, or `-`. Of a page that was mapped and zapped it has. Of others
         the model leaves it open. -EINVAL: nobody hears of flushes."""
         done: str = self._do("flushed", addr=addr)
+        return done
+
+    def page_is_idle(self, addr: Address) -> str:
+        """Idle page tracking asks whether a device has used the page at an address since that was asked last: `-`, or `y`. On the model only."""
+        done: str = self._do("page_is_idle", addr=addr)
+        return done
+
+    def page_is_young(self, addr: Address) -> str:
+        """DAMON asks the same, and changes nothing: `-`, or `y`. The caller holds the mmap lock. On the model only."""
+        done: str = self._do("page_is_young", addr=addr)
         return done
 
 

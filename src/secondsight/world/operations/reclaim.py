@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from secondsight.devices.device import Device
-from secondsight.lang import Ref, atomic
+from secondsight.lang import Ref
 from secondsight.linux import madvise
 from secondsight.linux import madvise_free as madvise_free_
 from secondsight.linux.migrate import move_page
 from secondsight.linux.mm_types import Mm, Result
-from secondsight.linux.mmu_notifier_young import damon_young, page_idle_clear_pte_refs, young_callbacks
-from secondsight.linux.page_alloc import page_folio
-from secondsight.linux.pgtable import vm_normal_folio
 from secondsight.linux.swapops import migrations, swap_slots
 from secondsight.linux.vmscan import reclaim_page_at
 from secondsight.scenario.ops import Arg, ArgType, Needs, Often
@@ -22,8 +19,6 @@ from secondsight.world.operations.memory import ADDRESS, SPAN
 from secondsight.world.tables import EMPTY_IS_BAD, RowNumber, address, flags, pages
 
 __all__: list[str] = []
-
-IDLE, YOUNG = ord("-"), ord("y")
 
 
 def of_reclaim(args: Mapping[str, Any]) -> dict[str, int]:
@@ -56,28 +51,6 @@ def reclaim(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     if len(swap_slots) > 0:
         reclaim_page_at(mm, address[i])
     return 0
-
-
-@operation(addr=Arg(ArgType.ADDRESS), own=False, model_only=True, loads=True, at_least=of_reclaim)
-def page_is_idle(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """Idle page tracking asks whether a device has used the page at an address since that was asked last: `-`, or `y`. On the model only."""
-    if len(young_callbacks.any) > 0:
-        with atomic:
-            page = vm_normal_folio(mm.ptes[address[i]])
-            young = page is not None and page_idle_clear_pte_refs(page_folio(page), mm, address[i])
-        return YOUNG if young else IDLE
-    return IDLE
-
-
-@operation(addr=Arg(ArgType.ADDRESS), own=False, model_only=True, loads=True)
-def page_is_young(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """DAMON asks the same, and changes nothing: `-`, or `y`. The caller holds the mmap lock. On the model only."""
-    if len(young_callbacks.any) > 0:
-        mm.mmap_lock.read_lock()
-        young = damon_young(mm, address[i])
-        mm.mmap_lock.read_unlock()
-        return YOUNG if young else IDLE
-    return IDLE
 
 
 # Not drawn for forced runs: a real driver that is wrong keeps references to what it uses, and a page with references is not moved.
