@@ -333,7 +333,7 @@ ONLY_HERE: dict[str, type[Device]] = {
     "exclusive-access": IgnoresExclusive,
     "atomics": ExclusiveRetriesLocked,
     "device-memory": LeavesOldContents,
-    "device-memory-goes": ClosesFull,
+    "device-memory-goes": EvictsBesideFaults,
     "device-memory-shared": OwnsAllMemory,
     "offline": PinsFilesForLong,
     "fs-dax": PinsAllTheSame,
