@@ -90,7 +90,7 @@ def test_every_scenario_of_the_table_exists(program: str) -> None:
 def test_a_test_is_found_by_what_its_program_prints() -> None:
     for kind in ("hmm.hmm_device_private", "hmm.hmm_device_coherent"):
         assert str(here("hmm-tests", f"{kind}.anon_write")) == "scenario hmm_anon_write"
-        assert str(here("hmm-tests", f"{kind}.mixedmap")) == "missing: pages in a VM_MIXEDMAP mapping of a device's file"
+        assert str(here("hmm-tests", f"{kind}.mixedmap")) == "missing: a device's file that puts pages of its own into its mapping (vm_insert_page(), VM_MIXEDMAP): here each page is anonymous or a file's"
     assert here("udmabuf", "test-6") == here("udmabuf", "test 6") == TABLE["udmabuf"]["test-6"]
     assert here("udmabuf", "test-7") is here("udmabuf", "anon_write") is here("another", "test-1") is None
 

@@ -61,7 +61,7 @@ def test_a_private_mapping_needs_no_permission_of_the_file() -> None:
         do_mprotect_pkey(mm, 1, 1, False, 1, 2)
         do_mprotect_pkey(mm, 1, 1, True, 1, 2)
         assert mm.ptes[1].writable  # its own page, at once
-        assert do_mmap_fixed(mm, 1, 1, file, 0, False, False, 0, 2, True) == 1
+        assert do_mmap_fixed(mm, 1, 1, file, 0, False, MAP_PRIVATE, 0, 2) == 1
         assert do_mprotect_pkey(mm, 1, 1, True, 1, 2) == 0 and not mm.ptes[1].writable
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from linux_world import A, B, C, Mirror, device_main, free_frames, mirror_of, search, world
 
 from secondsight.linux import EINVAL, ENOMEM, EPERM, SIGBUS
@@ -11,6 +12,7 @@ from secondsight.linux.hugetlb import HugetlbFile, hugetlb_file_setup, hugetlbfs
 from secondsight.linux.hugetlb_pool import hstates, set_max_huge_pages
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_add_seals
+from secondsight.linux.mm_flags import MAP_NORESERVE
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
@@ -18,7 +20,9 @@ from secondsight.linux.page_alloc import page_folio
 from secondsight.linux.pgtable import folio_mapcount, pmd_trans_huge
 from secondsight.linux.shmem import F_SEAL_SHRINK, F_SEAL_WRITE
 from secondsight.linux.udmabuf import udmabuf_create, udmabufs
+from secondsight.scenario import Recorder, ScenarioError, show_outcome
 from secondsight.search import Verdict
+from secondsight.world.model import only_outcome
 
 FILE = {"huge": 1, "pmds": 2, "pages": 4, "vmas": 6, "file_pages": 4, "hugetlb_files": 1, "hugetlb_pages": 2, "frames": 8}
 
@@ -107,3 +111,29 @@ def test_what_is_reserved_is_the_files_and_a_hole_gives_it_away() -> None:
         assert do_mmap(mm, 4, 2, other, 2, True) == 4  # what the hole gave back is reserved for the other file now
         assert cpu_read(mm, 0) == -SIGBUS and cpu_read(mm, 3) == 0 and cpu_read(mm, 4) == 0
         assert (hstates[0].free_huge_pages, hstates[0].resv_huge_pages) == (0, 0)
+
+
+def test_with_noreserve_nothing_is_reserved_and_what_others_reserved_for_the_file_is_used() -> None:
+    with world(**{**FILE, "pages": 6, "pmds": 3, "hugetlb_pool": 1, "hugetlb_regions": 2, "hugetlb_files": 2, "frames": 9}) as (_, mm):
+        set_max_huge_pages(1)
+        file, other = hugetlb_file_setup(4, 0), hugetlb_file_setup(4, 0)
+        assert do_mmap(mm, 0, 2, file, 0, True) == 0 and hstates[0].resv_huge_pages == 1
+        assert do_mmap(mm, 2, 2, other, 0, True) == -ENOMEM
+        assert do_mmap(mm, 2, 2, other, 0, True, MAP_NORESERVE) == 2 and hstates[0].resv_huge_pages == 1
+        assert cpu_read(mm, 2) == -SIGBUS  # the one page is the first file's
+        assert do_mmap(mm, 4, 2, file, 0, True, MAP_NORESERVE) == 4 and cpu_write(mm, 4, A) == 0
+        assert (hstates[0].free_huge_pages, hstates[0].resv_huge_pages) == (0, 0) and cpu_read(mm, 0) == A
+
+
+def test_mmap_noreserve_is_of_a_memfd_of_huge_pages() -> None:
+    s = Recorder()
+    s.hugetlb_pool(2)
+    a = s.mmap(s.memfd_create_hugetlb(2))
+    b = s.mmap_noreserve(s.memfd_create_hugetlb(2), into="mapped")
+    s.read(b, into="none_left")
+    s.write(a, "a", pages=1, into="reserved")
+    assert show_outcome(only_outcome(s.scenario("noreserve", ""))) == "mapped=ok, none_left=SIGBUS, reserved=ok"
+    other = Recorder()
+    other.mmap_noreserve(other.memfd_create(2))
+    with pytest.raises(ScenarioError, match="not of a memfd of huge pages"):
+        only_outcome(other.scenario("refused", ""))

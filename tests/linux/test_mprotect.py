@@ -10,6 +10,7 @@ from secondsight.linux.errno import EACCES, ENOMEM
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.gup import FOLL_PIN, pin_user_pages_fast
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
+from secondsight.linux.mm_flags import MAP_SEALS_LATE
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
@@ -66,7 +67,7 @@ def test_what_was_mapped_from_a_sealed_file_is_never_written() -> None:
             assert cpu_write(mm, 0, A) == -SIGSEGV
             assert memfd_add_seals(file, F_SEAL_WRITE) == 0
             assert file.i_mmap_writable == 0
-            assert do_mmap_fixed(mm, 0, 2, file, 0, False, True) == 0  # older releases too
+            assert do_mmap_fixed(mm, 0, 2, file, 0, False, MAP_SEALS_LATE) == 0  # older releases too
 
 
 def test_a_sealed_mapping_does_not_merge_with_one_that_is_not() -> None:
@@ -74,7 +75,7 @@ def test_a_sealed_mapping_does_not_merge_with_one_that_is_not() -> None:
         file = memfd_create(2, 0)
         do_mmap(mm, 0, 2, file, 0, False)
         memfd_add_seals(file, F_SEAL_FUTURE_WRITE)
-        do_mmap_fixed(mm, 1, 1, file, 1, False, False, 0, 2)
+        do_mmap_fixed(mm, 1, 1, file, 1, False, 0, 0, 2)
         assert mm.mm_mt[0] is not mm.mm_mt[1]
         assert do_mprotect_pkey(mm, 0, 2, True, 0, 2) == -EACCES
         assert [cpu_write(mm, va, A) for va in (0, 1)] == [0, -SIGSEGV]

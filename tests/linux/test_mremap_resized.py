@@ -68,6 +68,14 @@ def test_locked_memory_is_counted_at_its_new_length_and_is_there() -> None:
         assert mremap(mm, 0, 1, 2, 0, 2, True, 2) == 2 and locked_vms[0].pages == 2 and mm.ptes[3].frame is not None
 
 
+def test_to_the_same_length_several_vmas_move_on_linux_7_2() -> None:
+    for moves_several in (0, 1):
+        with world(pages=4, anon_prepared=1, vmas=6, frames=6, moves_several=moves_several) as (_, mm):
+            do_mmap(mm, 0, 2, None, 0, True)
+            do_mprotect_pkey(mm, 1, 1, False, 0, 2)
+            assert mremap_resized(mm, 0, 2, 2, 2, 2, 4) == (2 if moves_several else -EFAULT)
+
+
 def test_what_may_move_moves_only_where_it_cannot_grow() -> None:
     with world(pages=6, anon_prepared=1, vmas=8, frames=8) as (_, mm):
         do_mmap(mm, 0, 2, None, 0, True)

@@ -65,9 +65,9 @@ def test_neighbours_that_do_not_continue_each_other_are_not_merged() -> None:
         file = memfd_create(PAGES, 0)
         do_mmap(mm, 0, 2, file, 0, True)
         do_mmap_fixed(mm, 2, 1, file, 3, True, 0, 0, 6)  # another page of the file
-        do_mmap_fixed(mm, 3, 1, file, 4, False, False, 0, 6)  # read only
-        do_mmap_fixed(mm, 4, 1, None, 0, False, False, 0, 6)
-        do_mmap_fixed(mm, 5, 1, None, 0, False, False, 5, 6)  # would merge, but for the limit of where neighbours are looked for
+        do_mmap_fixed(mm, 3, 1, file, 4, False, 0, 0, 6)  # read only
+        do_mmap_fixed(mm, 4, 1, None, 0, False, 0, 0, 6)
+        do_mmap_fixed(mm, 5, 1, None, 0, False, 0, 5, 6)  # would merge, but for the limit of where neighbours are looked for
         assert [s[:3] for s in seen(mm)] == [(0, 2, 0), (2, 3, 3), (3, 4, 4), (4, 5, 4), (5, 6, 5)]
 
 

@@ -71,7 +71,7 @@ TABLE: dict[str, dict[str, Here]] = {
         "migrate_multiple": _hmm("hmm_migrate_multiple", "Twice for theirs of many times."),
         "anon_read_multiple": _hmm("hmm_anon_read_multiple"),
         "anon_teardown": _hmm("hmm_anon_teardown"),
-        "mixedmap": _missing("pages in a VM_MIXEDMAP mapping of a device's file"),
+        "mixedmap": _missing("a device's file that puts pages of its own into its mapping (vm_insert_page(), VM_MIXEDMAP): here each page is anonymous or a file's"),
         "snapshot": _hmm("hmm_snapshot", "The zero page is one that may be read."),
         "compound": _hmm("hmm_compound", "A memfd of huge pages for private ones."),
         "double_map": _hmm("hmm_double_map"),

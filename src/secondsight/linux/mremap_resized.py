@@ -13,7 +13,7 @@ from secondsight.lang import Errno, atomic, milestone
 from secondsight.linux.errno import EFAULT, EINVAL
 from secondsight.linux.mlock import mm_populate
 from secondsight.linux.mm_types import Count, Mm, Pgoff, Result, Va, VaEnd
-from secondsight.linux.mremap import counts_locked, do_munmap, move_vma, moves_several, tell, vma_to_resize
+from secondsight.linux.mremap import counts_locked, do_munmap, move_vma, moves_several, mremap_to, tell, vma_to_resize
 from secondsight.linux.userfaultfd import userfaultfd_unmap_complete
 from secondsight.linux.util import locked_vms
 from secondsight.linux.vma import vmas_changed
@@ -25,7 +25,9 @@ __all__ = ["mremap_resized"]
 def mremap_resized(mm: Mm, addr: Va, old_len: Pgoff, new_addr: Va, new_len: Pgoff, low: Va, high: VaEnd) -> Result:
     """mremap(), mremap_to() (mm/mremap.c, Linux 6.12), MREMAP_MAYMOVE with MREMAP_FIXED, to another length: `new_addr`, or -EINVAL: the two overlap; -EFAULT: not mapped, or
     the pages that move are not all of one vma, or it is to grow and is a udmabuf's; -EAGAIN: it is to grow, is locked, and beyond the limit. `low`, `high`: see
-    `vma.vma_merge_new_range`, of the new place."""
+    `vma.vma_merge_new_range`, of the new place. The length may be the same: then from 6.17 on several vmas move."""
+    if new_len == old_len:
+        return mremap_to(mm, addr, old_len, new_addr, low, high)
     overlap = addr + old_len > new_addr and new_addr + new_len > addr
     if len(moves_several) > 0:
         if overlap:
