@@ -21,9 +21,7 @@ Left out, with what it may do: memory slots and their generation: a guest's page
 goes on at the end of every invalidation (may hide); the offset in the page; that readers of the cache share its lock (rwlock_t): to read it
 twice at a time does nothing more (hides nothing but a deadlock of readers). Otherwise than in Linux: an access that only reads
 asks for a page that may be read; Linux asks for one that may be written, always (`GpcAlwaysWrites` in `small/`), and so refuses memory that a
-CPU could read. Nor does it hold the page from when it is found until it is the cache's, as Linux does (`GpcHoldsItsPage`): a file system that waits
-until nobody holds a page, and unmaps it each time that it looks, and a refresh that begins anew each time that it is unmapped may keep
-each other from going on. What is written through the mapping is marked dirty when the page is found.
+CPU could read. Left out too: a reference to the page from when it is found until it is the cache's (may hide who waits for it). What is written through the mapping is marked dirty when the page is found.
 """
 
 from __future__ import annotations
@@ -194,7 +192,7 @@ class GfnToPfnCache(Device):
 
     @atomic
     def release_pfn(self, pfn: Pfn) -> None:
-        """The page was looked for in vain, or is the cache's by now. Nothing is held (`GpcHoldsItsPage` does)."""
+        """The page was looked for in vain, or is the cache's by now. Nothing is held."""
 
     @atomic
     def map_khva(self, gpc: PfnCache, pfn: Pfn, write: bool) -> None:

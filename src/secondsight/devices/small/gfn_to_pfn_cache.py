@@ -119,8 +119,8 @@ class GpcAlwaysWrites(GfnToPfnCache):
 
 
 class GpcHoldsItsPage(GfnToPfnCache):
-    """Takes a reference to the page until it is the cache's, as Linux 6.12 does: beside a file system that unmaps and waits until nobody has one, both
-    may begin again and again."""
+    """Takes a reference to the page until it is the cache's: beside a file system that unmaps and waits until nobody has one, both may begin again
+    and again."""
 
     def hva_to_pfn(self, va: Va, write: bool) -> Pfn:
         with atomic:
