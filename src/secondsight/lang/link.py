@@ -17,7 +17,6 @@ from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Flow
 from secondsight.lang.errors import LangError, Position, Refused
 from secondsight.lang.frontend import Frontend
-from secondsight.lang.held import held_ranges
 from secondsight.lang.layout import FieldName, Layout, field_of
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.machines import Machine
@@ -107,7 +106,6 @@ class Linked:
         self.layout = Layout(machine, written_by(self.frontend.instances.values()))
         reading = {entry for entry, root in self.roots.items() if reads_locks(root)}
         self.queues = bool(reading) if threads is None else sum(entry in reading for entry in threads) > 1
-        self.held = held_ranges([*tree.reached(self.roots.values())], self.roots.values())
         self._link()
 
     def _link(self) -> None:
@@ -164,10 +162,9 @@ class Linked:
         for block in frame.flow.blocks:
             if isinstance(block.end, CallTo):
                 surviving.update(frame.flow.live_across(block.end))
-        kinds = {var: self.held.get(var, var.type) for var in kept(frame.flow)}
-        bits = {var: self.layout.bits(kind, 0, var.is_item) for var, kind in kinds.items()}
-        for var in sorted(kinds, key=lambda v: (-surviving[v], bits[v] < 8)):  # what survives is before a called function's frame; small ones fill gaps
-            frame.slots[var] = self.layout.slot(kinds[var], room.take(bits[var]), 0, var.is_item)
+        widths = {var: self.layout.bits(var.type, 0, var.is_item) for var in kept(frame.flow)}
+        for var in sorted(widths, key=lambda v: (-surviving[v], widths[v] < 8)):  # what survives is before a called function's frame; small ones fill gaps
+            frame.slots[var] = self.layout.slot(var.type, room.take(widths[var]), 0, var.is_item)
         frame.end = room.end
 
     @staticmethod
