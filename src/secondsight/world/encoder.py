@@ -35,9 +35,7 @@ def _size(frames: int, vmas: int, files: int, dax: int, buffers: int, rows: int)
 
 _LARGE = _size(16, 40, 15, 2, 15, 64)
 _SIZES = (_size(8, 4, 2, 0, 2, 16), _size(16, 10, 4, 1, 4, 32), _LARGE)
-_FEW = _size(9, 3, 1, 1, 0, 12) | {"handles": 3}
-"""Enough for nine of ten scenarios of adversaries."""
-_DRIVEN = (_FEW, _size(10, 3, 1, 1, 0, 12), _size(16, 10, 4, 1, 4, 32), _LARGE)
+_DRIVEN = (_size(10, 3, 1, 1, 0, 12), _size(16, 10, 4, 1, 4, 32), _LARGE)
 """
 Bounds are rounded up to the first of these sizes that is enough, without a device and with one, so that many scenarios share
 one shape. What is not used of them adds bytes to a state and no states. Only bounds of which that is true are here: a
