@@ -21,6 +21,7 @@ from secondsight.scenario import HandleRef, Op, Scenario
 from secondsight.scenario.data import collect
 from secondsight.scenario.ops import HandleType
 from secondsight.world import tables
+from secondsight.world.encoder import pages_made
 from secondsight.world.forced import Forced, Schedule
 from secondsight.world.model import program, value_of
 
@@ -202,17 +203,18 @@ class _Run:
         for number, opened in enumerate(drivers):
             device = self.program.machine.pool(type(self.program.threads[0].arguments[3]))[number]
             makes = [p.op for p in self.places if p.op.declared.makes is HandleType.MAPPING and p.op.process == opened.process]
-            mapped = [op for op in makes if op.args["at"] is None]
+            mapped = [op for op in makes if op.args.get("at") is None]
             often = sum(p.op.kind.startswith("mremap") for p in self.places) > 1
             closes = [v for p, v in zip(self.places, values, strict=True) if p.op.kind == "device_close" and _device_of(p.op) == opened.makes]
             first = 0
             for op, behind in zip(mapped, [None, *mapped], strict=False):
                 first += behind is not None and (_goes_on(behind, op) or (often and op.args.get("fd") is None))  # a page between them
-                for va in range(first, first + int(op.args["pages"])):  # type: ignore[arg-type]
+                size = pages_made(op, int(op.args["pages"]))  # type: ignore[arg-type]
+                for va in range(first, first + size):
                     entry, mm = device.page_table.entries[va], device.notifier.mm
                     word = "none" if entry.frame is None or 0 in closes else "same" if entry.frame is mm.ptes[va].frame else "other"
                     probe.append(word + ("+w" if word != "none" and entry.writable else ""))
-                first += int(op.args["pages"])  # type: ignore[arg-type]
+                first += size
         return Forced(collect(self.scenario, words), tuple(self.retries), tuple(probe), tuple(self.late))
 
 

@@ -19,7 +19,7 @@ __all__ = ["Booted", "KernelAnswer"]
 
 NEEDED = {
     "udmabuf": "udmabuf", "begin_cpu_access": "udmabuf", "end_cpu_access": "udmabuf",
-    "move_pages": "nodes", "madvise_pageout": "swap", "madvise_free": "swap", "memfd_create_hugetlb": "hugetlb", "hugetlb_pool": "hugetlb",
+    "move_pages": "nodes", "madvise_pageout": "swap", "madvise_free": "swap", "memfd_create_hugetlb": "hugetlb", "hugetlb_pool": "hugetlb", "mmap_noreserve": "hugetlb",
     "madvise_hugepage": "huge", "madvise_collapse": "huge", "page_is_huge": "huge",
     "userfaultfd": "userfaultfd",
     "offline_pages": "movable",

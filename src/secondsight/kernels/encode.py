@@ -71,9 +71,10 @@ def pages_of(scenario: Scenario, process: str | None = None) -> list[tuple[str, 
     """The pages that a process's mappings can have, each once, as the model numbers them: mapping and page."""
     pages = []
     for place in scenario.places():
-        count = place.op.args.get("pages")
+        made = place.op.declared.pages_made
+        count = place.op.args.get("pages") if made is None else made(place.op.args)
         makes_mapping = place.op.declared.makes is HandleType.MAPPING and place.op.process == process
-        if makes_mapping and place.op.args["at"] is None and place.op.makes and isinstance(count, int):
+        if makes_mapping and place.op.args.get("at") is None and place.op.makes and isinstance(count, int):
             pages += [(place.op.makes, page) for page in range(count)]
     return pages
 

@@ -18,7 +18,7 @@ class VmAreaCache(Record):
 
 
 mms = pool(Mm, bound("mms", least=1, usual=2))
-vmas = shared_array(Vma, bound("vmas", least=2, most=56, usual=56))
+vmas = shared_array(Vma, bound("vmas", least=2, most=62, usual=56))
 vm_area_cache = shared(VmAreaCache)
 
 

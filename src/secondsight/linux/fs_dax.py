@@ -64,7 +64,7 @@ def fs_dax_create(nr_pages: Pgoff) -> FsDaxFile:
 
 @atomic
 def is_fs_dax_page(page: Folio) -> bool:
-    """vma_is_fsdax() of who has no vma: what pte_devmap() says of an entry (arch/x86/include/asm/pgtable.h, Linux 6.12), where it maps a file's block."""
+    """pte_devmap() (arch/x86/include/asm/pgtable.h, Linux 6.12) of the entry that maps a page, told by the page: a file's block."""
     return any(page in file.blocks for file in fs_dax_files)
 
 

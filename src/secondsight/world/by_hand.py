@@ -154,6 +154,7 @@ class _Rows(Encoder):
         self.processes: tuple[str | None, ...] = (None,)
         self.opened: set[str | None] = set()
         self.told: set[str | None] = set()
+        self.large_memfds: set[str | None] = set()
         self.devices: list[str | None] = []
         self.spaces, self.parents = [SpaceLayout()], [0]
         self._section, self._forked_in = "setup", {}  # one call after the other
@@ -170,6 +171,8 @@ class _Rows(Encoder):
                 self.devices.append(op.makes)
             if op.kind == "closed_device":
                 self.opened.add(op.makes)
+            if op.kind == "memfd_create_hugetlb":
+                self.large_memfds.add(op.makes)
             if made is HandleType.PROCESS:
                 self.processes = (*self.processes, op.makes)
                 self.parents.append(len(self.spaces))

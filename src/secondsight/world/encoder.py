@@ -89,6 +89,7 @@ class Encoder:
         self.is_huge = any(on_model(p.op).at_least(p.op.args).get("huge") for p in self.places)
         self.moves_often = sum(p.op.kind in MOVES for p in self.places) > 1
         self.told: set[str | None] = set()
+        self.large_memfds = {p.op.makes for p in self.places if p.op.kind == "memfd_create_hugetlb"}
         self.opened = {p.op.makes for p in self.places if p.op.kind == "closed_device"}
         for place in self.places:
             made = place.op.declared.makes
@@ -389,7 +390,7 @@ class Encoder:
             raise ScenarioError(said, "move from an even page to an even page, or from an odd one to an odd one", op.site)
 
     def _is_hugetlb(self, memfd: str) -> bool:
-        return any(place.op.makes == memfd and place.op.kind == "memfd_create_hugetlb" for place in self.places)
+        return memfd in self.large_memfds
 
     def _suits_hugetlb(self, op: Op, fd: HandleRef) -> None:
         """Raises `ScenarioError` for a mapping of a memfd of huge pages that the model has not."""

@@ -8,7 +8,7 @@ from secondsight.linux.errno import EBUSY, EINVAL
 from secondsight.linux.mm_types import Mm, MmuNotifier, PageBits, Result, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_register
 from secondsight.linux.tlb import flushes_due
-from secondsight.scenario.ops import Arg, ArgType, Needs
+from secondsight.scenario.ops import Arg, ArgType, Needs, Often
 from secondsight.world.declare import operation
 from secondsight.world.tables import RowNumber, address
 
@@ -35,7 +35,7 @@ flush_watches = shared_array(FlushWatch, "flush_watches")
 """The one that `watch_flushes` subscribes; the bound is 0 where no scenario does."""
 
 
-@operation(needs=Needs.MODULE, takes=lambda args: {"mmu_notifiers": 1}, at_least=lambda args: {"flush_watches": 1, "secondary_tlbs": 1})
+@operation(needs=Needs.MODULE, often=Often(), takes=lambda args: {"mmu_notifiers": 1}, at_least=lambda args: {"flush_watches": 1, "secondary_tlbs": 1})
 def watch_flushes(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Hear of flushes of the process's TLBs from now on. -EBUSY the second time."""
     if len(flush_watches) > 0:
@@ -49,7 +49,7 @@ def watch_flushes(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(addr=Arg(ArgType.ADDRESS), needs=Needs.MODULE, loads=True, at_least=lambda args: {"flush_watches": 1, "mmu_notifiers": 1, "secondary_tlbs": 1})
+@operation(addr=Arg(ArgType.ADDRESS), needs=Needs.MODULE, loads=True, often=Often(), at_least=lambda args: {"flush_watches": 1, "mmu_notifiers": 1, "secondary_tlbs": 1})
 def flushed(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Whether the subscriber has been told of a flush of the page since that was asked last: `f`, or `-`. Of a page that was mapped and zapped it has. Of others
     the model leaves it open. -EINVAL: nobody hears of flushes."""
