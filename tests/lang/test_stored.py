@@ -14,11 +14,11 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
-from secondsight.lang import U8, Machine, Record, Ref, compiler, modules, native, require, shared, stored
+from secondsight.lang import U8, Bounds, Machine, Record, Ref, compiler, modules, native, require, shared, shared_array, stored
 from secondsight.lang.code import _shared
 from secondsight.lang.native import Native, is_ready
 from secondsight.lang.origin import Origin
@@ -489,3 +489,61 @@ def test_modules_that_are_imported_in_another_order(folder: Path, monkeypatch: p
         assert fresh, "what the other keeps is not taken"
         assert native_result.verdict is reference_result.verdict is Verdict.HOLDS
         assert native_result.states == reference_result.states
+
+
+class Marked(Record):
+    interchangeable = True
+    count: U8
+    mark: Annotated[int, Bounds(0, 3)]
+
+
+items = shared_array(Marked, "unused")
+
+
+def counts_marked() -> None:
+    """Count in all that are marked, and see that nobody else did."""
+    for item in items:
+        if item.mark:
+            item.count += 1
+    for item in items:
+        require(item.count == (1 if item.mark else 0), "counted", "what is marked is counted")
+
+
+def marked(*marks: int, room: Room | None = Room(1, (counts_marked,))) -> Program:
+    with Machine({"unused": 3}) as machine:
+        for item, mark in zip(items, marks, strict=True):
+            item.count, item.mark = 0, mark
+    return build(machine, [Thread("t", counts_marked)], room=room)
+
+
+PLAIN, MARKED = (0, 0, 0), (0, 2, 0)
+
+
+def by_native(one: Program) -> Result:
+    return native_search(Native(one), Request(workers=1))
+
+
+def by_reference(one: Program) -> Result:
+    return breadth_first(Reference(one))
+
+
+@pytest.mark.parametrize("runs", [by_native, by_reference])
+@pytest.mark.parametrize("keeps", [by_native, by_reference])
+@pytest.mark.parametrize("later", [False, True])
+def test_what_lies_elsewhere_takes_nothing_of_what_is_kept(
+    runs: Callable[[Program], Result], keeps: Callable[[Program], Result], later: bool, folder: Path
+) -> None:
+    """A field that no thread writes is in the state where renaming must not lose it: so it is the initial state that says where all lies."""
+    expected = [breadth_first(Reference(marked(*marks, room=None))).states for marks in (MARKED, PLAIN)]  # of which nothing is kept
+    _shared.clear()
+    by_native(marked(*PLAIN)), by_reference(marked(*PLAIN))
+    _shared.clear()
+    plain = marked(*PLAIN)
+    other = marked(*MARKED)
+    assert plain.layout.shared_size < other.layout.shared_size
+    keeps(other)
+    if later:
+        _shared.clear()
+        other, plain = marked(*MARKED), marked(*PLAIN)
+    results = [runs(one) for one in (other, plain)]
+    assert [(r.verdict, r.states) for r in results] == [(Verdict.HOLDS, states) for states in expected]

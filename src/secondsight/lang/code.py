@@ -18,7 +18,7 @@ from secondsight.lang import ir, stored
 from secondsight.lang.collecting import may_go, uncollected
 from secondsight.lang.errors import LangError, Position
 from secondsight.lang.facts import meaning_of
-from secondsight.lang.layout import Layout
+from secondsight.lang.layout import Layout, set_apart
 from secondsight.lang.link import Callee, Linked
 from secondsight.lang.machines import Machine
 from secondsight.lang.origin import Origin
@@ -103,11 +103,12 @@ class Code:
 
     def _link(self) -> Linked:
         with uncollected():
-            linked = self._linked = Linked(self.machine, self.entries, self.rules, self.holds, self.threads, self.inlines)
+            layout = None if self.known is None else self.known.layout
+            linked = self._linked = Linked(self.machine, self.entries, self.rules, self.holds, self.threads, self.inlines, layout)
         numbers = {function: number for number, function in enumerate(linked.frames)}
         places = [StepPlace(c.where, c.function.name) for c in linked.counters]
         if self.known is not None:
-            if (places, linked.region, linked.layout.shared_size) != (self.places, self.region, self.layout.shared_size):
+            if (places, linked.region) != (self.places, self.region):
                 raise LangError("the source has changed since this search began: begin it again")
             return linked
         self.layout, self.region, self.counter_width, self.places = linked.layout, linked.region, linked.counter_width, places
@@ -189,7 +190,8 @@ def shared_code(
     if found is None or not found.fits(machine):
         pools = [(f"{cls.__module__}.{cls.__qualname__}", size) for cls, size in sizes]
         begin = [(f"{f.__module__}.{f.__qualname__}", cls and cls.__qualname__) for f, cls in entries]
-        shape = repr((rest, pools, begin))
+        apart = sorted(set_apart(machine, [*machine.pools.values(), *machine._states]))  # it says where everything lies
+        shape = repr((rest, pools, begin, apart))
         roots = [*(part for entry in entries for part in entry), *rules]
         states = sorted(machine._states, key=lambda d: d.name)
         with uncollected():

@@ -14,7 +14,7 @@ import copy
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from secondsight.lang.arrays import Array
@@ -26,7 +26,7 @@ from secondsight.lang.slots import Slot, Space
 from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type, is_sequence
 
-__all__ = ["FieldName", "Layout", "field_of"]
+__all__ = ["FieldName", "Layout", "field_of", "set_apart"]
 
 FieldName = tuple[str, str]
 """A field: the class that declares it, with its module, and its name."""
@@ -42,6 +42,34 @@ def field_of(record: type[Record], name: str) -> FieldName:
 def _field_of(record: Any, name: str) -> FieldName:
     owner = next(c for c in reversed(record.__mro__) if name in inspect.get_annotations(c))
     return f"{owner.__module__}.{owner.__qualname__}", name
+
+
+def set_apart(machine: Machine, declarations: Iterable[Shared]) -> set[FieldName]:
+    """The fields of records that can be renamed which are not everywhere as in a new one, in some of a machine's state."""
+    fields: set[FieldName] = set()
+    for declaration in declarations:
+        if not _has_renamed(declaration.kind):
+            continue
+        for record in records_in(machine.state(declaration)):
+            cls = whole(type(record))
+            if _can_be_renamed(cls):
+                for name, kind in machine.fields(cls).items():
+                    default = cls.default(name) if isinstance(kind, IntType) else None
+                    if isinstance(kind, (IntType, RefType)) and record.__dict__[name] != default:
+                        fields.add(field_of(cls, name))
+    return fields
+
+
+def _can_be_renamed(record: type[Record]) -> bool:
+    return bool(getattr(record, "interchangeable", False))
+
+
+@functools.lru_cache(maxsize=1024)
+def _has_renamed(kind: Type) -> bool:
+    """Whether records that can be renamed lie in it."""
+    if isinstance(kind, RecordType):
+        return _can_be_renamed(kind.record) or any(map(_has_renamed, kind.record.fields().values()))
+    return isinstance(kind, ArrayType) and _has_renamed(kind.element)
 
 
 class Layout:
@@ -64,7 +92,7 @@ class Layout:
         self.ref_width = 1
         self._count()
         if written is not None:
-            self.written = written | self._set_apart(machine)
+            self.written = written | set_apart(machine, self.declarations)
         self._place()
         self.numbered = self.shared_size > 256
         starts = self._starts() if self.numbered else []
@@ -111,24 +139,11 @@ class Layout:
         for declaration in self.declarations:
             visit(declaration.kind, 1)
         self._there = {field_of(record, name) for record in self._counts for name in self.machine.fields(record)}
-        self.renamed = [record for record in self._counts if getattr(record, "interchangeable", False)]
-
-    def _set_apart(self, machine: Machine) -> set[FieldName]:
-        """The fields of records that can be renamed which are not everywhere as in a new one."""
-        found: set[FieldName] = set()
-        for declaration in self.declarations if self.renamed else ():
-            for record in records_in(machine.state(declaration)):
-                cls = whole(type(record))
-                if cls in self.renamed:
-                    for name, kind in machine.fields(cls).items():
-                        default = cls.default(name) if isinstance(kind, IntType) else None
-                        if isinstance(kind, (IntType, RefType)) and record.__dict__[name] != default:
-                            found.add(field_of(cls, name))
-        return found
+        self.renamed = [record for record in self._counts if _can_be_renamed(record)]
 
     def suits(self, machine: Machine) -> bool:
         """Whether what is constant here may be so in another machine."""
-        return self.written is None or self._set_apart(machine) <= self.written
+        return self.written is None or set_apart(machine, self.declarations) <= self.written
 
     def _place(self) -> None:
         """Give everything its place, with references of the present width."""

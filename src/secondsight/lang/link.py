@@ -85,13 +85,14 @@ class Counter:
 class Linked:
     """What threads that begin with `entries` can reach, lowered for `machine` and linked.
 
-    `threads`: what each thread begins with; None: any of the entries may have several. `queues`: writers stand in the queues
+    `threads`: what each thread begins with; None: any of the entries may have several. `layout`: where the shared state lies, if that
+    is known already. `queues`: writers stand in the queues
     of locks. They do where two threads can tell: one that reads, and one that comes to read then.
     """
 
     def __init__(
         self, machine: Machine, entries: Sequence[Callee], rules: Iterable[Callable[..., Any]], holds: bool,
-        threads: Sequence[Callee] | None = None, inlines: bool = True,
+        threads: Sequence[Callee] | None = None, inlines: bool = True, layout: Layout | None = None,
     ) -> None:  # fmt: skip
         with machine:
             while True:  # again if that reached state whose classes a dispatch did not know
@@ -103,7 +104,10 @@ class Linked:
                     raise
                 if self.frontend.is_settled():
                     break
-        self.layout = Layout(machine, written_by(self.frontend.instances.values()))
+        written = written_by(self.frontend.instances.values())
+        if layout is not None and not written <= (layout.written or frozenset()):
+            raise LangError("the source has changed since this search began: begin it again")
+        self.layout = layout or Layout(machine, written)
         reading = {entry for entry, root in self.roots.items() if reads_locks(root)}
         self.queues = bool(reading) if threads is None else sum(entry in reading for entry in threads) > 1
         self._link()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredFacts", "find", "find_answer", "find_python", "has_python", "is_kept", "keep", "keep_answer", "keep_python", "piece"]
 
-VERSION = 6
+VERSION = 7
 MOST_ANSWERS = 300
 """Answers that are kept about the programs of one shape; the oldest goes first."""
 _SUM = 64
@@ -95,15 +95,12 @@ def keep(code: Code) -> None:
     origin = code.origin
     if origin is None or not code.changed:
         return
-    if code.known is None:
-        data = code.keep("told", lambda: _told(code, origin))
-        if data is None:
-            return
-    else:
-        data = code.known.data
+    data = _data(code)
+    if data is None:
+        return
     path = _path(origin)
     there = _read(path)
-    if there is not None and there["annotations"] == data["annotations"]:  # another process may have learned something else
+    if there is not None and _meaning(there) == _meaning(data):  # another process may have learned something else
         for part in ("facts", "texts"):
             data[part] = there[part] | data[part]
     data["facts"] |= code.facts
@@ -136,7 +133,7 @@ def find_python(code: Code) -> tuple[tuple[CodeType, ...], list[tuple[Position, 
         return None
     try:
         content = _path(code.origin).with_suffix(".python").read_bytes()
-        if _signed(code.origin, code.known.data["annotations"], content[_SUM:]) != content[:_SUM]:
+        if _signed(code, content[_SUM:]) != content[:_SUM]:
             return None
         text, sites, tables = marshal.loads(zlib.decompress(content[_SUM:]))
         return text, [(Position(*where), name) for where, name in sites], tables
@@ -152,12 +149,9 @@ def has_python(code: Code) -> bool:
 def keep_python(code: Code, text: tuple[CodeType, ...], sites: list[tuple[Position, str]], tables: dict[str, str]) -> None:
     """Keep rendered Python, for `find_python`."""
     keep(code)
-    if code.origin is None:
-        return
-    data = code.known.data if code.known is not None else None if code.changed else _read(_path(code.origin))
-    if data is not None:
+    if code.origin is not None and _data(code) is not None:
         content = zlib.compress(marshal.dumps((text, [((w.file, w.line, w.column), name) for w, name in sites], tables)), 1)
-        _write(_path(code.origin).with_suffix(".python"), _signed(code.origin, data["annotations"], content) + content)
+        _write(_path(code.origin).with_suffix(".python"), _signed(code, content) + content)
 
 
 def is_kept(code: Code) -> bool:
@@ -179,7 +173,7 @@ def keep_answer(code: Code, question: str, answer: Any) -> None:
     answers.pop(question, None)
     kept = dict(list(answers.items())[-MOST_ANSWERS + 1 :]) | {question: answer}
     content = json.dumps(kept, separators=(",", ":")).encode()
-    _write(_answers_path(code.origin), _signed(code.origin, _annotations(code), content) + content)
+    _write(_answers_path(code.origin), _signed(code, content) + content)
 
 
 def _answers(code: Code) -> dict[str, Any]:
@@ -187,7 +181,7 @@ def _answers(code: Code) -> dict[str, Any]:
     assert code.origin is not None
     try:
         content = _answers_path(code.origin).read_bytes()
-        if _signed(code.origin, _annotations(code), content[_SUM:]) != content[:_SUM]:
+        if _signed(code, content[_SUM:]) != content[:_SUM]:
             return {}
         answers = json.loads(content[_SUM:])
     except (OSError, ValueError):
@@ -199,21 +193,23 @@ def _answers_path(origin: Origin) -> Path:
     return _path(origin).with_suffix(".answers")
 
 
-def _annotations(code: Code) -> list[list[Any]]:
-    """The annotations of locals that some code was lowered with: each its function's place, its text, what it meant."""
-    if code.known is not None:
-        annotations: list[list[Any]] = code.known.data["annotations"]
-        return annotations
+def _data(code: Code) -> dict[str, Any] | None:
+    """What there is to keep of some code, as it was read or as it was lowered; None: nothing may be."""
+    origin = code.origin
+    assert origin is not None
+    return code.known.data if code.known is not None else code.keep("told", lambda: _told(code, origin))
+
+
+def _meaning(data: dict[str, Any]) -> str:
+    """All of it that facts, rendered text and answers are about: what annotations meant, where everything lies."""
+    return json.dumps([part for name, part in data.items() if name not in ("facts", "texts")])
+
+
+def _signed(code: Code, content: bytes) -> bytes:
+    """What a file beside the first begins with: it was made from the same source, and is about the same places."""
     assert code.origin is not None
-    known = code.origin.functions
-    read = code.linked.frontend.annotations
-    return [[known[function], text, meant] for (function, text), meant in read.items() if function in known]
-
-
-def _signed(origin: Origin, annotations: list[list[Any]], content: bytes) -> bytes:
-    """What a file beside the first begins with: it was made from the same source."""
-    made_from = json.dumps([VERSION, origin.digest, annotations]).encode()
-    return hashlib.sha256(made_from + content).hexdigest().encode()
+    about = code.keep("meaning", lambda: hashlib.sha256(_meaning(_data(code) or {}).encode()).hexdigest())
+    return hashlib.sha256(f"{VERSION} {code.origin.digest} {about}".encode() + content).hexdigest().encode()
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -271,7 +267,9 @@ def _told(code: Code, origin: Origin) -> dict[str, Any] | None:
         roots.append([root.name, root.atomic, params, root.number])
     return {
         "version": VERSION,
-        "annotations": _annotations(code),
+        "annotations": [
+            [origin.functions[f], text, meant] for (f, text), meant in linked.frontend.annotations.items() if f in origin.functions
+        ],
         "declarations": names,
         "sizes": [code.layout.shared_size, code.layout.ref_width],
         "written": sorted(code.layout.written or ()),
