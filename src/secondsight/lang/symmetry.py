@@ -176,7 +176,7 @@ def _renamed_array(program: Program, record: type[Record], watch: tuple[int, int
                 at = program.argument(program.threads[0], value, var)
                 if array.inside(at):
                     array.fixed.add((at - array.base) // array.stride)
-    asked = f"{record.__qualname__} told apart, but for {sorted(array.fixed)}"
+    asked = f"{record.__module__}.{record.__qualname__} told apart, but for {sorted(array.fixed)}"
     why_not, fixed = program.code.fact(asked, lambda: _looked(program, array))
     if why_not:
         raise TellsApart(why_not)
