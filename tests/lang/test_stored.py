@@ -509,7 +509,10 @@ def counts_marked() -> None:
         require(item.count == (1 if item.mark else 0), "counted", "what is marked is counted")
 
 
-def marked(*marks: int, room: Room | None = Room(1, (counts_marked,))) -> Program:
+ROOM = Room(1, (counts_marked,))
+
+
+def marked(*marks: int, room: Room | None = ROOM) -> Program:
     with Machine({"unused": 3}) as machine:
         for item, mark in zip(items, marks, strict=True):
             item.count, item.mark = 0, mark
