@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree conform conform-mutants adversaries wrong-drivers tables claims attack mutants reductions test-cluster docs docs-site operations bench gpu package install lint clean help
+.PHONY: demo test wide agree conform conform-mutants adversaries wrong-drivers tables claims attack mutants reductions test-cluster docs docs-site operations bench gpu package install lint clean help
 
 demo: install  ## The threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
 
-test: $(VENV)/.dev  ## Everything: ruff, mypy --strict, the tests (pytest's status is kept for .ci/run)
+test: $(VENV)/.dev  ## ruff, mypy --strict, the tests but for those of `make wide` (pytest's status is kept for .ci/run)
 	@rm -f $(VENV)/pytest-status
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; status=$$?; echo $$status > $(VENV)/pytest-status; exit $$status
 
@@ -20,6 +20,9 @@ test-cluster: $(VENV)/.cluster  ## Searches on a local Ray cluster of two nodes,
 	@rm -f $(VENV)/cluster-status
 	@SECONDSIGHT_REQUIRE_RAY=1 $(BIN)/python -m pytest -n 0 tests/search/test_cluster_ray.py tests/attack/test_cluster_cuts.py; \
 	  status=$$?; echo $$status > $(VENV)/cluster-status; exit $$status
+
+wide: $(VENV)/.dev  ## The tests that `make test` leaves out: other releases, a kernel of our own, more programs
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m wide
 
 agree: install  ## Drawn scenarios on the model and on a real kernel, compared; ARGS='--on linux-6.12,linux-6.1 --runs 20000'
 	@$(BIN)/secondsight agree --on linux-6.12 --runs 2000 $(ARGS)

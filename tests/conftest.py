@@ -21,9 +21,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 gc.set_threshold(20_000, 20, 50)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """They begin first: where processes share the tests out by files, none is left with a long one while the others have ended."""
+    """Slow files begin first: where processes share the tests out by files, none is left with a long one while the others have ended.
+    Walks beside the C of another release than 6.12 are for `make wide`."""
     here = Path(__file__).parent
+    for item in items:
+        release = item.callspec.params.get("release") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+        if item.path.parent == here / "conform" and release not in (None, "6.12"):
+            item.add_marker(pytest.mark.wide)
     rank = {here / name: number for number, name in enumerate(SLOW)}
     items.sort(key=lambda item: rank.get(item.path, len(SLOW)))
 

@@ -62,7 +62,7 @@ def test_failures_of_every_kind_come_up() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_drawn_scenarios_fit_the_machine(kind: DrawnKind) -> None:
     """Number 3825 of seed 1 once had a page too many: one that the model leaves between two mappings of one file."""
-    for number in (*range(1500), 3825):
+    for number in (*range(400), 3825):
         drawn = scenario_of(kind, 1, number)
         Encoder(drawn).bounds(None, {})
 

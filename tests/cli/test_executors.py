@@ -69,6 +69,7 @@ def without_test(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.wide
 def test_other_ways_through_the_states(tmp_path: Path) -> None:
     broken = without_test(tmp_path)
     ways = (["--depth-first", "500"], ["--walks", "3000", "--seed", "7"], ["--preemptions", "2"], ["--collect"], ["--exact"], ["--workers", "1"])

@@ -105,6 +105,7 @@ def test_what_no_real_kernel_runs_cannot_be_forced(vm: VM) -> None:
 # The commands.
 
 
+@pytest.mark.wide
 def test_check_confirms_a_users_own_driver_by_the_form_that_does_the_same(vm: VM, tmp_path: Path) -> None:
     text = MY_GPU.read_text()
     wrong = tmp_path / "my_gpu.py"

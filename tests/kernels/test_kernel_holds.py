@@ -246,6 +246,7 @@ def test_a_counterexample_that_needs_a_hold_inside_the_kernel_is_confirmed_with_
     assert "the device's table had a page that the CPU's did not; held inside hmm_range_fault()" in found.why
 
 
+@pytest.mark.wide
 def test_random_schedules_with_every_hold_agree(module_vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right and wrong drivers; `make test` is no campaign, so few."""
     draw = forced.random_schedule

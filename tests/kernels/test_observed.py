@@ -52,7 +52,7 @@ def test_observed_is_possible(path: Path, recorded: Scenario, request: pytest.Fi
         with pytest.raises(KernelError, match="has no device-private and device-exclusive pages"):  # other releases have: tests/kernels/test_releases.py
             vm.observe(recorded, runs=1)
         return
-    runs = 100 if recorded.threads else 10  # without threads there is one outcome
+    runs = 40 if recorded.threads else 10  # without threads there is one outcome
     seen = vm.observe(recorded, runs=runs)
     assert sum(seen.outcomes.values()) == seen.runs == runs
     assert not shown(frozenset(seen.outcomes) - possible)

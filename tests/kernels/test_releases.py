@@ -25,6 +25,8 @@ from secondsight.scenario import Recorder, load_expected, load_scenarios, scenar
 from secondsight.world.model import outcomes
 
 REPO = Path(__file__).parents[2]
+pytestmark = pytest.mark.wide
+
 FILES = [*sorted((REPO / "scenarios").glob("*.py")), REPO / "examples" / "hole_refilled.py"]
 
 @pytest.fixture(scope="module", params=["linux-6.1", "linux-7.2", "linux-6.12-own", "host"])

@@ -239,6 +239,7 @@ MOVING = {
 """The scenarios that move pages into a device's memory: they run with device-coherent memory too."""
 
 
+@pytest.mark.wide
 def test_the_kernels_own_tests_and_ours_pass_in_one_boot_of_a_kernel_of_our_own(own: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which(QEMU) is None:
         pytest.skip(f"{QEMU} is not there")

@@ -304,6 +304,7 @@ EACH = 2 if os.environ.get("SECONDSIGHT_REDUCTIONS") == "all" else 1
 """Cells of each table."""
 
 
+@pytest.mark.wide
 def test_cells_of_tables() -> None:
     for table in list(TABLES.values())[:: 3 - EACH]:
         cells = [p for p in (table.program(r, c) for r, c in list(table.cells())[::9]) if p is not None]

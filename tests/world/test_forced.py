@@ -202,7 +202,7 @@ def test_plain_execution_leaves_behind_what_the_coarse_search_says(seed: int) ->
     assert FakeVM(seed).force(schedule, driver) in run_forced(schedule, driver)
 
 
-@pytest.mark.parametrize("number", [4, 9, 14, 19, 29, 34])
+@pytest.mark.parametrize("number", [4, *(pytest.param(n, marks=pytest.mark.wide) for n in (9, 14, 19, 29, 34))])
 def test_so_it_does_with_two_processes(number: int) -> None:
     chance, drawn = random.Random(number), scenario_of("forced", 5, number)
     assert len(drawn.processes) == 2
@@ -212,6 +212,7 @@ def test_so_it_does_with_two_processes(number: int) -> None:
     assert FakeVM(number).force(schedule, driver) in run_forced(schedule, driver)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", ["two_mirrors", "hole_punched_by_another", "two_devices_of_two_processes"])
 def test_so_it_does_with_two_devices_and_where_one_of_two_exits(name: str) -> None:
     found = {one.name: one for file in ("two_devices", "two_processes") for one in load_scenarios(SCENARIOS / f"{file}.py")}
