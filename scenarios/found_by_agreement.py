@@ -95,3 +95,24 @@ def moved_out_of_a_punched_hole(s: Recorder) -> None:
     @s.thread
     def punches() -> None:
         s.fallocate_punch_hole(fd, page=0, into="punched")
+
+
+@scenario
+def moves_what_nobody_has_touched(s: Recorder) -> None:
+    """Memory that nobody has touched counts no more once it may not be written, and becomes no vma with memory beside it that does: two vmas are not
+    moved by one call."""
+    a = s.mmap(pages=2)
+    s.mprotect_none(a + 1, pages=1)
+    s.madvise_populate_write(a, pages=1)
+    s.mprotect(a, pages=2, write=False)
+    s.mremap(a, pages=2, into="moved")
+
+
+@scenario
+def collapses_what_nobody_has_touched(s: Recorder) -> None:
+    """So it is no vma that has room for a huge page."""
+    a = s.mmap(pages=4)
+    s.mprotect_none(a + 3, pages=1)
+    s.madvise_populate_write(a, pages=1)
+    s.mprotect(a + 2, pages=2, write=False)
+    s.madvise_collapse(a + 3, pages=1, into="collapsed")

@@ -72,8 +72,8 @@ def vm_area_dup(orig: Vma) -> Vma:
         new.flags[0] = orig.flags[0]
     if len(new.anon_prepared) > 0:
         new.anon_prepared[0] = orig.anon_prepared[0]
-    if len(new.on_fork) > 0:
-        new.on_fork[0] = orig.on_fork[0]
+    if len(new.more_flags) > 0:
+        new.more_flags[0] = orig.more_flags[0]
     return new
 
 
@@ -90,8 +90,8 @@ def vm_area_free(vma: Vma) -> None:
         vma.flags[0] = 0
     if len(vma.anon_prepared) > 0:
         vma.anon_prepared[0] = NOT_PREPARED
-    if len(vma.on_fork) > 0:
-        vma.on_fork[0] = 0
+    if len(vma.more_flags) > 0:
+        vma.more_flags[0] = 0
     if len(vma.vm_lock) > 0:
         vma.vm_lock[0].writer = 0
     vma.shared = None

@@ -27,7 +27,7 @@ from secondsight.linux.huge_memory import copy_huge_pmd, next_pinned_huge_pmd, p
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory_swap import restore_exclusive_pte
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_dontcopy, vma_is_accessible
-from secondsight.linux.mm_flags import VM_LOCKED, VM_UFFD_FLAGS, VM_WIPEONFORK
+from secondsight.linux.mm_flags import VM_DONTCOPY, VM_LOCKED, VM_UFFD_FLAGS, VM_WIPEONFORK
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
 from secondsight.linux.mm_types import (
     CLONED,
@@ -132,7 +132,7 @@ def dup_vma(mm: Mm, oldmm: Mm, vma: Vma) -> None:
     if len(mm.userfaultfd) > 0:
         if not mm.userfaultfd[0].opened:
             new.flags[0] = new.flags[0] & (255 - VM_UFFD_FLAGS)
-    if len(new.on_fork) > 0 and new.on_fork[0] & VM_WIPEONFORK != 0:
+    if len(new.more_flags) > 0 and new.more_flags[0] & VM_WIPEONFORK != 0:
         if len(new.anon_prepared) > 0:
             new.anon_prepared[0] = NOT_PREPARED
         new.anon_vma = None
@@ -159,8 +159,8 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
         if len(vma.anon_prepared) > 0 and len(mm.userfaultfd) == 0:
             private = private and vma.anon_prepared[0] != NOT_PREPARED
         needed = private or (file is not None and file.vm_flags() != 0)
-        if len(vma.on_fork) > 0:
-            if vma.on_fork[0] != 0:  # there is no such vma, or it has nothing of this one
+        if len(vma.more_flags) > 0:
+            if vma.more_flags[0] & (VM_DONTCOPY | VM_WIPEONFORK) != 0:  # there is no such vma, or it has nothing of this one
                 private = False
                 needed = False
     if private:

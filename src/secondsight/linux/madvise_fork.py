@@ -1,4 +1,4 @@
-"""mm/madvise.c: MADV_DONTFORK, MADV_WIPEONFORK and their opposites: what a child gets of a vma (`Vma.on_fork`, `fork_dup`).
+"""mm/madvise.c: MADV_DONTFORK, MADV_WIPEONFORK and their opposites: what a child gets of a vma (`Vma.more_flags`, `fork_dup`).
 
 Who pins memory and forks asks for the first: the child has no such vma, so that no write of the parent's replaces the page that a device uses.
 """
@@ -43,11 +43,11 @@ def madvise_fork(mm: Mm, va: Va, length: Pgoff, flag: Flags, sets: bool, low: Va
             if first != start:
                 ret = -ENOMEM
             vma = mm.mm_mt[first] if first < va + length else None
-            on_fork: Flags = 0
+            more_flags: Flags = 0
             if vma is not None:
                 end = min(vma.vm_end, va + length)
-                on_fork = vma.on_fork[0] | flag if sets else vma.on_fork[0] & (255 - flag)
-                changes = vma.on_fork[0] != on_fork
+                more_flags = vma.more_flags[0] | flag if sets else vma.more_flags[0] & (255 - flag)
+                changes = vma.more_flags[0] != more_flags
                 if (sets and flag == VM_WIPEONFORK and vma.vm_file is not None) or (not sets and flag == VM_DONTCOPY and len(no_dofork_of_special) > 0 and is_special(vma)):
                     ret = -EINVAL
         if ret == -EINVAL:
@@ -60,7 +60,7 @@ def madvise_fork(mm: Mm, va: Va, length: Pgoff, flag: Flags, sets: bool, low: Va
                     break
             with atomic:
                 flags: Flags = vma.flags[0] if len(vma.flags) > 0 else 0
-                vma_modify_flags(vma, first, end, vma.write, flags, low, high, on_fork)
+                vma_modify_flags(vma, first, end, vma.write, flags, low, high, more_flags)
         start = end
     with atomic:
         vmas_changed(mm, va, va + length)

@@ -27,8 +27,8 @@ def is_cow_mapping(vma: Vma) -> bool:
 @atomic
 def vma_dontcopy(vma: Vma) -> bool:
     """Whether a child has no such vma: VM_DONTCOPY of include/linux/mm.h, Linux 6.12."""
-    if len(vma.on_fork) > 0:
-        return vma.on_fork[0] & VM_DONTCOPY != 0
+    if len(vma.more_flags) > 0:
+        return vma.more_flags[0] & VM_DONTCOPY != 0
     return False
 
 

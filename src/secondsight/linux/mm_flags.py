@@ -17,6 +17,8 @@ __all__ = [
     "UFFD_MINOR",
     "UFFD_MISSING",
     "UFFD_WP",
+    "VM_ACCOUNT",
+    "VM_AS_IT_WAS",
     "VM_DEVMAP",
     "VM_DONTCOPY",
     "VM_FAULT_ERROR",
@@ -83,9 +85,13 @@ VM_UFFD_FLAGS = 193
 """Any of the three."""
 
 VM_DONTCOPY: Final = 1
-"""MADV_DONTFORK: a child has no such vma. This one and the next are kept in `Vma.on_fork`."""
+"""MADV_DONTFORK: a child has no such vma. This one and the next two are kept in `Vma.more_flags`."""
 VM_WIPEONFORK: Final = 2
 """MADV_WIPEONFORK: a child's vma is as if nobody had touched it."""
+VM_ACCOUNT: Final = 4
+"""Its pages are counted among those that the machine must have (vm_enough_memory()), as they may be written, or might be once."""
+VM_AS_IT_WAS: Final = 255
+"""None of the kernel's: `more_flags` do not change."""
 
 MAP_PRIVATE: Final = 1
 """mmap()'s flags (include/uapi/linux/mman.h; the kernel's own values do not all fit a byte): of a file, which is mapped shared else."""

@@ -341,7 +341,7 @@ class AddressSpace(Record):
 
 bound("vma_flags", most=1, usual=1)
 bound("anon_prepared", most=1, usual=1)
-bound("fork_flags", most=1, usual=1)
+bound("more_flags", most=1, usual=1)
 
 NOT_PREPARED: Final = 0
 PREPARED: Final = 1
@@ -368,7 +368,8 @@ class Vma(Record):
     else there is no such place. `hugetlb_lock` has struct hugetlb_vma_lock in its first place, where there are files of huge pages (`hugetlb_vma_lock`). `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
     place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
     where there may be huge pages, and where mappings move (mremap). `vm_pgoff` of a vma without a file is its address, as long as it has not
-    moved after such a write. `on_fork` is what a child gets of it (VM_DONTCOPY, VM_WIPEONFORK), where somebody has a say in that. `next` leads to the next of those
+    moved after such a write. `more_flags` has what `flags` has no room for: what a child gets of it (VM_DONTCOPY,
+    VM_WIPEONFORK), where somebody has a say in that, and VM_ACCOUNT where it shows which vmas are one. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -385,7 +386,7 @@ class Vma(Record):
     vm_lock: Array[VmaLock, Literal["vma_locks"]]
     anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
-    on_fork: Array[Flags, Literal["fork_flags"]]
+    more_flags: Array[Flags, Literal["more_flags"]]
     hugetlb_lock: Array[RwLock, Literal["hugetlb_vma_lock"]]
     shared: Ref[Vma]
     next: Ref[Vma]

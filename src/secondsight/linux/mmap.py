@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EEXIST, EINVAL, ENOMEM
-from secondsight.linux.fork import vm_area_alloc
+from secondsight.linux.fork import vm_area_alloc, vmas
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
-from secondsight.linux.mm_flags import MAP_PRIVATE, MAP_SEALS_LATE, VM_PRIVATE, VM_SEALED
+from secondsight.linux.mm_flags import MAP_NORESERVE, MAP_PRIVATE, MAP_SEALS_LATE, VM_ACCOUNT, VM_PRIVATE, VM_SEALED
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -213,7 +213,11 @@ def mmap_region(
     Nothing is mapped there. `va`, or the error of the file's own mmap, which is asked for a new vma only.
     """
     first = va if file is None else pgoff
-    expanded = vma_merge_new_range(mm, va, va + length, file, first, write, flags, NOT_PREPARED, low, high)
+    more: Flags = 0
+    if len(vmas[0].more_flags) > 0:
+        if accountable_mapping(file, write, flags, map_flags):
+            more = VM_ACCOUNT
+    expanded = vma_merge_new_range(mm, va, va + length, file, first, write, flags, NOT_PREPARED, low, high, more)
     ret = 0
     if expanded is None:
         if file is not None:
@@ -223,7 +227,7 @@ def mmap_region(
             if flags & VM_PRIVATE != 0 and file.vm_flags() != 0:
                 ret = -EINVAL  # mmap_udmabuf() (drivers/dma-buf/udmabuf.c), check_vma() (drivers/dax/device.c)
         if ret == 0:
-            link_new_vma(mm, va, length, file, pgoff, write, flags)
+            link_new_vma(mm, va, length, file, pgoff, write, flags, more)
     if file is not None and flags & (VM_SEALED | VM_PRIVATE) == 0:
         file.unmap_writable()
     vmas_changed(mm, va, va + length)
@@ -231,8 +235,17 @@ def mmap_region(
 
 
 @atomic
+def accountable_mapping(file: Ref[AddressSpace], write: bool, flags: Flags, map_flags: Flags) -> bool:
+    """accountable_mapping() (mm/mmap.c, Linux 6.12), and its question before it (MAP_NORESERVE): private memory that may be written."""
+    if file is not None:
+        if flags & VM_PRIVATE == 0 or file.is_hugetlb():
+            return False
+    return write and map_flags & MAP_NORESERVE == 0
+
+
+@atomic
 def link_new_vma(
-    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags = 0
+    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags = 0, more_flags: Flags = VM_ACCOUNT
 ) -> None:
     """The part of __mmap_region() (mm/mmap.c, Linux 6.12) that makes a vma: vma_set_range(), vma_iter_store(), vma_link_file()."""
     vma = vm_area_alloc(mm)
@@ -242,6 +255,8 @@ def link_new_vma(
     vma.write = write
     if len(vma.flags) > 0:
         vma.flags[0] = flags
+    if len(vma.more_flags) > 0:
+        vma.more_flags[0] = more_flags
     vma.vm_file = file
     vma.vm_pgoff = va if file is None else pgoff
     if file is not None:

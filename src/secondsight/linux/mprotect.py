@@ -11,19 +11,19 @@ Private memory that is locked (mlock()) and comes to be writable is copied at on
 
 So a vma that may not be written has entries that still may, until its subscribers have been called.
 
-Left out: PROT_EXEC, protection keys, NUMA hints, mseal(2), limits and accounting; that no subscriber is
+Left out: PROT_EXEC, protection keys, NUMA hints, mseal(2), limits, and accounting but for the flag; that no subscriber is
 called where the page table of the whole region is not there (an address space here lies in one, which is there: may call
 subscribers once more than the kernel; raises no false alarm).
 """
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, Ref, atomic, milestone
+from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EACCES, ENOMEM
 from secondsight.linux.mlock import populate_vma_page_range
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_flags import VM_HUGEPAGE, VM_LOCKED, VM_NONE, VM_PRIVATE, VM_SEALED, VM_UFFD_FLAGS
-from secondsight.linux.mm_types import Event, Flags, Mm, Pgoff, PteKind, Range, Va, VaEnd, Vma, huge_pages, secondary_tlbs
+from secondsight.linux.mm_flags import VM_ACCOUNT, VM_AS_IT_WAS, VM_HUGEPAGE, VM_LOCKED, VM_NONE, VM_PRIVATE, VM_SEALED, VM_UFFD_FLAGS
+from secondsight.linux.mm_types import NOT_PREPARED, Event, Flags, Mm, Pgoff, PteKind, Range, Va, VaEnd, Vma, huge_pages, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations
@@ -33,6 +33,9 @@ from secondsight.linux.util import locked_vms, vma_is_locked
 from secondsight.linux.vma import prepare_splits, vma_modify_flags, vmas_changed
 
 __all__ = ["change_protection", "change_pte_range", "do_mprotect_pkey"]
+
+stays_accounted = shared_array(bool, bound("stays_accounted", most=1))
+"""Of size 1 where a release says so: see `releases` (untouched-memory-stays-accounted)."""
 
 
 def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, high: VaEnd, none: bool = False) -> Errno:
@@ -62,7 +65,7 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
                     populates = write and not vma.write and vma_is_locked(vma) and is_cow_mapping(vma)
                 if len(huge_pages) == 0:
                     if changes:
-                        vma_modify_flags(vma, first, at, write, flags, low, high)
+                        vma_modify_flags(vma, first, at, write, flags, low, high, more_flags_for(vma, write))
         if changes:
             if len(huge_pages) > 0:
                 assert vma is not None
@@ -70,7 +73,7 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
                 if ret != 0:
                     break
                 with atomic:
-                    vma_modify_flags(vma, first, at, write, flags_for(vma, none), low, high)
+                    vma_modify_flags(vma, first, at, write, flags_for(vma, none), low, high, more_flags_for(vma, write))
             change_protection(mm, first, at)
             if len(locked_vms) > 0:
                 if populates:
@@ -87,6 +90,23 @@ def flags_for(vma: Vma, none: bool) -> Flags:
     if len(vma.flags) > 0:
         return (vma.flags[0] & (VM_SEALED | VM_PRIVATE | VM_HUGEPAGE | VM_LOCKED | VM_UFFD_FLAGS)) | (VM_NONE if none else 0)
     return 0
+
+
+@atomic
+def more_flags_for(vma: Vma, write: bool) -> Flags:
+    """VM_ACCOUNT as mprotect_fixup() (mm/mprotect.c, Linux 6.12) has it, with what else is in `Vma.more_flags`: private memory counts when it comes to be
+    writable, and for ever then; but memory that nobody has touched counts no more when it may not be written (`stays_accounted`: it does).
+    """
+    if len(vma.more_flags) == 0:
+        return VM_AS_IT_WAS
+    more_flags = vma.more_flags[0]
+    if write:
+        if not vma.write and is_cow_mapping(vma):
+            return more_flags | VM_ACCOUNT
+    elif len(stays_accounted) == 0 and vma.vm_file is None:
+        if vma.anon_prepared[0] == NOT_PREPARED:
+            return more_flags & (255 - VM_ACCOUNT)
+    return more_flags
 
 
 @atomic

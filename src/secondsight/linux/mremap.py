@@ -255,12 +255,12 @@ def copy_vma(mm: Mm, addr: Va, new_addr: Va, length: Pgoff, low: Va, high: VaEnd
                 low = new_addr
             if vma.vm_start == new_addr + length:
                 high = new_addr + length
-    on_fork: Flags = 0
-    if len(vma.on_fork) > 0:
-        on_fork = vma.on_fork[0]
+    more_flags: Flags = 0
+    if len(vma.more_flags) > 0:
+        more_flags = vma.more_flags[0]
     before: Pgoff = vma.vm_pgoff
     vma_start_write(vma)
-    merged = vma_merge_new_range(mm, new_addr, new_addr + length, file, pgoff, vma.write, flags, prepared, low, high, on_fork)
+    merged = vma_merge_new_range(mm, new_addr, new_addr + length, file, pgoff, vma.write, flags, prepared, low, high, more_flags)
     if merged is not None:
         source = mm.mm_mt[addr]
         return source is merged or merged.vm_pgoff <= before

@@ -81,7 +81,7 @@ def vma_expandable(mm: Mm, vma: Vma, end: VaEnd, delta: Count) -> bool:
 def vma_merge_extend(mm: Mm, vma: Vma, delta: Count, low: Va, high: VaEnd) -> Ref[Vma]:
     """vma_merge_extend() (mm/vma.c, Linux 6.12): the vma maps `delta` pages more, and becomes one with that behind them, if that continues it."""
     flags: Flags = vma.flags[0] if len(vma.flags) > 0 else 0
-    on_fork: Flags = vma.on_fork[0] if len(vma.on_fork) > 0 else 0
+    more_flags: Flags = vma.more_flags[0] if len(vma.more_flags) > 0 else 0
     prepared: Count = vma.anon_prepared[0] if len(vma.anon_prepared) > 0 else NOT_PREPARED
     pgoff: Pgoff = vma.vm_pgoff + vma.vm_end - vma.vm_start
-    return vma_merge_new_range(mm, vma.vm_end, vma.vm_end + delta, vma.vm_file, pgoff, vma.write, flags, prepared, low, high, on_fork)
+    return vma_merge_new_range(mm, vma.vm_end, vma.vm_end + delta, vma.vm_file, pgoff, vma.write, flags, prepared, low, high, more_flags)

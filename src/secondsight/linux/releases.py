@@ -157,6 +157,14 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
         ),
         Difference(
+            "untouched-memory-stays-accounted",
+            since=(6, 12),
+            older="private memory that nobody has touched counts (VM_ACCOUNT) as it did when it comes to be one that may not be written",
+            newer="it counts no more, and becomes no vma with memory beside it that does",
+            read="mprotect_fixup() (mm/mprotect.c, Linux 6.1.192, 6.12.117, 7.2.13). Releases in between were not looked at.",
+            seen="6.12.117+deb12-amd64 (scenarios/found_by_agreement.py); 6.1 by reading",
+        ),
+        Difference(
             "dofork-of-special-memory",
             since=(7, 2),
             older="MADV_DOFORK of a udmabuf's mapping, or of huge pages of a memfd, succeeds. So it does in the model where no release is asked for",

@@ -18,6 +18,7 @@ from secondsight.linux.errno import EINVAL
 from secondsight.linux.fork import mms, vm_area_dup, vm_area_free
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
+from secondsight.linux.mm_flags import VM_AS_IT_WAS
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -55,9 +56,6 @@ __all__ = [
     "vms_gather_munmap_vmas",
 ]
 
-
-AS_IT_WAS: Final = 255
-"""What a child gets of a vma does not change."""
 
 NO_SPLIT: Final = 0
 """Where no vma ends in the middle."""
@@ -158,7 +156,7 @@ def is_within_hugetlb(mm: Mm, va: VaEnd) -> bool:
 @atomic
 def vma_merge_new_range(
     mm: Mm, start: Va, end: VaEnd, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count, low: Va, high: VaEnd,
-    on_fork: Flags = 0,
+    more_flags: Flags = 0,
 ) -> Ref[Vma]:
     """vma_merge_new_range(), vma_expand() (mm/vma.c, Linux 6.12): make a neighbour map the range too; None: none can.
 
@@ -177,10 +175,10 @@ def vma_merge_new_range(
     if end < high:
         following = mm.mm_mt[end]
     if prev is not None:
-        if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared, on_fork):
+        if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared, more_flags):
             prev = None
     if following is not None:
-        if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared, on_fork):
+        if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared, more_flags):
             following = None
     expanded = following if prev is None else prev
     if expanded is None:
@@ -214,13 +212,13 @@ def vma_merge_new_range(
 
 
 @atomic
-def is_mergeable_vma(vma: Vma, file: Ref[AddressSpace], write: bool, flags: Flags, on_fork: Flags) -> bool:
+def is_mergeable_vma(vma: Vma, file: Ref[AddressSpace], write: bool, flags: Flags, more_flags: Flags) -> bool:
     """is_mergeable_vma() (mm/vma.c, Linux 6.12): whether a vma has that file and those flags."""
     if len(vma.flags) > 0:
         if vma.flags[0] != flags:
             return False
-    if len(vma.on_fork) > 0:
-        if vma.on_fork[0] != on_fork:
+    if len(vma.more_flags) > 0:
+        if vma.more_flags[0] != more_flags:
             return False
     return vma.vm_file is file and vma.write == write
 
@@ -249,32 +247,32 @@ def dup_anon_vma(expanded: Vma, prepared: Count) -> None:
 
 
 @atomic
-def can_vma_merge_after(prev: Vma, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count, on_fork: Flags) -> bool:
+def can_vma_merge_after(prev: Vma, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count, more_flags: Flags) -> bool:
     """can_vma_merge_after() (mm/vma.c, Linux 6.12): whether what begins with the file's page `pgoff` continues `prev`."""
     continues = prev.vm_pgoff + prev.vm_end - prev.vm_start == pgoff
-    return continues and is_mergeable_vma(prev, file, write, flags, on_fork) and is_mergeable_anon_vma(prepared, prev)
+    return continues and is_mergeable_vma(prev, file, write, flags, more_flags) and is_mergeable_anon_vma(prepared, prev)
 
 
 @atomic
-def can_vma_merge_before(following: Vma, file: Ref[AddressSpace], end: Pgoff, write: bool, flags: Flags, prepared: Count, on_fork: Flags) -> bool:
+def can_vma_merge_before(following: Vma, file: Ref[AddressSpace], end: Pgoff, write: bool, flags: Flags, prepared: Count, more_flags: Flags) -> bool:
     """can_vma_merge_before() (mm/vma.c, Linux 6.12): whether `following` continues what ends before the file's page `end`."""
     continues = following.vm_pgoff == end
-    return continues and is_mergeable_vma(following, file, write, flags, on_fork) and is_mergeable_anon_vma(prepared, following)
+    return continues and is_mergeable_vma(following, file, write, flags, more_flags) and is_mergeable_anon_vma(prepared, following)
 
 
 @atomic
 def vma_modify_flags(
-    vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags, low: Va, high: VaEnd, on_fork: Flags = AS_IT_WAS
+    vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags, low: Va, high: VaEnd, more_flags: Flags = VM_AS_IT_WAS
 ) -> None:
     """vma_modify_flags(), vma_modify() (mm/vma.c, Linux 6.12): the pages `start` to before `end` of a vma come to be of one that may
     write, or may not, and has those other flags: of a neighbour, or of what is left of this one when the rest is split off.
 
-    `low`, `high`: see `vma_merge_new_range`. `on_fork`: its `Vma.on_fork` too.
+    `low`, `high`: see `vma_merge_new_range`. `more_flags`: its `Vma.more_flags` too.
     """
-    if len(vma.on_fork) > 0:
-        if on_fork == AS_IT_WAS:
-            on_fork = vma.on_fork[0]
-    is_merged = vma_merge_existing_range(vma, start, end, write, flags, low, high, on_fork)
+    if len(vma.more_flags) > 0:
+        if more_flags == VM_AS_IT_WAS:
+            more_flags = vma.more_flags[0]
+    is_merged = vma_merge_existing_range(vma, start, end, write, flags, low, high, more_flags)
     if not is_merged:
         if vma.vm_start < start:
             split_vma(vma, start, True)
@@ -284,12 +282,12 @@ def vma_modify_flags(
         vma.write = write
         if len(vma.flags) > 0:
             vma.flags[0] = flags
-        if len(vma.on_fork) > 0:
-            vma.on_fork[0] = on_fork
+        if len(vma.more_flags) > 0:
+            vma.more_flags[0] = more_flags
 
 
 @atomic
-def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags, low: Va, high: VaEnd, on_fork: Flags) -> bool:
+def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags, low: Va, high: VaEnd, more_flags: Flags) -> bool:
     """vma_merge_existing_range(), commit_merge(), vma_complete() (mm/vma.c, Linux 6.12): give a part of a vma to neighbours.
 
     What lies at an edge of the vma goes to the vma beside it, if that has the flags; the whole of it to both, which become one. True:
@@ -310,12 +308,12 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     if start == vma.vm_start and start > low:
         prev = mm.mm_mt[start - 1]
         if prev is not None:
-            if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared, on_fork):
+            if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared, more_flags):
                 prev = None
     if end == vma.vm_end and end < high:
         following = mm.mm_mt[end]
         if following is not None:
-            if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared, on_fork):
+            if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared, more_flags):
                 following = None
     expanded = following if prev is None else prev
     if expanded is None:

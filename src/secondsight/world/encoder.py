@@ -51,6 +51,7 @@ NOT_OF_FILES = {"swap_slots", "migrations"}
 MOVES = ("mremap", "mremap_dontunmap", "mremap_resized", "mremap_maymove")
 ENDS = ("exit", "kill")
 """What ends a process, so that a driver may be the last user of its address space."""
+PROTECTS = ("mprotect", "mprotect_none")
 RESIZES = ("mremap_in_place",)
 WHEREVER = ("mremap_maymove",)
 """What moves to a place that the kernel chooses."""
@@ -304,7 +305,10 @@ class Encoder:
         if largest.get("anon_prepared"):
             derived["moves_several"] = int(self.release is not None and not differs("mremap-of-several-vmas", self.release))
             derived["joins_untouched"] = int(self.release is not None and not differs("touched-memory-joins-untouched", self.release))
-        if largest.get("fork_flags"):
+        if (self.is_huge or largest.get("anon_prepared")) and any(place.op.kind in PROTECTS for place in self.places):
+            derived["more_flags"] = 1  # which vmas are one shows in what collapses and in what moves
+            derived["stays_accounted"] = int(differs("untouched-memory-stays-accounted", self.release))
+        if largest.get("more_flags"):
             derived["no_dofork_of_special"] = int(self.release is not None and not differs("dofork-of-special-memory", self.release))
         if driver is not None:
             if driver.bounds.get("finishes") and differs("two-pass-interval-notifiers", self.release):

@@ -23,13 +23,13 @@ __all__: list[str] = []
 
 def of_forks(args: Mapping[str, Any]) -> dict[str, int]:
     """What those need that say what a child gets."""
-    return {"fork_flags": 1, "cow": 1}
+    return {"more_flags": 1, "cow": 1}
 
 
 @operation(addr=ADDRESS, pages=SPAN, remaps=True, at_least=of_forks, often=Often(4, 2, 1))
 def madvise_dontfork(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """MADV_DONTFORK: a child that is forked from now on has nothing at these addresses. Fails with -ENOMEM (not mapped)."""
-    if len(vmas[0].on_fork) > 0:
+    if len(vmas[0].more_flags) > 0:
         flag = VM_WIPEONFORK if flags[i] & WIPES != 0 else VM_DONTCOPY
         return madvise_fork(mm, address[i], pages[i], flag, flags[i] & UNDOES == 0, low[i], high[i])
     return 0
