@@ -22,8 +22,30 @@ from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EACCES, ENOMEM
 from secondsight.linux.mlock import populate_vma_page_range
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_flags import VM_ACCOUNT, VM_AS_IT_WAS, VM_HUGEPAGE, VM_LOCKED, VM_NONE, VM_PRIVATE, VM_SEALED, VM_UFFD_FLAGS
-from secondsight.linux.mm_types import NOT_PREPARED, Event, Flags, Mm, Pgoff, PteKind, Range, Va, VaEnd, Vma, huge_pages, secondary_tlbs
+from secondsight.linux.mm_flags import (
+    VM_ACCOUNT,
+    VM_AS_IT_WAS,
+    VM_HUGEPAGE,
+    VM_LOCKED,
+    VM_NONE,
+    VM_PRIVATE,
+    VM_SEALED,
+    VM_UFFD_FLAGS,
+)
+from secondsight.linux.mm_types import (
+    NOT_PREPARED,
+    Event,
+    Flags,
+    Mm,
+    Pgoff,
+    PteKind,
+    Range,
+    Va,
+    VaEnd,
+    Vma,
+    huge_pages,
+    secondary_tlbs,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations
@@ -97,16 +119,14 @@ def more_flags_for(vma: Vma, write: bool) -> Flags:
     """VM_ACCOUNT as mprotect_fixup() (mm/mprotect.c, Linux 6.12) has it, with what else is in `Vma.more_flags`: private memory counts when it comes to be
     writable, and for ever then; but memory that nobody has touched counts no more when it may not be written (`stays_accounted`: it does).
     """
-    if len(vma.more_flags) == 0:
-        return VM_AS_IT_WAS
-    more_flags = vma.more_flags[0]
-    if write:
-        if not vma.write and is_cow_mapping(vma):
-            return more_flags | VM_ACCOUNT
-    elif len(stays_accounted) == 0 and vma.vm_file is None:
-        if vma.anon_prepared[0] == NOT_PREPARED:
+    if len(vma.more_flags) > 0 and len(vma.anon_prepared) > 0:
+        more_flags = vma.more_flags[0]
+        if write:
+            if not vma.write and is_cow_mapping(vma):
+                return more_flags | VM_ACCOUNT
+        elif len(stays_accounted) == 0 and vma.vm_file is None and vma.anon_prepared[0] == NOT_PREPARED:
             return more_flags & (255 - VM_ACCOUNT)
-    return more_flags
+    return VM_AS_IT_WAS
 
 
 @atomic
