@@ -84,6 +84,7 @@ def test_programs_of_every_kind_are_drawn() -> None:
     assert len(FEATURES) > 10
 
 
+@pytest.mark.wide
 def test_a_failing_program_is_kept_made_small_and_replayed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`live_across` forgets locals: the step after a call reads zeros."""
     monkeypatch.setattr(cfg.Flow, "live_across", lambda *a: set())

@@ -21,6 +21,7 @@ def conform(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.wide
 def test_a_file_of_a_release_agrees() -> None:
     source_of("6.12")
     done = conform("linux-6.12", "--file", "mm/mmu_notifier.c", "--seconds", "1", "--no-transitions")

@@ -80,6 +80,7 @@ def f(a: R, b: R) -> None:
     ]
 
 
+@pytest.mark.wide
 def test_some_of_each_kind_are_noticed_and_what_came_of_them_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = source_of("6.12"), MmuNotifierFile()
     of_c = mutants_of_c((source.tree / target.file).read_text(), target.functions)

@@ -26,7 +26,7 @@ def booted(vm: VM) -> Booted:
     return Booted(vm.kernel, vm=vm)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("sequential", 200), ("free", 8)])
+@pytest.mark.parametrize(("kind", "count"), [("sequential", 200), pytest.param("free", 8, marks=pytest.mark.wide)])
 def test_drawn_scenarios_agree(kind: DrawnKind, count: int, booted: Booted) -> None:
     drawn = {number: scenario_of(kind, SEED, number) for number in range(count)}
     results = examine(booted, drawn, kind)

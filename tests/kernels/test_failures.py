@@ -91,7 +91,7 @@ MODULE_LICENSE("GPL");
     ("what", "message"),
     [
         ('pr_warn("WARNING: possible recursive locking detected\\n")', "complains while booting: WARNING: possible recursive locking"),
-        ("WARN_ON(1)", "panicked while booting"),
+        pytest.param("WARN_ON(1)", "panicked while booting", marks=pytest.mark.wide),
     ],
 )
 def test_a_kernel_that_only_warns_is_believed(what: str, message: str, kernel_6_12: Kernel, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_the_agent_refuses_what_it_does_not_know(own_vm: VM) -> None:
         own_vm._guest.receive(20)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.wide) for one in (signal.SIGTERM, signal.SIGKILL))])
 def test_nothing_is_left_when_the_tool_is_killed(how: signal.Signals, kernel_6_12: Kernel) -> None:
     script = (
         "from secondsight.kernels import Kernel, boot\n"

@@ -528,6 +528,7 @@ def test_frames_of_the_machinery_are_interchangeable(driver: type[Device]) -> No
         assert {a.record: a.fixed for a in symmetry.arrays} == {Folio: {0}, Vma: set()}
 
 
+@pytest.mark.wide
 def test_frames_of_the_tables_are_interchangeable() -> None:
     every = os.environ.get("SECONDSIGHT_REDUCTIONS") == "all"
     for table in TABLES.values():
