@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from conform_world import source_of
 
 COMMAND = [sys.executable, "-c", "import sys; from secondsight.cli import main; sys.exit(main())", "conform"]
