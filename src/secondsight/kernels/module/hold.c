@@ -218,11 +218,12 @@ static struct task_struct *task_of(struct ss_thread *thread)
 /* Where a thread is; *asleep when it may be blocked. */
 static u32 where(struct ss_session *session, struct ss_thread *thread, bool *asleep)
 {
-	struct task_struct *task = task_of(thread);
+	struct task_struct *task;
 	u32 at = SS_RUNNING;
 
 	*asleep = false;
 	spin_lock(&session->lock);
+	task = task_of(thread); /* under the lock: a thread that begins meanwhile may come to a hold, and has a task then */
 	if (thread->point && !fatal_signal_pending(task))
 		at = thread->point == SS_POINT_OP ? SS_OP + thread->op : thread->point;
 	else if (thread->ended || (task && READ_ONCE(task->exit_state)))
