@@ -362,12 +362,13 @@ static long migrate(const long *at)
 		.vma = vma, .start = ADDRESS(at[0]), .end = ADDRESS(at[1]), .src = src, .dst = dst, .pgmap_owner = &pagemap[0], .flags = at[2],
 	};
 	struct folio *faulted = NULL;
-	long ret = 0, i, count = at[1] - at[0];
+	long ret = 0, i, count = at[1] - at[0], can_move = 0;
 
 	for (i = 0; i < PAGES; i++) { /* what a driver's arrays have before is nothing to the kernel */
 		src[i] = migrate_pfn(FIRST_PFN + FILLED) | MIGRATE_PFN_MIGRATE;
 		dst[i] = migrate_pfn(FIRST_PFN + FILLED);
 	}
+	args.cpages = args.npages = 1;
 	mmap_read_lock(mm);
 	ss_stop("stack", 0, 0, 0);
 	ss_stop("prepare", 0, 0, 0);
@@ -388,6 +389,7 @@ static long migrate(const long *at)
 		for (i = 0; i < count; i++) {
 			int frame = (at[3] == TO_DEVICE ? DEVICE : SYSTEM) + ss_self() * PAGES + (int)i;
 
+			can_move += !!(src[i] & MIGRATE_PFN_MIGRATE);
 			ret |= !!(src[i] & MIGRATE_PFN_MIGRATE) << i;
 			ret |= (src[i] & MIGRATE_PFN_VALID && src[i] & MIGRATE_PFN_WRITE ? 4 : 0) << i;
 			ret |= (src[i] & MIGRATE_PFN_VALID ? 16 : 0) << i;
@@ -397,6 +399,7 @@ static long migrate(const long *at)
 			set_bit(PG_locked, &FOLIO_FLAGS(&pages[frame]));
 			dst[i] = migrate_pfn(FIRST_PFN + frame);
 		}
+		ret |= (long)args.cpages == can_move ? 0 : 256; /* the driver is told how many it can move */
 		ss_stop("pages", 0, 0, 0);
 		migrate_vma_pages(&args);
 		ss_stop("moved", 0, 0, 0);

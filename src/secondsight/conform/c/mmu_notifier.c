@@ -397,6 +397,7 @@ long ss_operate(int operation, const long *at)
 		got[ss_self()] = IS_ERR(mn) ? 0 : 1 + (int)(container_of(mn, struct hears, notifier) - hears);
 		return got[ss_self()];
 	case OP_PUT:
+		ss_stop("put", 0, 0, 0);
 		if (!got[ss_self()])
 			return -1;
 		mmu_notifier_put(&hears[got[ss_self()] - 1].notifier);
@@ -448,7 +449,7 @@ void ss_setup(const long *arguments)
 		long which = i;
 
 		hears[i].refuses = at[0] % 10;
-		hears[i].is_shared = at[0] == 40;
+		hears[i].is_shared = at[0] >= 40;
 		hears[i].notifier.ops = at[0] >= 40 ? &shared : at[0] >= 30 ? &tells_young : at[0] >= 20 ? &flushes : at[0] >= 10 ? &both : &only_start;
 		if (at[1])
 			ss_operate(OP_REGISTER, &which);

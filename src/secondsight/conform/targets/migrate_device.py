@@ -169,6 +169,8 @@ class MigrateDeviceFile(Target):
             yield Configuration(_setup(locks, VmaKind.WRITE, (entry, EXCLUSIVE)), ((task(Op.MIGRATE, 0, 1, flags, To.SYSTEM, fault),),))
         for kind in (VmaKind.FILE, VmaKind.PFNMAP):
             yield Configuration(_setup(locks, kind, (Entry.NONE, 0)), ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),),))
+        for levels in range(LEVELS):
+            yield Configuration((levels, VmaKind.FILE, 0, locks, Entry.NONE, 0, Entry.NONE, 0), ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),),))
         for levels, unstable in product(range(LEVELS + 1), (0, 1)):
             setup = (levels, VmaKind.WRITE, unstable, locks, Entry.NONE, 0, Entry.NONE, 0)
             yield Configuration(setup, ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),), (task(Op.FILL, 1),)))

@@ -160,7 +160,7 @@ class MmuNotifierFile(Target):
         Crossing("mmu_notifier_get", "with atomic: mm_take_all_locks", Stop("all_locks", "__mmu_notifier_register")),
         Crossing("mmu_notifier_get", "mm.mmap_lock.write_unlock()", Stop("up_write")),
         Crossing("get", "with atomic:", Stop("got")),
-        Crossing("put", "with atomic:", Stop("spin_lock", "mmu_notifier_put"), (Stop("result"),)),
+        Crossing("put", "with atomic:", Stop("put")),
         Crossing("SharedOne.invalidate_range_start", "with atomic:", Stop("range_start")),
         Crossing("SharedOne.release", "with atomic:", Stop("release")),
         Crossing("srcu_work", "with atomic: wait_until(", Stop("srcu_work")),
@@ -183,6 +183,7 @@ class MmuNotifierFile(Target):
         INSERTING: "before it only the mm is held, which nobody looks at",
         Stop("mmgrab", "__mmu_notifier_register"): "with every lock of the mm held; nobody looks at the count",
         Stop("mmdrop", "mmu_notifier_free_rcu"): "nobody looks at the count",
+        Stop("spin_lock", "mmu_notifier_put"): "before it there is only a look at which mm it is of",
         **{
             Stop(kind, function): "the caller holds the page table's lock, a spinlock: what the callbacks say is of one moment"
             for kind in ("srcu_read_lock", "srcu_read_unlock")
@@ -239,6 +240,11 @@ class MmuNotifierFile(Target):
             "the callbacks of SRCU",
             "call_srcu() is a stub. One thread makes what it was asked for, a grace period for each, of the model's lowest node first; and "
             "mmu_notifier_synchronize() waits for all of them, as if there were one queue, of one CPU",
+            "may hide",
+        ),
+        StateDifference(
+            "who asks whether a page is young",
+            "of mmu_notifier_young the three functions of mm/mmu_notifier.c are compared; lines of mm/rmap.c, mm/page_idle.c and mm/damon/vaddr.c are not",
             "may hide",
         ),
         StateDifference(

@@ -104,7 +104,7 @@ def _draw_shared(source: random.Random) -> Configuration:
         operations: list[TargetOperation] = []
         held = 0
         for _ in range(source.randint(2, 4)):
-            if held and source.random() < 0.5 or source.random() < 0.05:  # somebody may put more than it got
+            if (held and source.random() < 0.5) or source.random() < 0.05:  # somebody may put more than it got
                 operations.append(task(Op.PUT))
                 held -= 1
             elif source.random() < 0.6:
