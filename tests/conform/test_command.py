@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,6 +42,14 @@ def is_comparing(pid: int) -> bool:
     return any(
         Path(f"/proc/{child}/comm").read_text().strip() == "conform" for child in children if Path(f"/proc/{child}").exists()
     )
+
+
+def test_a_sample_of_mutants_is_tried_and_counted() -> None:
+    source_of("6.12")
+    done = conform("linux-6.12", "--file", "lib/percpu-refcount.c", "--mutants", "c", "--sample", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"lib/percpu-refcount.c, 2 of \d+ mutants: ", done.stdout), done.stdout
+    assert conform("linux-6.12", "--sample", "2").returncode == 2
 
 
 def test_ctrl_c_prints_what_was_seen() -> None:

@@ -45,6 +45,49 @@ def test_every_transition_of_small_configurations_agrees() -> None:
     assert not tally.cut
 
 
+NEW = {Op.GET, Op.PUT, Op.WORK, Op.SYNCHRONIZE, Op.YOUNG}
+
+
+def shared_and_young(release: str) -> list[Configuration]:
+    """The bounded configurations of shared mmu notifiers, and of who asks what is young."""
+    return [one for one in TARGET.bounded(release) if any(o.code in NEW for thread in one.threads for o in thread)]
+
+
+@pytest.mark.parametrize("release", ["6.1", "6.12", "7.2"])
+def test_shared_notifiers_and_what_is_young_agree_in_every_transition(release: str) -> None:
+    source, tally = source_of(release), Tally()
+    with Side(build(TARGET, source)) as side:
+        for one in shared_and_young(release):
+            Beside(TARGET, side, release).all_transitions(one, tally, careful=True)
+    assert tally.disagreement is None, tell(TARGET, source.release, tally.disagreement)
+    assert tally.states > 3_000
+    assert not tally.cut
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ("|| --subscription->users)", "|| (--subscription->users, 0))"),
+        ("			subscription->users++;", "			;"),
+        ("if (subscription->ops != ops)", "if (0)"),
+        ("	call_srcu(&srcu, &subscription->rcu, mmu_notifier_free_rcu);", "	;"),
+        ("	subscription->ops->free_notifier(subscription);\n	/* Pairs with the get in __mmu_notifier_register() */\n	mmdrop(mm);", "	subscription->ops->free_notifier(subscription);"),
+        ("	synchronize_srcu(&srcu);\n}\nEXPORT_SYMBOL_GPL(mmu_notifier_synchronize);", "}\nEXPORT_SYMBOL_GPL(mmu_notifier_synchronize);"),
+        ("			young |= subscription->ops->clear_flush_young(", "			young = subscription->ops->clear_flush_young("),
+        ("			if (young)\n				break;", "			;"),
+    ],
+)
+def test_a_change_of_what_is_shared_or_young_is_noticed(was: str, now: str) -> None:
+    source, tally = source_of("6.12"), Tally()
+    text = (source.tree / TARGET.file).read_text()
+    assert text.count(was) == 1
+    with Side(build(TARGET, source, text.replace(was, now))) as side:
+        for one in shared_and_young("6.12"):
+            if tally.disagreement is None:
+                Beside(TARGET, side, "6.12").all_transitions(one, tally)
+    assert tally.disagreement is not None
+
+
 def mutated(change: Callable[[str], str], **more: object) -> ConformReport:
     """What comes of the C after a change of its text."""
     source = source_of("6.12")

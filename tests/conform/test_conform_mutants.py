@@ -9,7 +9,7 @@ from conform_world import source_of
 
 import secondsight
 from secondsight.conform.fates import fates
-from secondsight.conform.mutants import Mutant, mutants_of_c, mutants_of_model
+from secondsight.conform.mutants import Mutant, mutants_of_c, mutants_of_model, sample
 from secondsight.conform.targets.mmu_notifier import MmuNotifierFile
 from secondsight.conform.targets.percpu_refcount import PercpuRefcountFile
 
@@ -52,6 +52,12 @@ def test_statements_are_dropped_and_swapped_tests_negated_numbers_moved() -> Non
         ("off by one", "++ in n++;", "--"),
     ]
     assert len({m.name for m in mutants_of_c(TEXT, ("counted",))}) == len(found)
+
+
+def test_a_sample_is_spread_over_all_of_them() -> None:
+    found = mutants_of_c(TEXT, ("counted",))
+    assert [found.index(m) for m in sample(found, 4)] == [0, 2, 5, 8]
+    assert sample(found, len(found)) == sample(found, 100) == found
 
 
 def test_the_models_mutants_keep_the_form_of_the_rest() -> None:

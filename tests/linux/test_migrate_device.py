@@ -68,6 +68,28 @@ def test_a_page_goes_there_and_comes_back() -> None:
         gpu.close()
 
 
+@pytest.mark.parametrize("locks", [0, 1])
+def test_the_page_of_a_fault_is_in_device_memory_and_in_linux_7_2_locked(locks: int) -> None:
+    with gpu_on(locks_the_device_page=locks) as (_, mm, gpu):
+        there = mm.ptes[0].frame
+        assert there is not None
+        mm.mmap_lock.read_lock()
+        there.locked = locks == 1
+        assert gpu.to_ram(mm, 0, there) == -EINVAL, "a page of the system's"
+        there.locked = False
+        mm.mmap_lock.read_unlock()
+        assert (there.refcount, there.locked, mm.ptes[0].frame) == (1, False, there)
+        assert gpu.migrate(0, 1) == 1
+        there = mm.ptes[0].frame
+        assert there is not None
+        mm.mmap_lock.read_lock()
+        get_page(there)
+        assert gpu.to_ram(mm, 0, there) == (-EINVAL if locks else 0)
+        put_page(there)
+        mm.mmap_lock.read_unlock()
+        assert (mm.ptes[0].kind == PteKind.DEVICE_PRIVATE) == (locks == 1) and cpu_read(mm, 0) == A
+
+
 def test_an_untouched_page_and_the_zero_page_are_zeroes_there() -> None:
     with gpu_on() as (_, mm, gpu):
         gpu.migrate(0, 1)

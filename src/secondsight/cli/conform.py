@@ -12,7 +12,7 @@ from secondsight.cli.common import BROKEN, HOLDS, INTERRUPTED, Running, warn, wr
 from secondsight.conform.build import build
 from secondsight.conform.errors import ConformError
 from secondsight.conform.fates import Fate, fates
-from secondsight.conform.mutants import mutants_of_c, mutants_of_model
+from secondsight.conform.mutants import mutants_of_c, mutants_of_model, sample
 from secondsight.conform.run import ConformReport, run
 from secondsight.conform.story import tell
 from secondsight.conform.target import Target
@@ -24,18 +24,20 @@ __all__ = ["conform"]
 
 
 def conform(
-    releases: list[str] | None, file: list[str] | None, seconds: float, seed: int, transitions: bool, mutants: str | None, as_json: bool
+    releases: list[str] | None, file: list[str] | None, seconds: float, seed: int, transitions: bool, mutants: str | None, most: int | None, as_json: bool
 ) -> int:
     """Compare, or try the mutants, and tell it; the exit code."""
     chosen = _targets(file)
     if mutants not in (None, "c", "model"):
         raise ConformError(f"--mutants {mutants}", "c: of the kernel's C; model: of the model")
+    if most is not None and mutants is None:
+        raise ConformError("--sample without --mutants", "add --mutants c or --mutants model: mutants are what is sampled")
     sources: list[KernelSource] = []
     for release in _releases(releases):
         with Running() as running:
             sources.append(get_source(release, lambda what, done, total: running.say(what, done, total or None)))
     if mutants is not None:
-        return _mutants(chosen, sources, mutants)
+        return _mutants(chosen, sources, mutants, most)
     reports: list[ConformReport] = []
     stories: list[str] = []
     for source in sources:
@@ -74,20 +76,20 @@ def _is_of(target: Target, source: KernelSource) -> bool:
     return source.release.removeprefix("linux-") in target.releases
 
 
-def _mutants(targets: Sequence[Target], sources: Sequence[KernelSource], of: str) -> int:
-    """Try the mutants of each target; the exit code. Those of the model are tried beside each release until they are noticed."""
+def _mutants(targets: Sequence[Target], sources: Sequence[KernelSource], of: str, most: int | None) -> int:
+    """Try the mutants of each target, or `most` of them; the exit code. Those of the model are tried beside each release until they are noticed."""
     survivors = 0
     for target in targets:
         beside = [source for source in sources if _is_of(target, source)]
         for those in [beside] if of == "model" else [[source] for source in beside]:
-            found, is_all = _fates(target, those, of) if those else ([], True)
+            found, is_all = _fates(target, those, of, most) if those else ([], True)
             survivors += sum(fate.fate == "survives" for fate in found)
             if not is_all:
                 return INTERRUPTED
     return BROKEN if survivors else HOLDS
 
 
-def _fates(target: Target, sources: Sequence[KernelSource], of: str) -> tuple[list[Fate], bool]:
+def _fates(target: Target, sources: Sequence[KernelSource], of: str, most: int | None) -> tuple[list[Fate], bool]:
     """Try the mutants of a target; a line for each that is not noticed, and one for all. And whether that is all: no Ctrl-C."""
     releases = ", ".join(source.release for source in sources)
     if of == "c":
@@ -95,6 +97,8 @@ def _fates(target: Target, sources: Sequence[KernelSource], of: str) -> tuple[li
     else:
         linux, functions = Path(secondsight.__file__).parent / "linux", target.model_functions or target.functions
         mutants = [m for file in (target.model, *target.parts) for m in mutants_of_model((linux / file).read_text(), functions, file)]
+    there_are = len(mutants)
+    mutants = mutants if most is None else sample(mutants, most)
     whose = target.file if of == "c" else f"linux/{target.model}"
     with Running() as running:
 
@@ -110,6 +114,7 @@ def _fates(target: Target, sources: Sequence[KernelSource], of: str) -> tuple[li
     count = Counter(fate.fate for fate in found)
     steps = sorted(fate.steps for fate in found if fate.fate == "noticed") or [0]
     cut = "" if len(found) == len(mutants) else f" (interrupted after {len(found)} of {len(mutants)})"
+    cut += "" if len(mutants) == there_are else f", {len(mutants)} of {there_are} mutants"
     print(
         f"{releases} {whose}{cut}: {count['noticed']} of {len(found) - count['no program']} mutants noticed (half of them within "
         f"{steps[len(steps) // 2]:,} steps, all within {steps[-1]:,}), {count['equivalent']} equivalent, {count['survives']} survive; "

@@ -89,7 +89,7 @@ def build(target: Target, source: KernelSource, text: str | None = None) -> Path
 
 def _objects(target: Target, source: KernelSource, compiler: str) -> Path:
     """A folder with the objects that do not depend on the file itself: stubs, runtime, the kernel's other files."""
-    parts = [(OURS / name).read_bytes() for name in ("conform.h", "config.h", "page_tables.h", "runtime.c", "stubs.c")]
+    parts = [(OURS / name).read_bytes() for name in ("conform.h", "config.h", "runtime.c", "stubs.c")]
     linked = [source.tree / name for name in target.linked]
     folder = _folder(
         _key(
@@ -189,7 +189,15 @@ def _version(compiler: str) -> bytes:
 
 
 def _ours(target: Target) -> bytes:
-    return (OURS / target.c).read_bytes()
+    """A target's own C, and the headers here that it includes: an edit of one of them makes a program anew."""
+    texts: dict[str, bytes] = {}
+    waiting = [target.c]
+    while waiting:
+        name = waiting.pop()
+        if name not in texts and (OURS / name).is_file():
+            texts[name] = (OURS / name).read_bytes()
+            waiting += re.findall(r'^\s*#\s*include\s+"([^"]+)"', texts[name].decode(), flags=re.MULTILINE)
+    return b"".join(name.encode() + b"\0" + hashlib.sha256(texts[name]).digest() for name in sorted(texts))
 
 
 def _key(*parts: bytes) -> str:

@@ -172,7 +172,7 @@ def _digest() -> str:
     """A checksum of all that decides whether a mutant is noticed."""
     whole = hashlib.sha256()
     for folder in ("lang", "linux", "devices", "conform"):
-        for path in sorted((PACKAGE / folder).rglob("*.[pc]*")):
+        for path in sorted((PACKAGE / folder).rglob("*.[pch]*")):
             if path.suffix in (".py", ".c", ".h") and not path.match(TABLES):
                 whole.update(f"{path.relative_to(PACKAGE)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()

@@ -139,11 +139,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "inline functions of headers, which have no file to compile; the real ones look at the page tables of mm/hmm.c's conformer",
     ),
     "releases.py": ("agreement", "a table of what differs between releases, each line seen on booted kernels"),
-    "mmu_notifier_get.py": (
-        "neither",
-        "functions of mm/mmu_notifier.c: its conformer has neither get nor put; needed is a stub of call_srcu() whose callbacks a coroutine runs",
-    ),
-    "mmu_notifier_young.py": ("neither", "functions of mm/mmu_notifier.c, whose conformer asks nobody about young pages yet; and lines of mm/page_idle.c and mm/damon/vaddr.c: no lock and no state of their own"),
     "sched_mm.py": ("agreement", "inline functions of a header, and a few lines of kernel/fork.c (274 outside symbols): modelled is the count mm_users"),
     "shmem.py": (
         "agreement",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-__all__ = ["Mutant", "mutants_of_c", "mutants_of_model"]
+__all__ = ["Mutant", "mutants_of_c", "mutants_of_model", "sample"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Mutant:
     def name(self) -> str:
         """The form in which a target lists those that are equivalent: of which function, by which rule, the how manieth of these."""
         return f"{self.function}: {self.rule} {self.number}"
+
+
+def sample(mutants: list[Mutant], most: int) -> list[Mutant]:
+    """As many of them as that, in their order and spread evenly: so that each function and each rule has its share."""
+    return [mutants[i * len(mutants) // most] for i in range(most)] if 0 < most < len(mutants) else mutants
 
 
 # The C.

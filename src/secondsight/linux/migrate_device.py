@@ -42,7 +42,7 @@ from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.huge_memory_split import split_folio
 from secondsight.linux.memory_swap import locks_the_device_page
-from secondsight.linux.memremap_private import folio_is_device_coherent, folio_is_zone_device
+from secondsight.linux.memremap_private import folio_is_device_coherent, folio_is_device_private, folio_is_zone_device
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
     Count,
@@ -149,7 +149,8 @@ def device_folio_moved_to(folio: Folio) -> Ref[Folio]:
 def migrate_vma_setup(args: MigrateVma) -> Errno:
     """migrate_vma_setup() (mm/migrate_device.c, Linux 6.12): what can be moved is held, locked and unmapped.
 
-    0, whether there is any such page or not; -EINVAL where the pages are in no vma, not in one, or in one of which none can move.
+    0, whether there is any such page or not; -EINVAL where the pages are in no vma, not in one, or in one of which none can move, and where
+    `fault_page` is not in device memory, or (Linux 7.2) not locked.
     """
     refused = migrate_vma_problem(args)
     if refused != 0:
@@ -192,6 +193,12 @@ def migrate_vma_problem(args: MigrateVma) -> Errno:
     file = vma.vm_file
     if file is not None and file.vm_flags() != 0:
         return -EINVAL
+    faulted = args.fault_page
+    if faulted is not None:
+        if not folio_is_device_private(faulted):
+            return -EINVAL
+        if len(locks_the_device_page) > 0 and not page_folio(faulted).locked:
+            return -EINVAL
     return 0
 
 

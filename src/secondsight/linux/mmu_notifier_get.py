@@ -40,9 +40,10 @@ def mmu_notifier_get(ops: Driver, mm: Mm) -> Ref[MmuNotifier]:
     if subscription is None:
         subscription = ops.alloc_notifier(mm)
         if subscription is not None:
+            require(mm.users > 0, "mm-without-users", "gets an mmu notifier in an mm that has no users")
             with atomic:
                 mm_take_all_locks(mm)
-                require(mm.users > 0, "mm-without-users", "gets an mmu notifier in an mm that has no users")
+                require(mm.users > 0, "mm-without-users", "the mm's last user goes while an mmu notifier is got")
                 hlist_add(mm.subscriptions, subscription)
                 node = hlist_node(mm.subscriptions, subscription)
                 assert node is not None

@@ -23,6 +23,9 @@ def conform(
     mutants: Annotated[
         str | None, typer.Option(help="Instead: is each mutant noticed? Of the kernel's C (c) or of the model (model).")
     ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of the mutants of each file only so many, spread evenly.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Run the kernel's own C beside the model: every step, every state and every wake-up compared.
@@ -31,4 +34,4 @@ def conform(
     are driven as coroutines beside the reference executor. Exit code 1: they differ."""
     from secondsight.cli import conform as doing
 
-    return doing.conform(releases, file, seconds, seed, transitions, mutants, as_json)
+    return doing.conform(releases, file, seconds, seed, transitions, mutants, sample, as_json)

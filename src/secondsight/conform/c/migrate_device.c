@@ -9,43 +9,7 @@
 #include <linux/version.h>
 
 #include "conform.h"
-
-#define SINCE(major, minor) (LINUX_VERSION_CODE >= KERNEL_VERSION(major, minor, 0))
-
-#if SINCE(7, 0)
-/* The function with the loop stands for itself in older releases: places are named by it. */
-struct page;
-void migrate_device_finalize(unsigned long *src, unsigned long *dst, unsigned long npages) asm("migrate_device_finalize_range");
-static void __migrate_device_finalize(unsigned long *src, unsigned long *dst, unsigned long npages, struct page *fault_page) asm("migrate_device_finalize");
-#endif
-
-#if !SINCE(6, 5)
-/* A macro there, which takes the lock without a call. */
-static pte_t *map_and_lock(pmd_t *pmd, unsigned long address, spinlock_t **ptl);
-#undef pte_offset_map_lock
-#define pte_offset_map_lock(mm, pmd, address, ptlp) map_and_lock(pmd, address, ptlp)
-#endif
-
-/* A place in every turn of a loop over pages: where a page is looked for. Of two such in one turn the destination's is the first. */
-static struct page *page_of(unsigned long mpfn) { return migrate_pfn_to_page(mpfn); }
-static struct page *looked_for(unsigned long mpfn, int first)
-{
-	if (first)
-		ss_stop("page", __builtin_return_address(0), 0, 0);
-	return page_of(mpfn);
-}
-#define migrate_pfn_to_page(of) looked_for(of, !__builtin_strcmp(#of, "dst_pfns[i]") || !__builtin_strcmp(__func__, "migrate_device_unmap"))
-
-#if SINCE(7, 0)
-/* And where a page is given back: one that a fault has locked is not unlocked first. */
-static void put_one(struct folio *folio, int is_place)
-{
-	if (is_place)
-		ss_stop("folio_put", __builtin_return_address(0), 0, 0);
-	folio_put(folio);
-}
-#define folio_put(of) put_one(of, !__builtin_strcmp(__func__, "migrate_device_unmap") || !__builtin_strcmp(__func__, "__migrate_device_finalize"))
-#endif
+#include "migrate_device_places.h"
 
 #include SS_KERNEL_FILE
 
@@ -86,35 +50,7 @@ static int calls;
 static struct { struct folio *held, *locked, *isolated; } had[THREADS];
 
 #include "page_tables.h"
-
-/* What releases call differently. */
-#if SINCE(7, 0)
-#define FOLIO_FLAGS(folio) ((folio)->flags.f)
-#define PGMAP(page) (((struct folio *)(page))->pgmap)
-#define ANONYMOUS FOLIO_MAPPING_ANON
-#define SAME_FOLIO const struct folio
-#define to_leaf softleaf_from_pte
-#define leaf_is_migration softleaf_is_migration
-#define leaf_is_migration_write softleaf_is_migration_write
-#define leaf_is_migration_read softleaf_is_migration_read
-#define leaf_is_migration_exclusive softleaf_is_migration_read_exclusive
-#define leaf_is_device softleaf_is_device_private
-#define leaf_is_device_write softleaf_is_device_private_write
-#define leaf_pfn softleaf_to_pfn
-#else
-#define FOLIO_FLAGS(folio) ((folio)->flags)
-#define PGMAP(page) ((page)->pgmap)
-#define ANONYMOUS PAGE_MAPPING_ANON
-#define SAME_FOLIO struct folio
-#define to_leaf pte_to_swp_entry
-#define leaf_is_migration is_migration_entry
-#define leaf_is_migration_write is_writable_migration_entry
-#define leaf_is_migration_read is_readable_migration_entry
-#define leaf_is_migration_exclusive is_readable_exclusive_migration_entry
-#define leaf_is_device is_device_private_entry
-#define leaf_is_device_write is_writable_device_private_entry
-#define leaf_pfn swp_offset_pfn
-#endif
+#include "migrate_device_releases.h"
 
 pteval_t __default_kernel_pte_mask = ~0UL, __supported_pte_mask = ~0UL;
 bool swap_migration_ad_supported;
@@ -141,35 +77,6 @@ SS_NEVER(p4d_clear_bad);
 SS_NEVER(pgd_clear_bad);
 SS_NEVER(split_folio_to_list);
 SS_NEVER(vm_normal_page_pmd);
-#if SINCE(7, 0)
-SS_NEVER(__free_pages);
-SS_NEVER(__vma_start_write);
-SS_NEVER(count_memcg_events);
-SS_NEVER(folio_split_unmapped);
-SS_NEVER(lruvec_stat_mod_folio);
-SS_NEVER(mem_cgroup_from_task);
-SS_NEVER(pagetable_free_kernel);
-SS_NEVER(pgtable_trans_huge_deposit);
-SS_NEVER(pmd_mkwrite);
-SS_NEVER(pmdp_invalidate);
-SS_NEVER(pte_alloc_one);
-SS_NEVER(set_pmd_migration_entry);
-SS_NEVER(split_huge_pmd_address);
-SS_NEVER(vm_normal_page_pud);
-SS_NEVER(vma_thp_gfp_mask);
-SS_NEVER_DATA(mthp_stats);
-SS_NEVER_DATA(vm_event_states);
-#endif
-#if !SINCE(6, 3)
-SS_NEVER(__put_devmap_managed_page_refs);
-SS_NEVER(alloc_pages);
-SS_NEVER(copy_page);
-SS_NEVER_DATA(devmap_managed_key);
-SS_NEVER_DATA(huge_zero_page);
-SS_NEVER(pmd_clear_bad);
-SS_NEVER(split_huge_page_to_list);
-SS_NEVER(unlock_page);
-#endif
 SS_NEVER(vma_interval_tree_iter_first);
 SS_NEVER(vma_interval_tree_iter_next);
 SS_NEVER(vma_pgtable_walk_begin);
@@ -198,13 +105,6 @@ int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 	notify(range, SS_FROM);
 	return 0;
 }
-#if SINCE(6, 6)
-void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range) { notify(range, SS_FROM); }
-#else
-void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range, bool only_end) { notify(range, SS_FROM); }
-void __mmu_notifier_invalidate_range(struct mm_struct *of, unsigned long start, unsigned long end) { }
-void __mmu_notifier_change_pte(struct mm_struct *of, unsigned long address, pte_t pte) { }
-#endif
 
 struct vm_area_struct *find_vma(struct mm_struct *of, unsigned long address)
 {
@@ -255,11 +155,6 @@ static pte_t *map_and_lock(pmd_t *pmd, unsigned long address, spinlock_t **ptl)
 	atomic_set(&lock.rlock.raw_lock.val, 1);
 	return (pte_t *)(table[3] + pte_index(address));
 }
-#if SINCE(7, 0)
-pte_t *pte_offset_map_lock(struct mm_struct *of, pmd_t *pmd, unsigned long address, spinlock_t **ptl) { return map_and_lock(pmd, address, ptl); }
-#elif SINCE(6, 5)
-pte_t *__pte_offset_map_lock(struct mm_struct *of, pmd_t *pmd, unsigned long address, spinlock_t **ptl) { return map_and_lock(pmd, address, ptl); }
-#endif
 pte_t ptep_clear_flush(struct vm_area_struct *of, unsigned long address, pte_t *pte)
 {
 	pte_t old = *pte;
@@ -268,17 +163,8 @@ pte_t ptep_clear_flush(struct vm_area_struct *of, unsigned long address, pte_t *
 	return old;
 }
 static void set_one(pte_t *at, pte_t to) { *at = to; }
-static void nothing(void) { }
-#if SINCE(6, 6)
-pte_t pte_mkwrite(pte_t pte, struct vm_area_struct *of) { return pte_mkwrite_novma(pte); }
-#endif
 void flush_tlb_mm_range(struct mm_struct *of, unsigned long start, unsigned long end, unsigned int shift, bool tables) { }
 void percpu_counter_add_batch(struct percpu_counter *counter, s64 amount, s32 batch) { }
-#if SINCE(6, 4)
-void mm_trace_rss_stat(struct mm_struct *of, int member) { }
-#else
-void mm_trace_rss_stat(struct mm_struct *of, int member, long count) { }
-#endif
 int __mem_cgroup_charge(struct folio *folio, struct mm_struct *of, gfp_t gfp) { return 0; }
 int __anon_vma_prepare(struct vm_area_struct *of) { return 0; }
 bool folio_mark_dirty(struct folio *folio) { return false; }
@@ -301,15 +187,6 @@ static void put_back(struct folio *folio)
 	folio_set_lru(folio);
 	folio_put(folio);
 }
-#if SINCE(6, 4)
-bool folio_isolate_lru(struct folio *folio) { return isolate(folio); }
-void folio_add_lru_vma(struct folio *folio, struct vm_area_struct *of) { folio_set_lru(folio); }
-void folio_putback_lru(struct folio *folio) { put_back(folio); }
-#else
-int isolate_lru_page(struct page *page) { return isolate(page_folio(page)) ? 0 : -EBUSY; }
-void lru_cache_add_inactive_or_unevictable(struct page *page, struct vm_area_struct *of) { folio_set_lru(page_folio(page)); }
-void putback_lru_page(struct page *page) { put_back(page_folio(page)); }
-#endif
 void __folio_put(struct folio *folio)
 {
 	if (atomic_read(&folio->_mapcount) >= 0)
@@ -323,16 +200,6 @@ void folio_unlock(struct folio *folio)
 	ss_stop("folio_unlock", SS_FROM, 0, 0);
 	clear_bit(PG_locked, &FOLIO_FLAGS(folio));
 }
-#if !SINCE(6, 3)
-struct address_space *page_mapping(struct page *page)
-{
-	ss_stop("folio_mapping", SS_FROM, 0, 0);
-	return NULL;
-}
-int __page_mapcount(struct page *page) { return atomic_read(&page->_mapcount) + 1; }
-bool page_mapped(struct page *page) { return page_mapcount(page) > 0; }
-bool folio_mapped(struct folio *folio) { return page_mapped(&folio->page); }
-#endif
 struct address_space *folio_mapping(SAME_FOLIO *folio)
 {
 	ss_stop("folio_mapping", SS_FROM, 0, 0);
@@ -348,13 +215,6 @@ static void map_anon(struct folio *folio, int exclusive)
 	if (exclusive)
 		SetPageAnonExclusive(&folio->page);
 }
-#if SINCE(6, 7)
-void folio_add_new_anon_rmap(struct folio *folio, struct vm_area_struct *of, unsigned long address, rmap_t flags) { map_anon(folio, !!(flags & RMAP_EXCLUSIVE)); }
-void folio_remove_rmap_ptes(struct folio *folio, struct page *page, int count, struct vm_area_struct *of) { atomic_dec(&folio->_mapcount); }
-#else
-void page_add_new_anon_rmap(struct page *page, struct vm_area_struct *of, unsigned long address) { map_anon(page_folio(page), 1); }
-void page_remove_rmap(struct page *page, struct vm_area_struct *of, bool compound) { atomic_dec(&page->_mapcount); }
-#endif
 void try_to_migrate(struct folio *folio, enum ttu_flags flags) { ss_die("a folio that is mapped elsewhere too: try_to_migrate() is not compared", SS_FROM); }
 
 static void map_again(struct folio *src, struct folio *dst, const void *from)
@@ -385,13 +245,6 @@ static void map_again(struct folio *src, struct folio *dst, const void *from)
 	ss_stop("rmap_unlock", from, 0, 0);
 	ss_stop("rmap_unlocked", from, 0, 0);
 }
-#if SINCE(7, 0)
-void remove_migration_ptes(struct folio *src, struct folio *dst, enum ttu_flags flags) { map_again(src, dst, SS_FROM); }
-#elif SINCE(6, 12)
-void remove_migration_ptes(struct folio *src, struct folio *dst, int flags) { map_again(src, dst, SS_FROM); }
-#else
-void remove_migration_ptes(struct folio *src, struct folio *dst, bool locked) { map_again(src, dst, SS_FROM); }
-#endif
 int folio_migrate_mapping(struct address_space *mapping, struct folio *new, struct folio *folio, int extra)
 {
 	if (mapping || folio_ref_count(folio) != 1 + extra)
@@ -401,16 +254,6 @@ int folio_migrate_mapping(struct address_space *mapping, struct folio *new, stru
 	return 0;
 }
 void folio_migrate_flags(struct folio *new, struct folio *folio) { }
-#if !SINCE(6, 12)
-int migrate_folio_extra(struct address_space *mapping, struct folio *new, struct folio *folio, enum migrate_mode mode, int extra)
-{
-	return folio_migrate_mapping(mapping, new, folio, extra);
-}
-int migrate_folio(struct address_space *mapping, struct folio *new, struct folio *folio, enum migrate_mode mode)
-{
-	return folio_migrate_mapping(mapping, new, folio, 0);
-}
-#endif
 
 /* The world. */
 
@@ -450,11 +293,7 @@ void ss_setup(const long *at)
 
 	entries_are_numbers();
 	pv_ops.mmu.set_pte = set_one;
-#if SINCE(7, 0)
-	pv_ops.mmu.lazy_mode_flush = nothing;
-#else
-	pv_ops.mmu.lazy_mode.enter = pv_ops.mmu.lazy_mode.leave = nothing;
-#endif
+	no_lazy_mode();
 	base = 2 * PMD_SIZE - PAGES * PAGE_SIZE;
 	pages = ss_alloc(FRAMES * sizeof(*pages));
 	vmemmap_base = (unsigned long)pages - FIRST_PFN * sizeof(*pages);
@@ -500,6 +339,7 @@ void ss_poke(int what, const long *arguments) { }
 
 enum { OP_MIGRATE, OP_HOLD, OP_DROP, OP_LOCK, OP_UNLOCK, OP_ISOLATE, OP_PUTBACK, OP_FILL, OP_ZAP };
 enum { TO_NOTHING, TO_SYSTEM, TO_DEVICE };
+enum { FAULT_NONE, FAULT_DEVICE, FAULT_ANY, FAULT_UNLOCKED };
 
 /* The page of an entry: one of the system's, or of the driver's memory; NULL. */
 static struct folio *folio_at(int page, int present)
@@ -514,24 +354,29 @@ static struct folio *folio_at(int page, int present)
 	return present || !leaf_is_device(swap) ? NULL : (struct folio *)pfn_to_page(leaf_pfn(swap));
 }
 
-/* Pages `at[0]` to before `at[1]`, of the kinds `at[2]`, to `at[3]`; `at[4]`: for a fault on the first. */
+/* Pages `at[0]` to before `at[1]`, of the kinds `at[2]`, to `at[3]`; `at[4]`: for which fault on the first. */
 static long migrate(const long *at)
 {
-	unsigned long src[PAGES] = {}, dst[PAGES] = {};
+	unsigned long src[PAGES], dst[PAGES];
 	struct migrate_vma args = {
 		.vma = vma, .start = ADDRESS(at[0]), .end = ADDRESS(at[1]), .src = src, .dst = dst, .pgmap_owner = &pagemap[0], .flags = at[2],
 	};
 	struct folio *faulted = NULL;
-	long ret = 0, i, count = at[1] - at[0];
+	long ret = 0, i, count = at[1] - at[0], can_move = 0;
 
+	for (i = 0; i < PAGES; i++) { /* what a driver's arrays have before is nothing to the kernel */
+		src[i] = migrate_pfn(FIRST_PFN + FILLED) | MIGRATE_PFN_MIGRATE;
+		dst[i] = migrate_pfn(FIRST_PFN + FILLED);
+	}
+	args.cpages = args.npages = 1;
 	mmap_read_lock(mm);
 	ss_stop("stack", 0, 0, 0);
 	ss_stop("prepare", 0, 0, 0);
-	if (at[4])
+	if (at[4] != FAULT_NONE)
 		faulted = folio_at((int)at[0], 0);
-	if (faulted && !folio_is_device_private(faulted))
+	if (faulted && at[4] == FAULT_DEVICE && !folio_is_device_private(faulted))
 		faulted = NULL;
-	if (faulted && locks && test_and_set_bit(PG_locked, &FOLIO_FLAGS(faulted)))
+	if (faulted && locks && at[4] != FAULT_UNLOCKED && test_and_set_bit(PG_locked, &FOLIO_FLAGS(faulted)))
 		faulted = NULL;
 	if (faulted) {
 		folio_get(faulted);
@@ -544,6 +389,7 @@ static long migrate(const long *at)
 		for (i = 0; i < count; i++) {
 			int frame = (at[3] == TO_DEVICE ? DEVICE : SYSTEM) + ss_self() * PAGES + (int)i;
 
+			can_move += !!(src[i] & MIGRATE_PFN_MIGRATE);
 			ret |= !!(src[i] & MIGRATE_PFN_MIGRATE) << i;
 			ret |= (src[i] & MIGRATE_PFN_VALID && src[i] & MIGRATE_PFN_WRITE ? 4 : 0) << i;
 			ret |= (src[i] & MIGRATE_PFN_VALID ? 16 : 0) << i;
@@ -553,6 +399,7 @@ static long migrate(const long *at)
 			set_bit(PG_locked, &FOLIO_FLAGS(&pages[frame]));
 			dst[i] = migrate_pfn(FIRST_PFN + frame);
 		}
+		ret |= (long)args.cpages == can_move ? 0 : 256; /* the driver is told how many it can move */
 		ss_stop("pages", 0, 0, 0);
 		migrate_vma_pages(&args);
 		ss_stop("moved", 0, 0, 0);
@@ -563,7 +410,7 @@ static long migrate(const long *at)
 	}
 	ss_stop("end", 0, 0, 0);
 	if (faulted) {
-		if (locks)
+		if (locks && at[4] != FAULT_UNLOCKED)
 			clear_bit(PG_locked, &FOLIO_FLAGS(faulted));
 		folio_put(faulted);
 	}

@@ -11,11 +11,15 @@
 #define invalidate_range arch_invalidate_secondary_tlbs
 #endif
 
+#include "conform.h"
+#include "mmu_notifier_places.h"
+
 #include SS_KERNEL_FILE
 
+#undef mmgrab
+#undef mmdrop
+#undef synchronize_srcu
 #include <linux/interval_tree.h>
-
-#include "conform.h"
 
 #define SUBS 4
 #define NOTIFIERS 3
@@ -41,6 +45,10 @@ struct hears {
 	struct mmu_notifier notifier;
 	struct call start, end;
 	int refuses, released;
+	int is_shared, used; /* one that alloc_notifier() gives, and has given */
+	int place;           /* in the model's list of nodes, from 1; 0: in none */
+	struct rcu_head *put;
+	rcu_callback_t put_by;
 };
 
 static struct mm_struct *mm;
@@ -48,6 +56,7 @@ static struct address_space *mapping;
 static struct sub *sub;
 static struct hears *hears;
 static int turn;
+static int got[SS_THREADS]; /* which notifier, from 1, each thread's last mmu_notifier_get() gave it */
 
 static void called(struct call *call, const struct mmu_notifier_range *range, unsigned long seq)
 {
@@ -156,6 +165,91 @@ static void flush(struct mmu_notifier *mn, struct mm_struct *of, unsigned long f
 
 static const struct mmu_notifier_ops flushes = { .arch_invalidate_secondary_tlbs = flush, .release = release };
 
+/* Whether the device has used the pages: `refuses` is the answer. Called with a spinlock held, so that nobody comes in between. */
+static int is_young(struct mmu_notifier *mn, unsigned long from, unsigned long to, int by)
+{
+	struct hears *me = container_of(mn, struct hears, notifier);
+	struct mmu_notifier_range range = {
+		.start = from, .end = to, .event = MMU_NOTIFY_CLEAR, .flags = MMU_NOTIFIER_RANGE_BLOCKABLE,
+	};
+
+	called(&me->start, &range, by);
+	return me->refuses;
+}
+static young_t clear_flush_young(struct mmu_notifier *mn, struct mm_struct *of, unsigned long from, unsigned long to) { return is_young(mn, from, to, 1); }
+static young_t clear_young(struct mmu_notifier *mn, struct mm_struct *of, unsigned long from, unsigned long to) { return is_young(mn, from, to, 2); }
+static young_t test_young(struct mmu_notifier *mn, struct mm_struct *of, unsigned long at) { return is_young(mn, at, at + PAGE_SIZE, 3); }
+
+static const struct mmu_notifier_ops tells_young = {
+	.clear_flush_young = clear_flush_young, .clear_young = clear_young, .test_young = test_young, .release = release,
+};
+
+/* What the users of a driver share: it begins with nothing of what was in its memory before. */
+
+static struct mmu_notifier *alloc_notifier(struct mm_struct *of)
+{
+	int i;
+
+	ss_stop("alloc", SS_FROM, 0, 0);
+	turn++;
+	for (i = 0; i < NOTIFIERS; i++)
+		if (hears[i].is_shared && !hears[i].used) {
+			hears[i].used = 1;
+			memset(&hears[i].notifier, 0, sizeof(hears[i].notifier));
+			return &hears[i].notifier;
+		}
+	return ERR_PTR(-ENOMEM);
+}
+
+static void free_notifier(struct mmu_notifier *mn)
+{
+	turn++;
+	container_of(mn, struct hears, notifier)->used = 0;
+}
+
+static const struct mmu_notifier_ops shared = {
+	.invalidate_range_start = range_start, .release = release, .alloc_notifier = alloc_notifier, .free_notifier = free_notifier,
+};
+
+/* The callbacks of SRCU, of which the model makes that of the lowest node first. */
+
+void call_srcu(struct srcu_struct *ssp, struct rcu_head *head, rcu_callback_t func)
+{
+	struct hears *of = container_of(container_of(head, struct mmu_notifier, rcu), struct hears, notifier);
+
+	of->put = head;
+	of->put_by = func;
+}
+
+static struct hears *put_first(void)
+{
+	struct hears *first = NULL;
+	int i;
+
+	for (i = 0; i < NOTIFIERS; i++)
+		if (hears[i].put && (!first || hears[i].place < first->place))
+			first = &hears[i];
+	return first;
+}
+static int some_put(void *nothing) { return put_first() != NULL; }
+static int none_put(void *nothing) { return put_first() == NULL; }
+static void all_freed(void) { ss_stop("synchronize", SS_FROM, none_put, 0); }
+
+static void work(void)
+{
+	struct hears *one;
+
+	for (;;) {
+		ss_stop("srcu_work", 0, some_put, 0);
+		one = put_first();
+		synchronize_srcu(NULL);
+		ss_stop("srcu_invoke", 0, 0, 0);
+		one->put_by(one->put);
+		one->put = NULL;
+		one->place = 0;
+	}
+}
+
 static const struct mmu_notifier_ops only_start = { .invalidate_range_start = range_start, .release = release };
 
 /* What other files of the kernel's do. */
@@ -169,11 +263,26 @@ int mm_take_all_locks(struct mm_struct *of)
 	return 0;
 }
 
-void mm_drop_all_locks(struct mm_struct *of) { }
+/* Whoever was put into the list while all locks were held has the first of the model's nodes that is not in use. */
+void mm_drop_all_locks(struct mm_struct *of)
+{
+	int i, j, place;
+
+	for (i = 0; i < NOTIFIERS; i++) {
+		if (hears[i].place || hlist_unhashed(&hears[i].notifier.hlist))
+			continue;
+		for (place = 1, j = 0; j < NOTIFIERS; j++)
+			if (hears[j].place == place) {
+				place++;
+				j = -1;
+			}
+		hears[i].place = place;
+	}
+}
 
 /* Operations; their numbers are those of `Operation` in conform/mmu_notifier.py. */
 
-enum { OP_READ, OP_INSERT, OP_REMOVE, OP_BRACKET, OP_NESTED, OP_REGISTER, OP_UNREGISTER, OP_EXIT, OP_FLUSH };
+enum { OP_READ, OP_INSERT, OP_REMOVE, OP_BRACKET, OP_NESTED, OP_REGISTER, OP_UNREGISTER, OP_EXIT, OP_FLUSH, OP_GET, OP_PUT, OP_WORK, OP_SYNCHRONIZE, OP_YOUNG };
 
 static void lock_for(int way)
 {
@@ -223,6 +332,7 @@ static void end(struct mmu_notifier_range *range)
 long ss_operate(int operation, const long *at)
 {
 	struct mmu_notifier_range range, inner;
+	struct mmu_notifier *mn;
 	unsigned long seq;
 	long ret = 0;
 
@@ -241,7 +351,6 @@ long ss_operate(int operation, const long *at)
 		return ret == -EOVERFLOW ? -EINVAL : ret;
 	case OP_REMOVE:
 		mmu_interval_notifier_remove(&sub[at[0]].notifier);
-		ss_stop("removed", 0, 0, 0);
 		return 0;
 	case OP_BRACKET:
 		lock_for(at[4]);
@@ -267,7 +376,7 @@ long ss_operate(int operation, const long *at)
 	case OP_UNREGISTER:
 		ss_stop("unregister", 0, 0, 0);
 		mmu_notifier_unregister(&hears[at[0]].notifier, mm);
-		ss_stop("unregistered", 0, 0, 0);
+		hears[at[0]].place = 0;
 		return 0;
 	case OP_EXIT:
 		ss_stop("exit", 0, 0, 0);
@@ -282,6 +391,32 @@ long ss_operate(int operation, const long *at)
 		mmu_notifier_arch_invalidate_secondary_tlbs(mm, at[0] << PAGE_SHIFT, at[1] << PAGE_SHIFT);
 		ss_stop("started", 0, 0, 0);
 		return 0;
+	case OP_GET:
+		mn = mmu_notifier_get(&shared, mm);
+		ss_stop("got", 0, 0, 0);
+		got[ss_self()] = IS_ERR(mn) ? 0 : 1 + (int)(container_of(mn, struct hears, notifier) - hears);
+		return got[ss_self()];
+	case OP_PUT:
+		ss_stop("put", 0, 0, 0);
+		if (!got[ss_self()])
+			return -1;
+		mmu_notifier_put(&hears[got[ss_self()] - 1].notifier);
+		return 0;
+	case OP_WORK:
+		work();
+		return 0;
+	case OP_SYNCHRONIZE:
+		mmu_notifier_synchronize();
+		return 0;
+	case OP_YOUNG:
+		ss_stop("start", 0, 0, 0);
+		if (at[2] == 1)
+			ret = mmu_notifier_clear_flush_young(mm, at[0] << PAGE_SHIFT, at[1] << PAGE_SHIFT);
+		else if (at[2] == 2)
+			ret = mmu_notifier_clear_young(mm, at[0] << PAGE_SHIFT, at[1] << PAGE_SHIFT);
+		else
+			ret = mmu_notifier_test_young(mm, at[0] << PAGE_SHIFT);
+		return ret;
 	}
 	return -1;
 }
@@ -314,7 +449,8 @@ void ss_setup(const long *arguments)
 		long which = i;
 
 		hears[i].refuses = at[0] % 10;
-		hears[i].notifier.ops = at[0] >= 20 ? &flushes : at[0] >= 10 ? &both : &only_start;
+		hears[i].is_shared = at[0] >= 40;
+		hears[i].notifier.ops = at[0] >= 40 ? &shared : at[0] >= 30 ? &tells_young : at[0] >= 20 ? &flushes : at[0] >= 10 ? &both : &only_start;
 		if (at[1])
 			ss_operate(OP_REGISTER, &which);
 	}
@@ -374,6 +510,8 @@ void ss_look(void)
 	ss_number(*(long *)&mapping->i_mmap_rwsem.count);
 	ss_text(" users=");
 	ss_number(atomic_read(&mm->mm_users));
+	ss_text(" count=");
+	ss_number(atomic_read(&mm->mm_count) - 100);
 	ss_text(" seq=");
 	ss_number(subs ? (long)subs->invalidate_seq : 2);
 	ss_text(" active=");
@@ -427,5 +565,11 @@ void ss_look(void)
 		look_call(&hears[i].end);
 		ss_text(":");
 		ss_number(hears[i].released);
+		if (hears[i].is_shared) {
+			ss_text(":");
+			ss_number(hears[i].notifier.users);
+			ss_text(hears[i].used ? "used" : "free");
+			ss_text(hears[i].put ? "put" : "");
+		}
 	}
 }

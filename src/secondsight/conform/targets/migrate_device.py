@@ -19,6 +19,7 @@ from secondsight.conform.targets.migrate_device_world import (
     PINNED,
     THREADS,
     Entry,
+    Fault,
     File,
     Gpu,
     Memory,
@@ -138,11 +139,6 @@ class MigrateDeviceFile(Target):
             "coherent memory, userfaultfd",
             "may hide",
         ),
-        StateDifference(
-            "a fault's page that is not in device memory, or in Linux 7.2 not locked",
-            "migrate_vma_setup() returns -EINVAL for it; the model does not ask, and here nobody passes one",
-            "may hide",
-        ),
         StateDifference("several entries in one look", "the kernel holds the page table's lock; so does the C here, and the model makes one step of it", "neither"),
     )
 
@@ -165,12 +161,16 @@ class MigrateDeviceFile(Target):
 
     def bounded(self, release: str) -> Iterator[Configuration]:
         locks = _locks(release)
-        for entry, kind, to, fault in product(Entry, (VmaKind.WRITE, VmaKind.READ), To, (0, 1)):
+        for entry, kind, to, fault in product(Entry, (VmaKind.WRITE, VmaKind.READ), To, (Fault.NONE, Fault.DEVICE)):
             for how, flags in product(_states(entry), (SYSTEM, DEVICE)):
                 if entry in _entries(kind) and (not fault or entry >= Entry.DEVICE_READ):
                     yield Configuration(_setup(locks, kind, (entry, how)), ((task(Op.MIGRATE, 0, 1, flags, to, fault),),))
+        for entry, flags, fault in product((Entry.WRITE, Entry.DEVICE_WRITE, Entry.OTHERS), (SYSTEM, DEVICE), (Fault.ANY, Fault.UNLOCKED)):
+            yield Configuration(_setup(locks, VmaKind.WRITE, (entry, EXCLUSIVE)), ((task(Op.MIGRATE, 0, 1, flags, To.SYSTEM, fault),),))
         for kind in (VmaKind.FILE, VmaKind.PFNMAP):
             yield Configuration(_setup(locks, kind, (Entry.NONE, 0)), ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),),))
+        for levels in range(LEVELS):
+            yield Configuration((levels, VmaKind.FILE, 0, locks, Entry.NONE, 0, Entry.NONE, 0), ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),),))
         for levels, unstable in product(range(LEVELS + 1), (0, 1)):
             setup = (levels, VmaKind.WRITE, unstable, locks, Entry.NONE, 0, Entry.NONE, 0)
             yield Configuration(setup, ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),), (task(Op.FILL, 1),)))
@@ -219,7 +219,7 @@ def _beside(locks: int) -> Iterator[Configuration]:
     yield Configuration(mixed, ((both,), (task(Op.FILL, 0), task(Op.ZAP, 0))))
     yield Configuration(mixed, ((both,), (task(Op.MIGRATE, 0, 2, SYSTEM, To.SYSTEM, 0),)))
     yield Configuration(ordinary, ((both,), (task(Op.MIGRATE, 1, 2, SYSTEM, To.SYSTEM, 0),)))
-    yield Configuration(device, ((back,), (task(Op.MIGRATE, 0, 1, DEVICE, To.SYSTEM, 1),)))
+    yield Configuration(device, ((back,), (task(Op.MIGRATE, 0, 1, DEVICE, To.SYSTEM, Fault.DEVICE),)))
 
 
 def task(op: Op, *arguments: int) -> TargetOperation:
@@ -254,7 +254,7 @@ def _states(entry: Entry) -> tuple[int, ...]:
 
 def _drawn_migration(source: random.Random) -> TargetOperation:
     start = source.randrange(PAGES)
-    return task(Op.MIGRATE, start, source.randint(start + 1, PAGES), source.choice((SYSTEM, SYSTEM, DEVICE, SYSTEM | DEVICE)), source.choice(list(To)), int(source.random() < 0.3))
+    return task(Op.MIGRATE, start, source.randint(start + 1, PAGES), source.choice((SYSTEM, SYSTEM, DEVICE, SYSTEM | DEVICE)), source.choice(list(To)), Fault.NONE if source.random() < 0.7 else source.choice((Fault.DEVICE, Fault.DEVICE, Fault.ANY)))
 
 
 class _View:

@@ -22,7 +22,7 @@ from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.swapops import is_device_private_entry
 
-__all__ = ["COLUMNS", "Entry", "File", "Gpu", "LOG", "Memory", "Op", "PAGES", "THREADS", "To", "VmaKind", "World", "make_world", "script", "world"]
+__all__ = ["COLUMNS", "Entry", "Fault", "File", "Gpu", "LOG", "Memory", "Op", "PAGES", "THREADS", "To", "VmaKind", "World", "make_world", "script", "world"]
 
 PAGES, THREADS, LOG = 2, 2, 8
 EXCLUSIVE, PINNED = 1, 2
@@ -49,6 +49,18 @@ class To(IntEnum):
     NOTHING = 0
     SYSTEM = 1
     DEVICE = 2
+
+
+class Fault(IntEnum):
+    """Whether the driver says that it is for a CPU's fault on the first page, and who has met with what there."""
+
+    NONE = 0
+    DEVICE = 1
+    """do_swap_page(): on a page in device memory, which in Linux 7.2 is locked."""
+    ANY = 2
+    """A driver in error: on any page, which is held and locked in the same way."""
+    UNLOCKED = 3
+    """A driver in error: on any page, which is held and never locked."""
 
 
 class VmaKind(IntEnum):
@@ -154,12 +166,12 @@ def page_at(mm: Mm, va: Va, present: bool) -> Ref[Folio]:
 def prepare(args: MigrateVma, mm: Mm, at: Index) -> Ref[Folio]:
     """What the driver asks for; the page that a CPU has met with, which it holds, and in Linux 7.2 has locked (do_swap_page())."""
     faulted: Ref[Folio] = None
-    if fifth[at] == 1:
+    if fifth[at] != Fault.NONE:
         faulted = page_at(mm, first[at], False)
-        if faulted is not None:
+        if faulted is not None and fifth[at] == Fault.DEVICE:
             if len(faulted.pgmap) == 0 or faulted.pgmap[0] is None:
                 faulted = None
-    if faulted is not None and len(locks_the_device_page) > 0:
+    if faulted is not None and len(locks_the_device_page) > 0 and fifth[at] != Fault.UNLOCKED:
         if not folio_trylock(faulted):
             faulted = None
     if faulted is not None:
@@ -214,7 +226,7 @@ def migrate(mm: Mm, at: Index) -> Value:
             migrate_vma_finalize(args)
         with atomic:
             if faulted is not None:
-                if len(locks_the_device_page) > 0:
+                if len(locks_the_device_page) > 0 and fifth[at] != Fault.UNLOCKED:
                     folio_unlock(faulted)
                 put_page(faulted)
     mm.mmap_lock.read_unlock()

@@ -10,11 +10,16 @@ from secondsight.conform.targets.mmu_notifier_world import (
     ALWAYS_REFUSES,
     ASKS_FOR_SECOND,
     BOTH,
+    CLEARS,
     FLUSHES,
+    FLUSHES_YOUNG,
     NOTIFIERS,
     PAGES,
     REFUSES,
+    SHARED,
     SUBS,
+    TELLS_YOUNG,
+    TESTS,
     THREADS,
     TWO_PASSES,
     Op,
@@ -31,8 +36,13 @@ def two_passes(release: str) -> bool:
 def draw(source: random.Random, second_passes: bool) -> Configuration:
     """Up to four threads; most subscribers are there from the start, some come and go, each by one thread. Some configurations
     have subscribers that are told of flushes, and no brackets."""
-    if source.random() < 0.15:
+    kind = source.random()
+    if kind < 0.15:
         return _draw_flushes(source)
+    if kind < 0.35:
+        return _draw_shared(source)
+    if kind < 0.4:
+        return _draw_young(source)
     setup: list[int] = []
     style = second_passes and source.random() < 0.7
     present, registered = [], []
@@ -83,6 +93,39 @@ def _draw_flushes(source: random.Random) -> Configuration:
     if source.random() < 0.3:
         threads[0] = [*threads[0][:2], task(Op.EXIT)]
     return Configuration((*NOBODY, *setup), tuple(tuple(operations) for operations in threads))
+
+
+def _draw_shared(source: random.Random) -> Configuration:
+    """Users of a driver that get its mmu notifier and put it, beside brackets and one that is registered; a thread that frees; perhaps the process ends."""
+    shared = source.randint(1, 2)
+    setup = [*([SHARED + int(source.random() < 0.2), 0] * shared), *([source.choice([0, BOTH]), int(source.random() < 0.7)] * (NOTIFIERS - shared))]
+    threads: list[list[TargetOperation]] = [[task(Op.WORK)]]
+    for _ in range(source.randint(1, THREADS - 1)):
+        operations: list[TargetOperation] = []
+        held = 0
+        for _ in range(source.randint(2, 4)):
+            if (held and source.random() < 0.5) or source.random() < 0.05:  # somebody may put more than it got
+                operations.append(task(Op.PUT))
+                held -= 1
+            elif source.random() < 0.6:
+                operations.append(task(Op.GET))
+                held += 1
+            else:
+                start = source.randrange(PAGES)
+                operations.append(source.choice((task(Op.SYNCHRONIZE), task(Op.BRACKET, start, start + 1, source.randint(0, 1), 1, source.randint(0, 1)))))
+        threads.append(operations)
+    if source.random() < 0.2:
+        threads[1] = [*threads[1][:2], task(Op.EXIT)]
+    return Configuration((*NOBODY, *setup), tuple(tuple(operations) for operations in threads))
+
+
+def _draw_young(source: random.Random) -> Configuration:
+    """Who asks whether pages are young, beside subscribers that come and go."""
+    setup = [part for _ in range(NOTIFIERS) for part in (source.choice([TELLS_YOUNG, TELLS_YOUNG + 1, TELLS_YOUNG, BOTH]), int(source.random() < 0.8))]
+    asks = [task(Op.YOUNG, at, source.randint(at + 1, PAGES), source.choice((FLUSHES_YOUNG, CLEARS, TESTS))) for at in range(source.randint(1, 3))]
+    which = source.randrange(NOTIFIERS)
+    other = task(Op.UNREGISTER if setup[2 * which + 1] else Op.REGISTER, which)
+    return Configuration((*NOBODY, *setup), (tuple(asks), (other,)))
 
 
 def _draw_operation(
@@ -165,6 +208,11 @@ def bounded(second_passes: bool) -> Iterator[Configuration]:
     yield Configuration((*NOBODY, *told), ((task(Op.FLUSH, 0, 2),), (task(Op.UNREGISTER, 2),), (task(Op.UNREGISTER, 0),)))
     yield Configuration((*NOBODY, *told), ((task(Op.FLUSH, 1, 4),), (task(Op.EXIT),), (task(Op.UNREGISTER, 0),)))
     yield Configuration((*NOBODY, BOTH, 1, FLUSHES, 0, 0, 0), ((task(Op.FLUSH, 0, 1), task(Op.FLUSH, 3, 4)), (task(Op.REGISTER, 1),)))
+    yield from _shared()
+    for by in (FLUSHES_YOUNG, CLEARS, TESTS):
+        young = (TELLS_YOUNG + int(by != TESTS), 1, TELLS_YOUNG + 1, 1, TELLS_YOUNG, 1)
+        yield Configuration((*NOBODY, *young), ((task(Op.YOUNG, 1, 3, by),), (task(Op.UNREGISTER, 0),)))
+        yield Configuration((*NOBODY, *young[4:], 0, 0, 0, 0), ((task(Op.YOUNG, 1, 3, by),), (task(Op.YOUNG, 0, 1, by),)))
     if second_passes:
         both = (ASKS_FOR_SECOND, 0, 2, ASKS_FOR_SECOND + REFUSES, 1, 2, 0, 0, 1, *NOBODY[9:])
         yield Configuration((*both, *SILENT), ((task(Op.BRACKET, *everything),), (task(Op.READ, 0),), (task(Op.BRACKET, *low),)))
@@ -173,3 +221,15 @@ def bounded(second_passes: bool) -> Iterator[Configuration]:
         yield Configuration(
             (*both, *SILENT), ((task(Op.BRACKET, *try_low),), (task(Op.REMOVE, 1),), (task(Op.BRACKET, *everything),))
         )
+
+
+def _shared() -> Iterator[Configuration]:
+    """Users of a driver that share its mmu notifier, beside the thread that frees."""
+    low = task(Op.BRACKET, 0, 1, 1, 1, 0)
+    one, two = (*NOBODY, SHARED, 0, 0, 0, 0, 0), (*NOBODY, SHARED, 0, SHARED, 0, 0, 1)
+    work, gets, puts = (task(Op.WORK),), task(Op.GET), task(Op.PUT)
+    yield Configuration(one, (work, (gets, puts, task(Op.SYNCHRONIZE)), (gets, puts)))
+    yield Configuration(one, (work, (gets, gets, puts, puts), (low,)))
+    yield Configuration(two, (work, (gets, puts, gets, puts, task(Op.SYNCHRONIZE)), (low,)))
+    yield Configuration(two, (work, (gets, puts), (gets, task(Op.EXIT), puts)))
+    yield Configuration((*NOBODY, BOTH, 1, SHARED, 0, 0, 0), (work, (gets, puts), (task(Op.UNREGISTER, 0),)))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Annotated, Literal
 
-from secondsight.lang import U8, Array, Bounds, Record, atomic, const, shared
+from secondsight.lang import U8, Array, Bounds, Record, Ref, atomic, const, shared
 from secondsight.linux import EAGAIN
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.mm_types import AddressSpace, Driver, Event, Finish, Mm, MmuNotifier, Range, Seq, Va, VaEnd
+from secondsight.linux.mmu_notifier_get import mmu_notifier_get, mmu_notifier_put, mmu_notifier_synchronize, srcu_work
+from secondsight.linux.mmu_notifier_young import mmu_notifier_clear_flush_young, mmu_notifier_clear_young, mmu_notifier_test_young
 
 __all__ = [
-    "ALWAYS_REFUSES", "ASKS_FOR_SECOND", "BOTH", "BothEnds", "Call", "FLUSHES", "Flushes", "NOTIFIERS", "OnlyStart", "Op", "PAGES", "REFUSES",
-    "SUBS", "Sub", "THREADS", "TWO_PASSES", "TwoPassSub", "results", "script", "world",
+    "ALWAYS_REFUSES", "ASKS_FOR_SECOND", "BOTH", "BothEnds", "Call", "CLEARS", "FLUSHES", "FLUSHES_YOUNG", "Flushes", "NOTIFIERS", "OnlyStart", "Op", "PAGES",
+    "REFUSES", "SHARED", "SUBS", "SharedOne", "Sub", "TELLS_YOUNG", "TESTS", "THREADS", "TWO_PASSES", "TellsYoung", "TwoPassSub", "results", "script", "world",
 ]  # fmt: skip
 
 SUBS, NOTIFIERS, PAGES, THREADS = 4, 3, 4, 4
@@ -21,6 +23,10 @@ REFUSES, ALWAYS_REFUSES = 1, 2
 TWO_PASSES, ASKS_FOR_SECOND = 10, 20
 BOTH = 10
 FLUSHES = 20
+TELLS_YOUNG = 30
+SHARED = 40
+FLUSHES_YOUNG, CLEARS, TESTS = 1, 2, 3
+"""Who asks whether a page is young: clear_flush_young, clear_young, test_young."""
 
 
 class Op(IntEnum):
@@ -35,6 +41,11 @@ class Op(IntEnum):
     UNREGISTER = 6
     EXIT = 7
     FLUSH = 8
+    GET = 9
+    PUT = 10
+    WORK = 11
+    SYNCHRONIZE = 12
+    YOUNG = 13
 
 
 Small = Annotated[int, Bounds(-1, 254)]
@@ -61,12 +72,30 @@ class Call(Record):
     seq: Small = 0
 
 
+class Getter(Driver):
+    """A driver whose users share an mmu notifier, of which there are a few."""
+
+    @atomic
+    def alloc_notifier(self, mm: Mm) -> Ref[MmuNotifier]:
+        world.turn += 1
+        for i in range(NOTIFIERS):
+            one = world.shared[i]
+            if one is not None and not one.used:
+                one.used = True
+                return one
+        return None
+
+
 class World(Record):
-    """How many calls there were; how often a thread was between the ends of two brackets; the file whose lock is a reverse map's."""
+    """How many calls there were; how often a thread was between the ends of two brackets; the file whose lock is a reverse map's; what can be shared, by number,
+    and which of them, from 1, each thread's last mmu_notifier_get() gave it."""
 
     turn: U8
     brackets: U8
     file: AddressSpace
+    getter: Getter
+    shared: Array[Ref[SharedOne], Literal[3]]
+    got: Array[Small, Literal[4]]
 
 
 world = shared(World)
@@ -166,6 +195,72 @@ class Flushes(OnlyStart):
         called(self.start, Range(start, end, Event.CLEAR, True), 0)
 
 
+class TellsYoung(OnlyStart):
+    """An mmu notifier that says of every page what `refuses` is; there are no brackets beside it."""
+
+    def clear_flush_young(self, mm: Mm, start: Va, end: VaEnd) -> bool:
+        called(self.start, Range(start, end, Event.CLEAR, True), FLUSHES_YOUNG)
+        return self.refuses > 0
+
+    def clear_young(self, mm: Mm, start: Va, end: VaEnd) -> bool:
+        called(self.start, Range(start, end, Event.CLEAR, True), CLEARS)
+        return self.refuses > 0
+
+    def test_young(self, mm: Mm, address: Va) -> bool:
+        called(self.start, Range(address, address + 1, Event.CLEAR, True), TESTS)
+        return self.refuses > 0
+
+
+class SharedOne(OnlyStart):
+    """What the users of the driver share. `used`: alloc_notifier() has given it."""
+
+    used: bool
+
+    def invalidate_range_start(self, mm: Mm, rng: Range) -> int:
+        with atomic:
+            called(self.start, rng, 0)
+            return -EAGAIN if self.refuses >= (ALWAYS_REFUSES if rng.blockable else REFUSES) else 0
+
+    @atomic
+    def free_notifier(self) -> None:
+        world.turn += 1
+        self.used = False
+
+
+def get(mm: Mm, thread: Index) -> int:
+    """mmu_notifier_get(); the number of what it gave, from 1, or 0."""
+    subscription = mmu_notifier_get(world.getter, mm)
+    with atomic:
+        world.got[thread] = 0
+        for i in range(NOTIFIERS):
+            if subscription is not None and world.shared[i] is subscription:
+                world.got[thread] = i + 1
+        return world.got[thread]
+
+
+def put(mm: Mm, thread: Index) -> int:
+    """mmu_notifier_put() of what the thread got last; -1: nothing."""
+    with atomic:
+        if world.got[thread] == 0:
+            return -1
+        subscription = world.shared[world.got[thread] - 1]
+        assert subscription is not None
+        mmu_notifier_put(subscription, mm)
+    return 0
+
+
+@atomic
+def asks_young(mm: Mm, start: Va, end: VaEnd, by: Value) -> int:
+    """With the page-table lock held."""
+    if by == FLUSHES_YOUNG:
+        young = mmu_notifier_clear_flush_young(mm, start, end)
+    elif by == CLEARS:
+        young = mmu_notifier_clear_young(mm, start, end)
+    else:
+        young = mmu_notifier_test_young(mm, start)
+    return 1 if young else 0
+
+
 def read(sub: Sub) -> int:
     """Twice the sequence number, and 1 for a collision."""
     seq = mn.mmu_interval_read_begin(sub.notifier)
@@ -243,6 +338,16 @@ def script(
             leave(mm)
         elif op == Op.FLUSH:
             mn.mmu_notifier_arch_invalidate_secondary_tlbs(mm, a, second[at])
+        elif op == Op.GET:
+            ret = get(mm, thread)
+        elif op == Op.PUT:
+            ret = put(mm, thread)
+        elif op == Op.WORK:
+            srcu_work(mm)
+        elif op == Op.SYNCHRONIZE:
+            mmu_notifier_synchronize(mm)
+        elif op == Op.YOUNG:
+            ret = asks_young(mm, a, second[at], third[at])
         else:
             rng = Range(a, second[at], Event.CLEAR if fourth[at] == 1 else Event.UNMAP, third[at] == 1)
             ret = bracket(mm, rng, fifth[at], op == Op.NESTED)
