@@ -100,9 +100,9 @@ HARMLESS: dict[str, dict[str, str]] = {
     ),
     "UnmapsThenUnpins": _by_name(
         {
-            _UNDER_ONE_LOCK: "pin: swap 3; unpin: swap 1, 2",
+            _UNDER_ONE_LOCK: "unpin_one: swap 1, 2",
             _SEEN_LATER: "close: first out of the lock 1",
-            "nothing is mapped any more once it says that it is closed, and it is closed once": "close: last out of the lock 1; unpin: drop 3",
+            "nothing is mapped any more once it says that it is closed, and it is closed once": "close: last out of the lock 1; unpin_one: drop 3",
         }
     ),
     "DmaMirrorLazy": {"open: drop 1": "flushed at once it is right too"},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from secondsight.scenario import Address, DeviceHandle, File, Recorder, Scenario
 
-__all__ = ["OnMemory", "Adversaries", "Adversary", "Memory", "two_pages", "writes_twice"]
+__all__ = ["OnMemory", "Adversaries", "Adversary", "Memory", "come_from_swap", "reads_twice", "two_pages", "writes_once", "writes_twice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,7 @@ def _beside(act: OnMemory, name: str, summary: str, of: str, thread: str, use: s
     pages = s.mmap(memfd or dax, pages=2)
     s.write(pages, "A")
     if of == "swap":
-        s.madvise_pageout(pages)
-        s.read(pages)
-        s.read(pages + 1)
+        come_from_swap(s, pages)
     memory = Memory(pages, s.device(), memfd, dax)
 
     def cpu() -> None:
@@ -134,6 +132,36 @@ def two_pages(s: Recorder) -> Address:
     pages = s.mmap(pages=2)
     s.write(pages, "A")
     return pages
+
+
+def come_from_swap(s: Recorder, pages: Address) -> None:
+    """The pages were in swap already and have been read again: they are clean."""
+    s.madvise_pageout(pages)
+    s.read(pages)
+    s.read(pages + 1)
+
+
+def reads_twice(s: Recorder, pages: Address, gpu: DeviceHandle) -> None:
+    """The device reads the last page two times, and is compared."""
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="first")
+        gpu.read(pages + 1, into="second")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
+def writes_once(s: Recorder, pages: Address, gpu: DeviceHandle) -> None:
+    """The device writes the last page, and is compared."""
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.compare(pages + 1)
 
 
 def writes_twice(s: Recorder, pages: Address, gpu: DeviceHandle) -> None:
