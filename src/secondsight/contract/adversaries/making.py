@@ -14,7 +14,8 @@ __all__ = ["OnMemory", "Adversaries", "Adversary", "Memory", "come_from_swap", "
 class Adversary:
     """A named adversary: what it does, and its scenarios, one for each way in which the device uses the pages.
 
-    `promise`: it is only for drivers that promise this. `method`: only for those that write this method of `Device`.
+    `promise`: it is only for drivers that promise this. `method`: only for those that write this method of `Device`. `says`: only for those that say this
+    of themselves, by an attribute of the class.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Adversary:
     scenarios: tuple[Scenario, ...]
     promise: str | None = None
     method: str | None = None
+    says: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
