@@ -21,6 +21,18 @@ def a_buffer_that_moves_and_is_revoked(s: Recorder) -> None:
 
 
 @scenario
+def a_cpu_that_asks(s: Recorder) -> None:
+    """Before there is a job, and after one."""
+    buffer = s.buffer(pages=1)
+    gpu = s.attached_device(buffer)
+    s.buffer_begin_cpu_access(buffer, into="new")
+    s.buffer_end_cpu_access(buffer)
+    gpu.job("D", into="written")
+    s.buffer_begin_cpu_access(buffer, write=True, into="begin")
+    s.buffer_end_cpu_access(buffer, write=True, into="end")
+
+
+@scenario
 def jobs_beside_a_move(s: Recorder) -> None:
     """What a job has written is there wherever the buffer is."""
     buffer = s.buffer(pages=1)

@@ -10,7 +10,7 @@ from secondsight import BufferDevice
 from secondsight.contract import ADVERSARIES, IMPORTER_ADVERSARIES, adversaries_for, check, load_drivers, rests_on, rules_for
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
-from secondsight.devices.small import IgnoresMoves
+from secondsight.devices.small import IgnoresMoves, SyncsImplicitly
 from secondsight.lang import LangError
 from secondsight.lang.plain import replay
 from secondsight.scenario import Recorder, Scenario, ScenarioError, show_outcome
@@ -74,7 +74,8 @@ def test_an_importer_of_ones_own_is_checked_and_its_trace_replays(tmp_path: Path
     path.write_text(OWN)
     waits, hasty = load_drivers(path)
     assert all(c.result.verdict is Verdict.HOLDS and c.accessed for driver in (waits, hasty) for c in check(driver, ["buffer-moves"]))
-    assert issubclass(waits, BufferDevice) and adversaries_for(waits) is IMPORTER_ADVERSARIES and set(adversaries_for(Mirror)) < set(ADVERSARIES)
+    assert issubclass(waits, BufferDevice) and set(adversaries_for(waits)) == set(IMPORTER_ADVERSARIES) - {"cpu-access"}
+    assert set(adversaries_for(Mirror)) < set(ADVERSARIES)
 
 
 def test_what_an_importers_verdict_rests_on() -> None:
@@ -90,6 +91,43 @@ def test_an_importer_has_rules_of_its_own() -> None:
     assert "no-freed-frame" not in {rule.name for rule in rules_for(Mirror)}
     with pytest.raises(LangError, match="no adversary is called 'munmap'; there are: buffer-moves, buffer-revoked"):
         next(check(FencedImporter, ["munmap"]))
+
+
+SYNCS = """
+from typing import ClassVar
+
+from secondsight.devices.fenced_importer import FencedImporter
+from secondsight.devices.small import SyncsImplicitly
+from secondsight.lang import Char
+from secondsight.linux.dma_resv import DmaResvUsage
+
+
+class SaysSoAndDoesNot(FencedImporter):
+    implicit_sync: ClassVar[bool] = True
+
+
+class AlwaysSaysThatItWrites(SyncsImplicitly):
+    def usage(self, value: Char) -> DmaResvUsage:
+        return DmaResvUsage.WRITE
+
+
+class BookkeepsReads(SyncsImplicitly):
+    def usage(self, value: Char) -> DmaResvUsage:
+        return DmaResvUsage.WRITE if value != 0 else DmaResvUsage.BOOKKEEP
+"""
+
+
+def test_who_says_that_it_synchronises_implicitly_is_asked_by_a_cpu(tmp_path: Path) -> None:
+    """A fence of usage WRITE for everything is only more than needed; one that CPUs do not wait for is too little, for a job that reads too."""
+    path = tmp_path / "mine.py"
+    path.write_text(SYNCS)
+    found = {driver.__name__: {c.result.violation.rule if c.result.violation else "" for c in check(driver, ["cpu-access"])} for driver in load_drivers(path)}
+    assert found == {"SaysSoAndDoesNot": {"implicit-sync"}, "AlwaysSaysThatItWrites": {""}, "BookkeepsReads": {"implicit-sync", ""}}
+    assert "implicit-sync" in {rule.name for rule in rules_for(SyncsImplicitly)} and "implicit-sync" not in {rule.name for rule in rules_for(FencedImporter)}
+    with pytest.raises(LangError, match="the rule implicit-sync is not asked of FencedImporter, whose promise is 'importer' and which does not say implicit_sync"):
+        rules_for(FencedImporter, ["implicit-sync"])
+    with pytest.raises(LangError, match="no adversary is called 'cpu-access'; there are: buffer-moves, buffer-revoked"):
+        next(check(FencedImporter, ["cpu-access"]))
 
 
 def test_what_does_not_suit_is_refused_with_a_remedy() -> None:

@@ -54,6 +54,7 @@ from secondsight.devices.small import (
     RevokesItsKey,
     SaysWhatIsMapped,
     StaysAUser,
+    SyncsImplicitly,
     TakesItsCallbackBack,
     UnmapsThenUnpins,
     Vcpu,
@@ -176,7 +177,7 @@ RIGHT: list[type[Device]] = [
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
-    GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey,
+    GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly,
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 from secondsight.contract.adversaries import EVERY_ADVERSARY
 from secondsight.contract.check import RULES, rules_for
 from secondsight.contract.driver_mutants import driver_mutants
-from secondsight.contract.harmless import HARMLESS, JUDGED, UNTRIED
+from secondsight.contract.harmless import HARMLESS, JUDGED
 from secondsight.contract.lessons import (
     ALSO_BROKEN,
     ALWAYS_CHECKED,
@@ -30,7 +30,7 @@ __all__ = ["RIGHT", "page"]
 
 _RIGHT: list[type[Device]] = [Mirror, *(row[3] for row in RULES_BROKEN)]
 _JUDGED: list[type[Device]] = [OdpLater, Mirror2019, Mirror2019MmapSem, FillsPages, KeepsEverything, ForgetsByHook, ForgetsByEvents]
-RIGHT: dict[str, type[Device]] = {driver.__name__: driver for driver in _RIGHT + _JUDGED if driver.__name__ not in UNTRIED}
+RIGHT: dict[str, type[Device]] = {driver.__name__: driver for driver in _RIGHT + _JUDGED}
 """The drivers that ship and are right, and whose mutants are judged, of themselves or where others that derive from them are, by name."""
 
 HEAD = """\
@@ -95,9 +95,6 @@ def _mutants() -> Iterator[str]:
     for name, living in HARMLESS.items():
         several = len(driver_mutants(RIGHT[name]))
         yield f"| `{name}` | {several} | {several - len(living)} |\n"
-    yield "\n| not judged yet | why |\n| --- | --- |\n"
-    for name, why in UNTRIED.items():
-        yield f"| `{name}` | {why} |\n"
     yield "\n| may live | reason |\n| --- | --- |\n"
     for name, living in HARMLESS.items():
         reasons: dict[str, list[str]] = {}

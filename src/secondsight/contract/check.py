@@ -26,6 +26,7 @@ from secondsight.contract.failures import (
     is_being_closed,
     opens_for_who_lives,
 )
+from secondsight.contract.implicit_sync import cpu_asks, cpu_begins_when_it_is_over, is_under_way, is_under_way_no_more
 from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
 from secondsight.contract.pinned import access_to_a_counted_frame, access_to_a_frame_that_may_stay, access_to_a_pinned_frame
 from secondsight.contract.private import given_out_once, given_to_the_cpu, nothing_is_left, zeroed_where_nothing_was
@@ -66,12 +67,18 @@ class Rule:
     file: str = ""
     promises: tuple[Promise, ...] = get_args(Promise)
     """Of whom it is asked; see `Device.promise`."""
+    says: str | None = None
+    """It is only asked of drivers that say this of themselves: an attribute of the class."""
+
+    def is_asked_of(self, driver: type[Device]) -> bool:
+        """Whether a driver is judged by it."""
+        return driver.promise in self.promises and (self.says is None or getattr(driver, self.says, False) is True)
 
 
-def _rule(name: str, *probes: Callable[..., Any], promises: tuple[Promise, ...] = get_args(Promise)) -> Rule:
+def _rule(name: str, *probes: Callable[..., Any], promises: tuple[Promise, ...] = get_args(Promise), says: str | None = None) -> Rule:
     summary = (probes[0].__doc__ or "").strip().splitlines()[0]
     file = Path(probes[0].__code__.co_filename)
-    return Rule(name, summary, probes, f"{file.parent.name}/{file.name}", promises)
+    return Rule(name, summary, probes, f"{file.parent.name}/{file.name}", promises, says)
 
 
 AS_A_CPU: tuple[Promise, ...] = ("mirror", "process", "exclusive", "private")
@@ -88,6 +95,9 @@ RULES: dict[str, Rule] = {
         _rule("movable", access_to_a_frame_that_may_stay, promises=("pinned",)),
         _rule("memlock", access_to_a_counted_frame, promises=("pinned",)),
         _rule("no-freed-frame", job_on_the_buffers_memory, promises=("importer",)),
+        _rule(
+            "implicit-sync", cpu_begins_when_it_is_over, cpu_asks, is_under_way, is_under_way_no_more, promises=("importer",), says="implicit_sync",
+        ),
         _rule("exclusive", is_atomic, has_it_alone, nobody_stores_meanwhile, promises=("exclusive",)),
         _rule("own-memory", given_out_once, given_to_the_cpu, zeroed_where_nothing_was, promises=("private",)),
         _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
@@ -143,10 +153,12 @@ def rules_for(driver: type[Device], names: Sequence[str] | None = None) -> list[
     """
     if driver.promise not in get_args(Promise):
         raise LangError(f"{driver.__name__}.promise is {driver.promise!r}; there are: {', '.join(get_args(Promise))}")
-    table = {name: rule for name, rule in RULES.items() if driver.promise in rule.promises} | own_rules(driver)
+    table = {name: rule for name, rule in RULES.items() if rule.is_asked_of(driver)} | own_rules(driver)
     for name in names or ():
         if name in RULES and name not in table:
-            raise LangError(f"the rule {name} is not asked of {driver.__name__}, whose promise is {driver.promise!r}")
+            says = RULES[name].says
+            but = f" and which does not say {says}" if says is not None and driver.promise in RULES[name].promises else ""
+            raise LangError(f"the rule {name} is not asked of {driver.__name__}, whose promise is {driver.promise!r}{but}")
     return pick("rule", table, names)
 
 
@@ -169,7 +181,7 @@ def driver_program(
 ) -> Program:
     """The checked program of a driver in a scenario, watched by those of `rules` that its promise has (default: all). `results`: those of
     the operations are kept."""
-    watching = rules_for(driver) if rules is None else [r for r in rules if driver.promise in r.promises]
+    watching = rules_for(driver) if rules is None else [r for r in rules if r.is_asked_of(driver)]
     return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True, results=results)
 
 

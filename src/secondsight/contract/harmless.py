@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-__all__ = ["HARMLESS", "JUDGED", "UNTRIED"]
+__all__ = ["HARMLESS", "JUDGED"]
 
 _UNDER_ONE_LOCK = "both stand under the lock that whoever reads them takes: nobody sees one without the other"
 _STILL_IN_THE_CALLBACK = (
@@ -100,9 +100,9 @@ HARMLESS: dict[str, dict[str, str]] = {
     ),
     "UnmapsThenUnpins": _by_name(
         {
-            _UNDER_ONE_LOCK: "pin: swap 3; unpin: swap 1, 2",
+            _UNDER_ONE_LOCK: "unpin_one: swap 1, 2",
             _SEEN_LATER: "close: first out of the lock 1",
-            "nothing is mapped any more once it says that it is closed, and it is closed once": "close: last out of the lock 1; unpin: drop 3",
+            "nothing is mapped any more once it says that it is closed, and it is closed once": "close: last out of the lock 1; unpin_one: drop 3",
         }
     ),
     "DmaMirrorLazy": {"open: drop 1": "flushed at once it is right too"},
@@ -306,6 +306,44 @@ HARMLESS: dict[str, dict[str, str]] = {
             _UNDER_ONE_LOCK: "revoke: swap 1",
         }
     ),
+    "ImporterRevokesItsKey": _by_name(
+        {
+            "the notification goes on all the same: no rule asks whether the key was updated": "move_notify: drop 2",
+            "a key that is never given back: no rule counts those": "close: drop 2; revoke: drop 1",
+            _UNDER_RESV: "revoke: swap 1",
+            _STAYS: "close: without the lock 1",
+        }
+    ),
+    "SyncsImplicitly": _by_name(
+        {
+            "its jobs are one after another, and no adversary has a second device on the buffer": "queue: drop 1",
+            _UNDER_RESV: "queue: without the lock 1; queue: first out of the lock 1; queue: last out of the lock 1; queue: swap 1, 3",
+        }
+    ),
+    "GfnToPfnCache": _by_name(
+        {
+            "who opens it is a thread of the process, and so its user": "open: swap 1",
+            _MM_STAYS: "close: without the lock 1; close: first out of the lock 1; hva_to_pfn: without the lock 1; hva_to_pfn: first out of the lock 1",
+            "it tells the rules that an access has failed, and does nothing: who does not say so is not asked": "use: drop 4",
+            "a write that is not made: device and CPU are compared with each other, and both read what was there before": "by_khva: drop 2",
+            "both are given back, and nobody waits for one with the other": "kvm_gpc_refresh: last out of the lock 1",
+            "a cache that is not valid, or not active, is used by nobody, whatever is left in it": (
+                "kvm_gpc_refresh: drop 5; unmap_khva: drop 1, 2, 3; end_use: drop 2"
+            ),
+            "one step, in which nobody looks": "unmap_khva: swap 1, 2; take: swap 1, 2; end_use: swap 1",
+            "each cache stays at its address, and is not valid before it has one: `GfnToOnePfnCache` counts on it": "is_to_be_looked_up: swap 1",
+            "what is valid still is of this address and may be read: the notifier takes it away if it goes": "hva_to_pfn_retry: drop 1",
+            "the number is read before the page is looked for, and that is what matters": "hva_to_pfn_retry: swap 1",
+            "it does nothing here: a driver that is derived from this one holds the page until then": "hva_to_pfn_retry: drop 7; take: drop 4",
+            "nobody uses the device before `open` has returned, and the notifier has nothing to take away yet": (
+                "kvm_gpc_activate: without the lock 1, 2, 3; kvm_gpc_activate: first out of the lock 1"
+            ),
+            "the notifier finds it, and that it is not valid": "kvm_gpc_deactivate: without the lock 3; kvm_gpc_deactivate: drop 2",
+            "`open` and `close` alone put a cache on the list, or take it off, when it is not valid": (
+                "gfn_to_pfn_cache_invalidate_start: without the lock 1"
+            ),
+        }
+    ),
     "TakesItsCallbackBack": _by_name(
         {
             _FENCED: "wait_for_jobs: drop 2",
@@ -356,9 +394,3 @@ JUDGED: dict[str, str] = {
     "ForgetsByEvents": _BY_ITS_TABLE,
 }
 """By driver: who judges its mutants, where it is not the contract's adversaries."""
-
-UNTRIED: dict[str, str] = {
-    "GfnToPfnCache": "100 mutants, of which each that lives takes minutes",
-    "ImporterRevokesItsKey": "what it shares with `FencedImporter` is tried there",
-}
-"""Right drivers of which nobody has judged all mutants yet, and why: no list says which of them may live."""

@@ -23,12 +23,17 @@ __all__ = ["BufferDevice"]
 
 
 class BufferDevice(Device):
-    """A device that is attached to a buffer; derive from it to write an importer."""
+    """A device that is attached to a buffer; derive from it to write an importer.
+
+    `implicit_sync`: the driver says that its jobs synchronise implicitly, by the fences of the buffer alone: who waits for those of a usage has no
+    need of another word. It is judged by that then (the rule `implicit-sync`).
+    """
 
     buffer: Ref[DmaBuf]
     job: Job
 
     promise: ClassVar[Promise] = "importer"
+    implicit_sync: ClassVar[bool] = False
     bounds: ClassVar[Mapping[str, int]] = {"subscribers": 0, "attachments": 1, "dmabuf_pages": 1, "resv_fences": 2, "dma_fences": 3}
 
     def open(self, mm: Mm, start: Va, length: Va) -> Errno:

@@ -12,12 +12,22 @@ from secondsight.linux.dma_fence import DmaFence, dma_fence_get, dma_fence_init,
 from secondsight.linux.mm_types import Count, Folio, Pgoff
 from secondsight.linux.page_alloc import frame_touch
 
-__all__ = ["Job", "job_access", "job_end", "job_prepare", "job_run", "job_start"]
+__all__ = ["Job", "job_access", "job_end", "job_ended", "job_prepare", "job_run", "job_start", "job_started"]
 
 
 @tracepoint
 def job_access(buffer: DmaBuf, pgoff: Pgoff, frame: Folio, write: bool) -> None:
     """A device is about to read or write a frame that it takes for page `pgoff` of the buffer."""
+
+
+@tracepoint
+def job_ended(fence: DmaFence) -> None:
+    """A device is done with the job of this fence."""
+
+
+@tracepoint
+def job_started(buffer: DmaBuf, fence: DmaFence, write: bool) -> None:
+    """A device has a job now."""
 
 
 class Job(Record):
@@ -49,6 +59,11 @@ def job_prepare(job: Job, attach: DmaBufAttachment, pgoff: Pgoff, value: Char, c
 @atomic
 def job_start(job: Job) -> None:
     """Give a job to the device."""
+    buffer = job.buffer
+    fence = job.fence
+    assert buffer is not None
+    assert fence is not None
+    job_started(buffer, fence, job.value != 0)
     job.queued = True
 
 
@@ -79,6 +94,7 @@ def job_end(job: Job) -> None:
     job.pgoff = 0
     job.value = 0
     job.queued = False
+    job_ended(fence)
     dma_fence_signal(fence)
     dma_fence_put(fence)
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.devices.revocable_buffer import RearmsAtRevoke
-from secondsight.lang import Array, Errno, Ref, atomic, bound, count, pool
-from secondsight.linux.dma_buf import DmaBufAttachment, dma_buf_move_notify
+from secondsight.lang import Array, Errno, Ref, atomic, bound, count, pool, tracepoint
+from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment, dma_buf_begin_cpu_access, dma_buf_move_notify
 from secondsight.linux.dma_fence import (
     DmaFence,
     dma_fence_get,
@@ -33,10 +33,20 @@ from secondsight.linux.kref import kref_get
 from secondsight.linux.mm_types import Count, Folio, Pgoff
 from secondsight.linux.page_alloc import alloc_page, put_page
 
-__all__ = ["MovingBuffer", "export_buffer", "fences_held_by_buffers", "held_by_buffers", "moving_buffers"]
+__all__ = ["MovingBuffer", "cpu_access_asked", "cpu_access_begun", "export_buffer", "fences_held_by_buffers", "held_by_buffers", "moving_buffers"]
 
 CONTEXT = 2
 """The context of the copies' fences."""
+
+
+@tracepoint
+def cpu_access_asked(dmabuf: DmaBuf, write: bool) -> None:
+    """A CPU is about to ask whether it may use the buffer: to read, or to write too."""
+
+
+@tracepoint
+def cpu_access_begun(dmabuf: DmaBuf, write: bool) -> None:
+    """It may."""
 
 
 class MovingBuffer(RearmsAtRevoke):
@@ -72,6 +82,14 @@ class MovingBuffer(RearmsAtRevoke):
                 attach.sgt[i] = self.target[i]
             kref_get(self.kref)
         return 0
+
+    def begin_cpu(self, write: bool) -> Errno:
+        """A CPU asks whether it may use the buffer (dma_buf_begin_cpu_access())."""
+        cpu_access_asked(self, write)
+        ret = dma_buf_begin_cpu_access(self, write)
+        if ret == 0:
+            cpu_access_begun(self, write)
+        return ret
 
     def move(self) -> Errno:
         """Put the buffer somewhere else: 0 when it is there, -ENODEV while it is revoked."""

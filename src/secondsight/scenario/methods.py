@@ -411,6 +411,14 @@ class RecorderMethods(ABC):
         """The exporter gives a buffer that was revoked memory again."""
         self._operation("buffer_restore", None, buffer=buffer)
 
+    def buffer_begin_cpu_access(self, buffer: File, *, write: bool = False, into: str | None = None) -> None:
+        """DMA_BUF_IOCTL_SYNC of the buffer with DMA_BUF_SYNC_START, to read, or to read and write."""
+        self._operation("buffer_begin_cpu_access", into, buffer=buffer, write=write)
+
+    def buffer_end_cpu_access(self, buffer: File, *, write: bool = False, into: str | None = None) -> None:
+        """DMA_BUF_IOCTL_SYNC of the buffer with DMA_BUF_SYNC_END."""
+        self._operation("buffer_end_cpu_access", into, buffer=buffer, write=write)
+
     def write_half(self, addr: Address, value: str, *, into: str | None = None) -> None:
         """Store `value` to the second half of the page. What `write` and `read` use is the first."""
         self._operation("write_half", into, addr=addr, value=value)

@@ -319,6 +319,16 @@ class ProcessMethods(ABC):
         done: str = self._do("buffer_restore", buffer=buffer)
         return done
 
+    def buffer_begin_cpu_access(self, buffer: File, *, write: bool = False) -> str:
+        """DMA_BUF_IOCTL_SYNC of the buffer with DMA_BUF_SYNC_START, to read, or to read and write."""
+        done: str = self._do("buffer_begin_cpu_access", buffer=buffer, write=write)
+        return done
+
+    def buffer_end_cpu_access(self, buffer: File, *, write: bool = False) -> str:
+        """DMA_BUF_IOCTL_SYNC of the buffer with DMA_BUF_SYNC_END."""
+        done: str = self._do("buffer_end_cpu_access", buffer=buffer, write=write)
+        return done
+
     def write_half(self, addr: Address, value: str) -> str:
         """Store `value` to the second half of the page. What `write` and `read` use is the first."""
         done: str = self._do("write_half", addr=addr, value=value)

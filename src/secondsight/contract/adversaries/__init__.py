@@ -48,9 +48,9 @@ EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES}
 
 
 def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
-    """The adversaries of a driver's promise, and of the methods that it writes."""
+    """The adversaries of a driver's promise, of the methods that it writes, and of what it says of itself."""
     if driver.promise == "importer":
-        return IMPORTER_ADVERSARIES
+        return {name: one for name, one in IMPORTER_ADVERSARIES.items() if one.says is None or getattr(driver, one.says, False) is True}
     return {name: one for name, one in ADVERSARIES.items() if one.promise in (None, driver.promise) and _writes(driver, one.method)}
 
 

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from secondsight.contract.adversaries.making import Adversaries, two_pages
-from secondsight.scenario import Address, DeviceHandle, Recorder
+from secondsight.contract.adversaries.making import Adversaries, reads_twice, two_pages
+from secondsight.scenario import Recorder
 
 __all__ = ["HUGE"]
 
 HUGE = Adversaries()
 """Those of huge pages."""
-
-
-def _reads_twice(s: Recorder, pages: Address, gpu: DeviceHandle) -> None:
-    @s.thread
-    def device() -> None:
-        gpu.read(pages + 1, into="first")
-        gpu.read(pages + 1, into="second")
-
-    with s.after():
-        gpu.compare(pages + 1)
 
 
 THP_SPLIT = "the process forgets a part of a huge page, which is split within that: subscribers are called within a call"
@@ -36,7 +26,7 @@ def _thp_split(s: Recorder) -> None:
         s.madvise_dontneed(pages + 1)
         s.write(pages + 1, "B")
 
-    _reads_twice(s, pages, gpu)
+    reads_twice(s, pages, gpu)
 
 
 COLLAPSE = "two pages become a huge page (MADV_COLLAPSE), so that what they hold is in other frames, and one is written"
@@ -52,7 +42,7 @@ def _collapse(s: Recorder) -> None:
         s.madvise_collapse(pages)
         s.write(pages + 1, "B")
 
-    _reads_twice(s, pages, gpu)
+    reads_twice(s, pages, gpu)
 
 
 THP_MOVES = "a huge page moves to other frames as a whole, with nothing but its own locks held, or is split for good"
@@ -70,7 +60,7 @@ def _moves(s: Recorder) -> None:
         s.move_pages(pages)
         s.write(pages + 1, "B")
 
-    _reads_twice(s, pages, gpu)
+    reads_twice(s, pages, gpu)
 
 
 @HUGE.setting("thp-moves", THP_MOVES, "splits")
@@ -85,4 +75,4 @@ def _splits(s: Recorder) -> None:
         s.madvise_pageout(pages, pages=1)
         s.write(pages + 1, "B")
 
-    _reads_twice(s, pages, gpu)
+    reads_twice(s, pages, gpu)

@@ -1,6 +1,7 @@
 """The adversaries of importers: what the exporter of a buffer does while a device works on it.
 
-Each is an exporter that is right (`devices/moving_buffer.py`) and acts beside a device that does jobs; or beside one that is closed.
+Each is an exporter that is right (`devices/moving_buffer.py`) and acts beside a device that does jobs; or beside one that is closed. Or a CPU
+that asks whether it may use the buffer.
 An importer that keeps the contract survives every interleaving. When all is quiet it is closed, and what it took must have been given
 back.
 """
@@ -34,27 +35,36 @@ def _closes(s: Recorder, gpu: DeviceHandle) -> None:
         gpu.close()
 
 
-_USES: dict[str, Callable[[Recorder, DeviceHandle], None]] = {"two jobs": _two_jobs, "closes": _closes}
+def _writes_and_reads(s: Recorder, gpu: DeviceHandle) -> None:
+    @s.thread
+    def device() -> None:
+        gpu.job("D", into="first")
+        gpu.job_read(into="second")
 
 
-def _adversary(summary: str) -> Callable[[OnFile], OnFile]:
+_Uses = dict[str, Callable[[Recorder, DeviceHandle], None]]
+_USES: _Uses = {"two jobs": _two_jobs, "closes": _closes}
+
+
+def _adversary(summary: str, thread: str = "exporter", uses: _Uses = _USES, says: str | None = None) -> Callable[[OnFile], OnFile]:
     """Make an adversary of what the function does, in a thread of its own."""
 
     def make(act: OnFile) -> OnFile:
         name = act.__name__.replace("_", "-")
         scenarios = []
-        for use, using in _USES.items():
+        for use, using in uses.items():
             s = Recorder()
             buffer = s.buffer(pages=1)
             gpu = s.attached_device(buffer)
 
-            def exporter(s: Recorder = s, buffer: File = buffer) -> None:
+            def other(s: Recorder = s, buffer: File = buffer) -> None:
                 act(s, buffer)
 
-            s.thread(exporter)
+            other.__name__ = thread
+            s.thread(other)
             using(s, gpu)
             scenarios.append(s.scenario(f"{name}: {use}", summary))
-        IMPORTERS[name] = Adversary(name, summary, tuple(scenarios))
+        IMPORTERS[name] = Adversary(name, summary, tuple(scenarios), says=says)
         return act
 
     return make
@@ -70,3 +80,14 @@ def buffer_revoked(s: Recorder, buffer: File) -> None:
     s.buffer_revoke(buffer)
     s.buffer_restore(buffer)
     s.buffer_revoke(buffer)
+
+
+@_adversary(
+    "a CPU asks whether it may read the buffer, and then whether it may write too (DMA_BUF_IOCTL_SYNC)",
+    "cpu", {"writes and reads": _writes_and_reads, "closes": _closes}, says="implicit_sync",
+)  # fmt: skip
+def cpu_access(s: Recorder, buffer: File) -> None:
+    s.buffer_begin_cpu_access(buffer)
+    s.buffer_end_cpu_access(buffer)
+    s.buffer_begin_cpu_access(buffer, write=True)
+    s.buffer_end_cpu_access(buffer, write=True)

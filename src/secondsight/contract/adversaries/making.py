@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from secondsight.scenario import Address, DeviceHandle, File, Recorder, Scenario
 
-__all__ = ["OnMemory", "Adversaries", "Adversary", "Memory", "two_pages", "writes_twice"]
+__all__ = ["OnMemory", "Adversaries", "Adversary", "Memory", "come_from_swap", "reads_twice", "two_pages", "writes_once", "writes_twice"]
 
 
 @dataclass(frozen=True, slots=True)
 class Adversary:
     """A named adversary: what it does, and its scenarios, one for each way in which the device uses the pages.
 
-    `promise`: it is only for drivers that promise this. `method`: only for those that write this method of `Device`.
+    `promise`: it is only for drivers that promise this. `method`: only for those that write this method of `Device`. `says`: only for those that say this
+    of themselves, by an attribute of the class.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Adversary:
     scenarios: tuple[Scenario, ...]
     promise: str | None = None
     method: str | None = None
+    says: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,7 @@ def _beside(act: OnMemory, name: str, summary: str, of: str, thread: str, use: s
     pages = s.mmap(memfd or dax, pages=2)
     s.write(pages, "A")
     if of == "swap":
-        s.madvise_pageout(pages)
-        s.read(pages)
-        s.read(pages + 1)
+        come_from_swap(s, pages)
     memory = Memory(pages, s.device(), memfd, dax)
 
     def cpu() -> None:
@@ -134,6 +134,36 @@ def two_pages(s: Recorder) -> Address:
     pages = s.mmap(pages=2)
     s.write(pages, "A")
     return pages
+
+
+def come_from_swap(s: Recorder, pages: Address) -> None:
+    """The pages were in swap already and have been read again: they are clean."""
+    s.madvise_pageout(pages)
+    s.read(pages)
+    s.read(pages + 1)
+
+
+def reads_twice(s: Recorder, pages: Address, gpu: DeviceHandle) -> None:
+    """The device reads the last page two times, and is compared."""
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="first")
+        gpu.read(pages + 1, into="second")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
+def writes_once(s: Recorder, pages: Address, gpu: DeviceHandle) -> None:
+    """The device writes the last page, and is compared."""
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.compare(pages + 1)
 
 
 def writes_twice(s: Recorder, pages: Address, gpu: DeviceHandle) -> None:

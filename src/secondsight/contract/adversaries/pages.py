@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secondsight.contract.adversaries.making import Adversaries, Memory, two_pages
+from secondsight.contract.adversaries.making import Adversaries, Memory, come_from_swap, two_pages, writes_once
 from secondsight.scenario import Recorder
 
 __all__ = ["PAGES"]
@@ -131,30 +131,21 @@ def _exit_before_a_page_was_touched(s: Recorder) -> None:
 def _swap_writes_at_once(s: Recorder) -> None:
     """Without a read before: a driver that marks a page dirty where it maps it for reading is not helped by that."""
     pages = two_pages(s)
-    s.madvise_pageout(pages)
-    s.read(pages)
-    s.read(pages + 1)
+    come_from_swap(s, pages)
     gpu = s.device()
 
     @s.thread
     def cpu() -> None:
         s.madvise_pageout(pages + 1)
 
-    @s.thread
-    def device() -> None:
-        gpu.write(pages + 1, "D", into="written")
-
-    with s.after():
-        gpu.compare(pages + 1)
+    writes_once(s, pages, gpu)
 
 
 @PAGES.setting("swap", PAGES["swap"].summary, "writes, then closes")
 def _swap_writes_then_closes(s: Recorder) -> None:
     """The page may be taken out when the driver is closed: what the device has written is marked by then."""
     pages = two_pages(s)
-    s.madvise_pageout(pages)
-    s.read(pages)
-    s.read(pages + 1)
+    come_from_swap(s, pages)
     gpu = s.device()
 
     @s.thread

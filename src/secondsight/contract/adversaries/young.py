@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secondsight.contract.adversaries.making import Adversaries, two_pages
+from secondsight.contract.adversaries.making import Adversaries, come_from_swap, reads_twice, two_pages, writes_once
 from secondsight.scenario import Recorder
 
 __all__ = ["YOUNG"]
@@ -23,22 +23,14 @@ def _reclaim_beside_reads(s: Recorder) -> None:
         s.reclaim(pages + 1)
         s.reclaim(pages + 1)
 
-    @s.thread
-    def device() -> None:
-        gpu.read(pages + 1, into="first")
-        gpu.read(pages + 1, into="second")
-
-    with s.after():
-        gpu.compare(pages + 1)
+    reads_twice(s, pages, gpu)
 
 
 @YOUNG.setting("reclaim", RECLAIM, "writes", method="clear_flush_young")
 def _reclaim_beside_writes(s: Recorder) -> None:
     """What the driver unmaps as it answers may be dirty."""
     pages = two_pages(s)
-    s.madvise_pageout(pages)
-    s.read(pages)
-    s.read(pages + 1)
+    come_from_swap(s, pages)
     gpu = s.device()
 
     @s.thread
@@ -46,12 +38,7 @@ def _reclaim_beside_writes(s: Recorder) -> None:
         s.reclaim(pages + 1)
         s.reclaim(pages + 1)
 
-    @s.thread
-    def device() -> None:
-        gpu.write(pages + 1, "D", into="written")
-
-    with s.after():
-        gpu.compare(pages + 1)
+    writes_once(s, pages, gpu)
 
 
 IDLE = "idle page tracking asks whether the device has used a page since it was asked last (clear_young)"
@@ -68,13 +55,7 @@ def _idle_beside_reads(s: Recorder) -> None:
         s.page_is_idle(pages + 1, into="idle")
         s.page_is_idle(pages + 1, into="idle_again")
 
-    @s.thread
-    def device() -> None:
-        gpu.read(pages + 1, into="first")
-        gpu.read(pages + 1, into="second")
-
-    with s.after():
-        gpu.compare(pages + 1)
+    reads_twice(s, pages, gpu)
 
 
 @YOUNG.setting("damon", DAMON, "reads", method="test_young")
@@ -86,10 +67,4 @@ def _damon_beside_reads(s: Recorder) -> None:
     def kdamond() -> None:
         s.page_is_young(pages + 1, into="young")
 
-    @s.thread
-    def device() -> None:
-        gpu.read(pages + 1, into="first")
-        gpu.read(pages + 1, into="second")
-
-    with s.after():
-        gpu.compare(pages + 1)
+    reads_twice(s, pages, gpu)

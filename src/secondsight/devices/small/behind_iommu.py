@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from secondsight.devices.device import DevicePageTable, Promise
 from secondsight.devices.dma_device import DmaDevice
 from secondsight.devices.dma_mirror import DmaMirror, DmaMirrorLazy
-from secondsight.lang import Array, Errno, Mutex, Ref
+from secondsight.devices.small.pinning import Pins
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.dma_iommu import (
     Iova,
@@ -18,11 +17,9 @@ from secondsight.linux.dma_iommu import (
     iommu_iotlb_sync,
     iommu_unmap_fast,
 )
-from secondsight.linux.errno import EFAULT, ENOENT
-from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_remote, unpin_folio
-from secondsight.linux.mm_types import Flags, Folio, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.gup import unpin_folio
+from secondsight.linux.mm_types import Pfn, Va, VaEnd
 from secondsight.linux.page_alloc import frames
-from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
 __all__ = [
     "ClosesMapped",
@@ -79,47 +76,16 @@ class UnmapsAgain(DmaMirror):
             self.take_out(va, iova)
 
 
-class UnmapsThenUnpins(DmaDevice):
+class UnmapsThenUnpins(DmaDevice, Pins):
     """Right: pins what it maps until it is closed. It unmaps all, flushes the IOTLB once, and unpins then: unmap_unpin_fast(), vfio_sync_unpin()
     (drivers/vfio/vfio_iommu_type1.c). Nobody stops the device: the IOMMU refuses what it asks for."""
 
-    promise: ClassVar[Promise] = "pinned"
-    lock: Mutex
-    page_table: DevicePageTable
-    notifier: mn.IntervalNotifier
-    pinned: Array[Ref[Folio], Literal["pages"]]
-    closed: bool
     bounds: ClassVar[Mapping[str, int]] = {"subscribers": 0, "iovas": 3}
 
-    def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
-        return 0
-
-    def fault(self, va: Va, write: bool) -> Errno:
-        with self.lock:
-            if self.closed:
-                return -ENOENT
-            mm = self.notifier.mm
-            assert mm is not None
-            alive = mmget_not_zero(mm)
-            if not alive:
-                return -EFAULT
-            ret: Errno = 0
-            if self.pinned[va] is None:
-                ret = self.pin(mm, va)
-            mmput(mm)
-            return ret
-
-    def pin(self, mm: Mm, va: Va) -> Errno:
-        """Pin the page at `va`, and map it for the device."""
-        mm.mmap_lock.read_lock()
-        pfn = pin_user_pages_remote(mm, va, LONG)
-        mm.mmap_lock.read_unlock()
-        if pfn < 0:
-            return pfn
-        self.pinned[va] = frames[pfn]
+    def give(self, va: Va, pfn: Pfn) -> None:
+        """Map the page for the device, and enter the number."""
         iova = iommu_dma_map_page(self.domain, frames[pfn])
         self.enter(va, iova, True)
-        return 0
 
     def close(self) -> None:
         with self.lock:
@@ -134,9 +100,9 @@ class UnmapsThenUnpins(DmaDevice):
         for va in range(len(self.pinned)):
             if self.pinned[va] is not None:
                 iommu_iotlb_sync(self.domain, self.table[va].iova)
-                self.unpin(va)
+                self.unpin_one(va)
 
-    def unpin(self, va: Va) -> None:
+    def unpin_one(self, va: Va) -> None:
         """The number is free, and the page is the process's alone again."""
         free_iova_fast(self.domain, self.table[va].iova)
         folio = self.pinned[va]
@@ -145,14 +111,11 @@ class UnmapsThenUnpins(DmaDevice):
         unpin_folio(folio)
 
 
-LONG: Flags = FOLL_PIN | FOLL_WRITE | FOLL_LONGTERM
-
-
 class UnpinsBeforeTheSync(UnmapsThenUnpins):
     """Unpins as it unmaps: the page is free, and the IOTLB has it still."""
 
     def sync_unpin(self) -> None:
         for va in range(len(self.pinned)):
             if self.pinned[va] is not None:
-                self.unpin(va)
+                self.unpin_one(va)
                 iommu_iotlb_sync(self.domain, self.table[va].iova)

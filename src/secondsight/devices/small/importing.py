@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from secondsight.devices.fenced_importer import CONTEXT, FencedImporter
 from secondsight.devices.job import job_fence, job_prepare, job_start
 from secondsight.lang import Char, Errno, Ref, atomic, wait_until
@@ -48,6 +50,7 @@ __all__ = [
     "ReservesNothing",
     "ReservesTooEarly",
     "PinsUntold",
+    "SaysThatItReads",
     "SignalsNothing",
     "StaysAttached",
     "SyncsImplicitly",
@@ -247,13 +250,28 @@ class DropsTheJobsFence(AsksToBeCalled):
 class SyncsImplicitly(FencedImporter):
     """Right: its jobs wait for those before them that are in their way, and whoever comes after is told what they do with the buffer."""
 
+    implicit_sync: ClassVar[bool] = True
+
     def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
         dma_resv_wait_timeout(buffer.resv, dma_resv_usage_rw(value != 0))
         with atomic:
             dma_resv_reserve_fences(buffer.resv, 1)
             fence = job_prepare(self.job, attach, 0, value, CONTEXT)
-            dma_resv_add_fence(buffer.resv, fence, DmaResvUsage.WRITE if value != 0 else DmaResvUsage.READ)
+            dma_resv_add_fence(buffer.resv, fence, self.usage(value))
             job_start(self.job)
+
+    @atomic
+    def usage(self, value: Char) -> DmaResvUsage:
+        """What a job does with the buffer."""
+        return DmaResvUsage.WRITE if value != 0 else DmaResvUsage.READ
+
+
+class SaysThatItReads(SyncsImplicitly):
+    """Says of each of its jobs that it reads: nobody who reads waits for one."""
+
+    @atomic
+    def usage(self, value: Char) -> DmaResvUsage:
+        return DmaResvUsage.READ
 
 
 class TakesItsCallbackBack(AsksToBeCalled):

@@ -11,7 +11,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EFAULT, ENOENT, EOPNOTSUPP
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_remote, unpin_folio
 from secondsight.linux.gup_pages import PageArray, pin_user_pages, unpin_user_pages
-from secondsight.linux.mm_types import Flags, Folio, Mm, Pgoff, Result, Va
+from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Result, Va
 from secondsight.linux.page_alloc import frames, page_to_pfn
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
@@ -66,8 +66,12 @@ class Pins(Device):
         if pfn < 0:
             return pfn
         self.pinned[va] = frames[pfn]
-        self.page_table.map(va, pfn, True)
+        self.give(va, pfn)
         return 0
+
+    def give(self, va: Va, pfn: Pfn) -> None:
+        """The device has the page from now on."""
+        self.page_table.map(va, pfn, True)
 
     def pin_page(self, mm: Mm, va: Va) -> Result:
         """pin_user_pages_remote(FOLL_WRITE | FOLL_LONGTERM): the page at `va`, faulted in and pinned. Device memory is refused."""

@@ -424,6 +424,16 @@ int do_end_cpu_access(const long *arg, int makes)
 	return sync_for_cpu(arg, DMA_BUF_SYNC_END);
 }
 
+int do_buffer_begin_cpu_access(const long *arg, int makes)
+{
+	return do_begin_cpu_access(arg, makes);
+}
+
+int do_buffer_end_cpu_access(const long *arg, int makes)
+{
+	return do_end_cpu_access(arg, makes);
+}
+
 int do_add_seals(const long *arg, int makes)
 {
 	(void)makes;

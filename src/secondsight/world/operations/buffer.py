@@ -8,6 +8,7 @@ from secondsight.devices.buffer_device import BufferDevice
 from secondsight.devices.device import Device
 from secondsight.devices.moving_buffer import MovingBuffer, export_buffer
 from secondsight.lang import Ref, atomic
+from secondsight.linux.dma_buf import dma_buf_end_cpu_access
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often, Op
@@ -107,3 +108,20 @@ def buffer_restore(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     found = buffer_of(i)
     found.restore()
     return 0
+
+
+WRITE = Arg(ArgType.FLAG, False, keyword=True)
+
+
+@operation(buffer=BUFFER, write=WRITE, needs=Needs.MODULE)
+def buffer_begin_cpu_access(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """DMA_BUF_IOCTL_SYNC of the buffer with DMA_BUF_SYNC_START, to read, or to read and write."""
+    found = buffer_of(i)
+    return found.begin_cpu(value[i] != 0)
+
+
+@operation(buffer=BUFFER, write=WRITE, needs=Needs.MODULE)
+def buffer_end_cpu_access(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """DMA_BUF_IOCTL_SYNC of the buffer with DMA_BUF_SYNC_END."""
+    found = buffer_of(i)
+    return dma_buf_end_cpu_access(found, value[i] != 0)
