@@ -230,7 +230,7 @@ class Encoder:
     def data(self, waits: bool, closes: bool = False) -> dict[str, Sequence[int]]:
         """The `const` tables."""
         rows: dict[str, Sequence[int]] = {f"op.{name}": row for name, row in self.rows.items()}
-        rows["op.kind"] = self._kinds()
+        rows["op.kind"] = self.kinds()
         rows["op.keeps"] = self.keeps
         rows |= {f"range.{name}": row or [0] for name, row in self.ranges.items()}
         turning = [[i for i, turns in enumerate(self.rows["turns"]) if turns and self.rows["device"][i] == n] for n in range(max(1, len(self.devices)))]
@@ -242,15 +242,17 @@ class Encoder:
         """Whether a process comes into being by fork."""
         return self.parents != list(range(len(self.parents)))
 
-    def only(self, has_device: bool) -> dict[str, Iterable[int]]:
-        """What may be in the tables of a program of this shape: what the scenario does, with its families (see `declare`)."""
+    def only(self, has_device: bool, beside: Iterable[int] = ()) -> dict[str, Iterable[int]]:
+        """What may be in the tables of a program of this shape: what the scenario does, with its families (see `declare`), or with what
+        is done `beside` it, if that is given and has all that it does."""
         kept = (tables.WHOLE,) if self.are_whole else (0, tables.SUCCESS)
         rest: dict[str, Iterable[int]] = {"op.keeps": kept, "program.forks": (int(self.forks),)}
         if not has_device:
             return rest | {"op.kind": without_device(), "program.closes": (0,)}
-        return rest | {"op.kind": with_families(self.rows["kind"]), "program.closes": (0, 1)}
+        own, known = set(self.kinds()), set(beside)
+        return rest | {"op.kind": known if own <= known else with_families(self.rows["kind"]), "program.closes": (0, 1)}
 
-    def _kinds(self) -> list[int]:
+    def kinds(self) -> list[int]:
         """What the rows are to the threads: the setup is over by then, unless there are none and it is all that there is."""
         over = bool(self.scenario.threads)
         numbers = zip(self.rows["kind"], self.places, strict=True)

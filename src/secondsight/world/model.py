@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import secondsight.world.operations  # noqa: F401  what is interpreted has been declared
@@ -42,7 +43,7 @@ from secondsight.world.endless import ending
 from secondsight.world.enough import with_enough
 from secondsight.world.interpreter import end_when_killed, made, run_final, run_in_turn, run_ops
 
-__all__ = ["only_outcome", "has_succeeded", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
+__all__ = ["only_outcome", "has_succeeded", "kinds_beside", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
 
 
 def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
@@ -76,12 +77,13 @@ def program(
     release: str | None = None,
     closes: bool = False,
     results: bool = True,
+    beside: Iterable[int] = (),
 ) -> Program:
     """The checked program of a scenario; its devices, if it has any, are driven by `driver` (default: a right one).
 
     `wanted` raises bounds; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
     have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Without `results` those
-    of the operations are not kept, but for whether an access of the device succeeded (`has_succeeded`). Raises `LangError` for a bound that is too small, a driver outside the language, or one that cannot be opened.
+    of the operations are not kept, but for whether an access of the device succeeded (`has_succeeded`). `beside`: see `kinds_beside`. Raises `LangError` for a bound that is too small, a driver outside the language, or one that cannot be opened.
     """
     encoder = Encoder(scenario, release, results)
     places = encoder.places
@@ -92,7 +94,7 @@ def program(
         _says_whose_it_is(driver)
     waits = bool(scenario.final) or closes or encoder.forks or any(p.op.kind == "exit" or ArgType.PROCESS in p.op.declared.types for p in places)
     pools: dict[type[Record], int] = {} if driver is None else {driver: len(encoder.devices)}
-    machine = Machine(encoder.bounds(driver, wanted or {}), pools, encoder.data(waits, closes), encoder.only(driver is not None))
+    machine = Machine(encoder.bounds(driver, wanted or {}), pools, encoder.data(waits, closes), encoder.only(driver is not None, beside))
     machine.rules = list(rules)
     alone = not scenario.threads
     with _one_at_a_time, set_up(driver.__name__ if driver is not None else scenario.name), machine:
@@ -191,6 +193,18 @@ def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -
     """What programs of a driver that keep no results have in common if they share their code, as far as the scenario decides it."""
     encoder = Encoder(scenario, results=False)
     return encoder.bounds(driver, wanted), {name: sorted(numbers) for name, numbers in encoder.only(True).items()}
+
+
+def kinds_beside(scenarios: Iterable[Scenario], driver: type[Device]) -> dict[str, frozenset[int]]:
+    """By shape (`repr` of `shape_of`), all that scenarios of that shape do: what each of their programs may be made for, as one for all is made for them.
+
+    A scenario that the driver's machine has no room for is left out: its program will say so.
+    """
+    found: dict[str, set[int]] = {}
+    for scenario in scenarios:
+        with suppress(LangError):
+            found.setdefault(repr(shape_of(scenario, driver, {})), set()).update(Encoder(scenario, results=False).kinds())
+    return {shape: frozenset(kinds) for shape, kinds in found.items()}
 
 
 def _says_whose_it_is(driver: type[Device]) -> None:
