@@ -182,11 +182,7 @@ def driver_program(
 ) -> Program:
     """The checked program of a driver in a scenario, watched by those of `rules` that its promise has (default: all). `results`: those of
     the operations are kept."""
-<<<<<<< HEAD
     watching = rules_for(driver) if rules is None else [r for r in rules if r.is_asked_of(driver)]
-    return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True, results=results)
-=======
-    watching = rules_for(driver) if rules is None else [r for r in rules if driver.promise in r.promises]
     return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True, results=results, beside=_beside(driver, scenario))
 
 
@@ -204,7 +200,6 @@ def _beside(driver: type[Device], scenario: Scenario) -> frozenset[int]:
 @lru_cache(maxsize=8)
 def _contract(driver: type[Device]) -> dict[str, frozenset[int]]:
     return kinds_beside((s for adversary in adversaries_for(driver).values() for s in adversary.scenarios), driver)
->>>>>>> w-cold
 
 
 def check(
