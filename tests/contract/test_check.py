@@ -104,6 +104,7 @@ def test_every_rule_can_be_broken() -> None:
         "exclusive": broken_by(exclusive.ExclusiveByEvent, ["exclusive"], ["atomics"], "exclusive"),
         "own-memory": broken_by(small.LeavesOldContents, ["own-memory"], ["device-memory"], "own-memory"),
         "no-freed-frame": broken_by(small.AddsNoFence, ["no-freed-frame"], ["buffer-moves"], "no-freed-frame"),
+        "implicit-sync": broken_by(small.SaysThatItReads, ["implicit-sync"], ["cpu-access"], "implicit-sync"),
         "progress": broken_by(mirror_2019.Mirror2019, ["progress"], ["oom-reaper"], "progress"),
     }
     assert set(broken) == set(RULES)

@@ -193,7 +193,7 @@ def _beside(driver: type[Device], scenario: Scenario) -> frozenset[int]:
     asked of all adversaries, whichever are tried, so that what is kept of a shape serves every run.
     """
     with suppress(LangError):
-        return _contract(driver).get(repr(shape_of(scenario, driver, {})), frozenset())
+        return _contract(driver).get(repr(shape_of(scenario, driver, {})), frozenset())  # type: ignore[arg-type]
     return frozenset()
 
 
