@@ -95,3 +95,37 @@ def moved_out_of_a_punched_hole(s: Recorder) -> None:
     @s.thread
     def punches() -> None:
         s.fallocate_punch_hole(fd, page=0, into="punched")
+
+
+@scenario
+def came_to_the_node_meanwhile(s: Recorder) -> None:
+    """A page is to move to the other node, and comes there by itself: the block that it lies in goes offline. It has moved, though another mapping has it."""
+    fd = s.memfd_create(pages=1)
+    m = s.mmap(fd)
+    s.write(m, "a")
+    other = s.mmap(fd)
+
+    @s.thread
+    def takes_offline() -> None:
+        s.read(other)
+        s.offline_pages()
+
+    @s.thread
+    def moves() -> None:
+        s.move_pages(other, into="moved")
+
+
+@scenario
+def populated_and_moved(s: Recorder) -> None:
+    """MADV_POPULATE_WRITE has made the page, and finds nothing mapped: its mapping has moved, with the page."""
+    fd = s.memfd_create(pages=1)
+    m = s.mmap(fd)
+
+    @s.thread
+    def populates() -> None:
+        s.madvise_populate_write(m, into="populated")
+
+    @s.thread
+    def moves() -> None:
+        there = s.mremap(m, into="remapped")
+        s.move_pages(there, into="moved")
