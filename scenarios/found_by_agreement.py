@@ -116,3 +116,37 @@ def collapses_what_nobody_has_touched(s: Recorder) -> None:
     s.madvise_populate_write(a, pages=1)
     s.mprotect(a + 2, pages=2, write=False)
     s.madvise_collapse(a + 3, pages=1, into="collapsed")
+
+
+@scenario
+def came_to_the_node_meanwhile(s: Recorder) -> None:
+    """A page is to move to the other node, and comes there by itself: the block that it lies in goes offline. It has moved, though another mapping has it."""
+    fd = s.memfd_create(pages=1)
+    m = s.mmap(fd)
+    s.write(m, "a")
+    other = s.mmap(fd)
+
+    @s.thread
+    def takes_offline() -> None:
+        s.read(other)
+        s.offline_pages()
+
+    @s.thread
+    def moves() -> None:
+        s.move_pages(other, into="moved")
+
+
+@scenario
+def populated_and_moved(s: Recorder) -> None:
+    """MADV_POPULATE_WRITE has made the page, and finds nothing mapped: its mapping has moved, with the page."""
+    fd = s.memfd_create(pages=1)
+    m = s.mmap(fd)
+
+    @s.thread
+    def populates() -> None:
+        s.madvise_populate_write(m, into="populated")
+
+    @s.thread
+    def moves() -> None:
+        there = s.mremap(m, into="remapped")
+        s.move_pages(there, into="moved")

@@ -1,4 +1,4 @@
-"""What campaigns against Linux 6.12 found wrong in the model: each as the smallest calls that show it."""
+"""What campaigns against Linux 6.12 found wrong in the model: each as the smallest calls that show it, or the smallest scenario with what the kernel showed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,24 @@ from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, pin_user_pages_fast
 from secondsight.linux.hugetlb import hugetlb_file_setup
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
+from secondsight.linux.memory import (
+    FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_WRITE,
+    VM_FAULT_COMPLETED,
+    VM_FAULT_ERROR,
+    VM_FAULT_UNLOCKED,
+    handle_mm_fault,
+)
+from secondsight.linux.migrate import move_page
 from secondsight.linux.mm_flags import MAP_SEALS_LATE
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
 from secondsight.linux.releases import DIFFERENCES, differs
-from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_WRITE
+from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_WRITE, shmem_fallocate_punch_hole
 from secondsight.linux.udmabuf import udmabuf_create, udmabufs
 from secondsight.linux.vma import vms_gather_munmap_vmas
+from secondsight.scenario import Recorder
+from secondsight.world.model import outcomes
 
 SIZES = {"files": 3, "file_pages": 3, "udmabufs": 2, "dmabuf_pages": 4, "create_items": 2, "pages": 6, "frames": 9}
 
@@ -169,3 +180,86 @@ def test_a_vma_that_cannot_end_within_a_huge_page_stays_split_where_it_could_beg
         assert calls[call](2) == -EINVAL and mm.mm_mt[0] is not mm.mm_mt[2]
         assert [mm.mm_mt[va] is mm.mm_mt[va + 1] for va in range(3)] == [True, False, True]
         assert [cpu_write(mm, va, A) for va in range(4)] == [0] * 4
+
+
+@pytest.mark.parametrize("release", [None, "6.1.0", "7.2.0"])
+def test_a_page_that_came_to_the_node_meanwhile_has_moved(release: str | None) -> None:
+    """Seen on a real 6.12 (drawn scenario free_1_4532): the block goes offline between the question where the page is and the call that moves it there."""
+    s = Recorder()
+    memfd = s.memfd_create(pages=1, seals="")
+    a = s.mmap(memfd)
+    s.write(a, "a")
+    b = s.mmap(memfd)
+
+    @s.thread
+    def takes_offline() -> None:
+        s.read(b, into="b")
+        s.offline_pages()
+
+    @s.thread
+    def moves() -> None:
+        s.move_pages(b, into="moved")
+
+    _, seen = outcomes(s.scenario("a_block_goes_offline", ""), release=release)
+    assert {dict(one)["moved"] for one in seen} == {"ok", "-EACCES", "-EBUSY", "-ENOENT"}
+
+
+def a_fault_beside_a_move(fault: str, before: str) -> set[tuple[str, str]]:
+    """What becomes of a fault, and whether there is a page then where the mapping has moved to."""
+    s = Recorder()
+    memfd = s.memfd_create(pages=1, seals="")
+    a = s.mmap_private(memfd) if before == "private" else s.mmap(memfd)
+    if before == "written":
+        s.write(a, "a")
+        s.madvise_dontneed(a, pages=1)
+
+    @s.thread
+    def faults() -> None:
+        if fault == "pin":
+            s.pin(a, into="fault")
+        elif fault == "madvise_populate_read":
+            s.madvise_populate_read(a, pages=1, into="fault")
+        else:
+            s.madvise_populate_write(a, pages=1, into="fault")
+
+    @s.thread
+    def moves() -> None:
+        b = s.mremap(a, pages=1)
+        s.move_pages(b, into="moved")
+
+    _, seen = outcomes(s.scenario("a_fault_beside_a_move", ""))
+    return {(dict(one)["fault"], dict(one)["moved"]) for one in seen}
+
+
+@pytest.mark.parametrize(("fault", "failed"), [("madvise_populate_write", "-ENOMEM"), ("pin", "-EFAULT")])
+def test_a_fault_that_makes_a_files_page_dirty_gives_the_lock_up_when_it_is_done(fault: str, failed: str) -> None:
+    """Seen on a real 6.12 (drawn scenario free_1_4802): the page is there, its mapping moves, and who wanted it finds nothing mapped."""
+    assert (failed, "ok") in a_fault_beside_a_move(fault, "fresh")
+
+
+def test_a_page_becomes_dirty_once_as_long_as_it_is_the_same() -> None:
+    with world(**SIZES | {"completed_faults": 1, "migrations": 1, "anon_vmas": 1}) as (_, mm):
+        file = memfd_create(2, 0)
+        do_mmap(mm, 0, 2, file, 0, True)
+
+        def gives_up(va: int, flags: int = FAULT_FLAG_ALLOW_RETRY) -> bool:
+            mm.mmap_lock.read_lock()
+            ret = handle_mm_fault(mm, va, FAULT_FLAG_WRITE | flags)
+            assert ret & VM_FAULT_ERROR == 0 and mm.mmap_lock.held_by_me() is (ret & VM_FAULT_UNLOCKED == 0)
+            if ret & VM_FAULT_UNLOCKED == 0:
+                mm.mmap_lock.read_unlock()
+            return ret == VM_FAULT_COMPLETED
+
+        assert cpu_read(mm, 0) == 0
+        mm.ptes[0].writable = False  # as userfaultfd leaves it: do_wp_page()
+        assert (gives_up(0), gives_up(0)) == (True, False)
+        assert madvise_dontneed(mm, 0, 2) == 0 and not gives_up(0)
+        assert move_page(mm, 0) == 0 and madvise_dontneed(mm, 0, 2) == 0 and not gives_up(0)
+        assert shmem_fallocate_punch_hole(file, 0, 1) == 0 and gives_up(0)
+        assert not gives_up(1, 0) and madvise_dontneed(mm, 0, 2) == 0 and not gives_up(1)
+
+
+@pytest.mark.parametrize(("fault", "before"), [("madvise_populate_write", "written"), ("madvise_populate_write", "private"), ("madvise_populate_read", "fresh")])
+def test_any_other_keeps_the_lock(fault: str, before: str) -> None:
+    assert a_fault_beside_a_move(fault, before) >= {("ok", "ok"), ("-ENOMEM", "-ENOENT")}
+    assert ("-ENOMEM", "ok") not in a_fault_beside_a_move(fault, before)

@@ -76,12 +76,12 @@ def test_migration_beside_accesses_and_whatever_takes_the_page_away() -> None:
     with world(**MOVES) as (machine, mm):
         do_mmap(mm, 0, 1, None, 0, True)
         cpu_write(mm, 0, A)
-        found = search(machine, (move_page, (mm, 0, False)), (cpu_write, (mm, 0, B)), (madvise_dontneed, (mm, 0, 1)), rules=[])
+        found = search(machine, (move_page, (mm, 0, False, 0)), (cpu_write, (mm, 0, B)), (madvise_dontneed, (mm, 0, 1)), rules=[])
         assert found.verdict.value == "holds"
     with world(**MOVES, swap_slots=2) as (machine, mm):
         do_mmap(mm, 0, 1, None, 0, True)
         cpu_write(mm, 0, A)
-        found = search(machine, (move_page, (mm, 0, False)), (madvise_pageout, (mm, 0, 1)), (vm_munmap, (mm, 0, 1)), rules=[])
+        found = search(machine, (move_page, (mm, 0, False, 0)), (madvise_pageout, (mm, 0, 1)), (vm_munmap, (mm, 0, 1)), rules=[])
         assert found.verdict.value == "holds"
 
 
@@ -89,7 +89,7 @@ def test_an_entry_that_is_made_read_only_meanwhile_comes_back_so() -> None:
     with world(**MOVES) as (machine, mm):
         do_mmap(mm, 0, 2, None, 0, True)
         cpu_write(mm, 0, A)
-        found = search(machine, (move_page, (mm, 0, False)), (protect_and_write, (mm,)), rules=[])
+        found = search(machine, (move_page, (mm, 0, False, 0)), (protect_and_write, (mm,)), rules=[])
         assert found.verdict.value == "holds"
 
 

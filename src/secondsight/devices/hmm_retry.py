@@ -29,7 +29,7 @@ from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, EINTR, EINVAL
 from secondsight.linux.hmm import HMM_PFN_REQ_FAULT, HMM_PFN_REQ_WRITE, HMM_PFN_VALID, HmmRange
-from secondsight.linux.memory import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_ERROR, VM_FAULT_RETRY, handle_mm_fault
+from secondsight.linux.memory import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_ERROR, VM_FAULT_UNLOCKED, handle_mm_fault
 from secondsight.linux.mm_types import Mm, Pgoff, Range, Seq, Va, VaEnd
 from secondsight.linux.page_writeback import set_page_dirty
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
@@ -201,7 +201,7 @@ class RangeMirror(Device):
             flags = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_WRITE if wanted % 2 == 0 else FAULT_FLAG_ALLOW_RETRY
             for va in range(self.last, (wanted - 1) // 2 % 16):
                 ret = handle_mm_fault(mm, va, flags)
-                if ret & VM_FAULT_RETRY != 0:
+                if ret & VM_FAULT_UNLOCKED != 0:
                     return -EAGAIN
                 if ret & VM_FAULT_ERROR != 0:
                     return -EFAULT

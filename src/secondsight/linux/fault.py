@@ -19,10 +19,11 @@ from secondsight.linux.memory import (
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_FAULT_SIGSEGV,
+    VM_FAULT_UNLOCKED,
     handle_mm_fault,
 )
-from secondsight.linux.mm_flags import FAULT_FLAG_VMA_LOCK
-from secondsight.linux.mm_types import Flags, Mm, Result, Va
+from secondsight.linux.mm_flags import FAULT_FLAG_VMA_LOCK, VM_FAULT_COMPLETED
+from secondsight.linux.mm_types import Flags, Mm, Result, Va, completed_faults
 from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import swap_slots
@@ -124,6 +125,9 @@ def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> Result:
             vma = lock_vma_under_rcu(mm, va)
             if vma is not None:
                 first = handle_mm_fault(mm, va, FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_VMA_LOCK | (FAULT_FLAG_WRITE if write else 0))
+                if len(completed_faults) > 0:
+                    if first & VM_FAULT_COMPLETED != 0:
+                        return 0
                 if first & VM_FAULT_RETRY == 0:
                     vma_end_read(vma)
                     return signal_of(first)
@@ -132,7 +136,7 @@ def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> Result:
                         return KILLED
     mm.mmap_lock.read_lock()
     ret = handle_mm_fault(mm, va, FAULT_FLAG_ALLOW_RETRY | (FAULT_FLAG_WRITE if write else 0))
-    if ret & VM_FAULT_RETRY != 0:
+    if ret & VM_FAULT_UNLOCKED != 0:
         if len(mm.userfaultfd) > 0:
             if mm.userfaultfd[0].dying:
                 return KILLED

@@ -33,7 +33,7 @@ from secondsight.linux.memory import (
     FAULT_FLAG_UNSHARE,
     FAULT_FLAG_WRITE,
     VM_FAULT_ERROR,
-    VM_FAULT_RETRY,
+    VM_FAULT_UNLOCKED,
     handle_mm_fault,
     vma_flags,
 )
@@ -263,7 +263,8 @@ def check_and_migrate_movable_folios(folios: Gather) -> Errno:
 
 
 def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
-    """__get_user_pages_locked() (mm/gup.c, Linux 6.12) for one page: takes the mmap lock, and again when a fault had to give it up."""
+    """__get_user_pages_locked() (mm/gup.c, Linux 6.12) for one page: takes the mmap lock, and again when a fault gave it up: it had to wait, or has made
+    a file's page dirty. What is mapped then is looked for anew."""
     mm.mmap_lock.read_lock()
     while True:
         refused = check_vma_flags(mm, va, flags)
@@ -275,7 +276,7 @@ def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
             mm.mmap_lock.read_unlock()
             return pfn
         ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags) | FAULT_FLAG_ALLOW_RETRY)
-        if ret & VM_FAULT_RETRY != 0:
+        if ret & VM_FAULT_UNLOCKED != 0:
             if len(mm.userfaultfd) > 0:
                 if mm.userfaultfd[0].dying:
                     return -EFAULT

@@ -34,7 +34,7 @@ from secondsight.linux.gup import (
     unpin_user_page,
 )
 from secondsight.linux.huge_memory import split_huge_pmd
-from secondsight.linux.memory import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_ERROR, VM_FAULT_RETRY, handle_mm_fault
+from secondsight.linux.memory import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_ERROR, VM_FAULT_UNLOCKED, handle_mm_fault
 from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
 from secondsight.linux.mm_types import Count, Flags, Folio, Gather, Mm, Pfn, Pgoff, Result, Va, coherent_memory, huge_pages
@@ -127,7 +127,8 @@ def gup_longterm_locked(mm: Mm, start: Va, nr_pages: Pgoff, first: Pgoff, flags:
 def get_user_pages_locked(mm: Mm, start: Va, nr_pages: Pgoff, first: Pgoff, flags: Flags, pages: PageArray, locked: bool) -> Result:
     """__get_user_pages_locked(), __get_user_pages() (mm/gup.c, Linux 6.12): how many there are, or the first one's error.
 
-    Without the caller's lock it takes it, for all pages together; a fault that has to wait gives it up, and the pages that are there already stay.
+    Without the caller's lock it takes it, for all pages together; a fault that has to wait, or makes a file's page dirty, gives it up, and the pages that are there
+    already stay.
     """
     if not locked:
         mm.mmap_lock.read_lock()
@@ -144,7 +145,7 @@ def get_user_pages_locked(mm: Mm, start: Va, nr_pages: Pgoff, first: Pgoff, flag
                 at += 1
         else:
             fault = handle_mm_fault(mm, start + at, faultin_flags(pfn, flags) | (0 if locked else FAULT_FLAG_ALLOW_RETRY))
-            if fault & VM_FAULT_RETRY != 0:
+            if fault & VM_FAULT_UNLOCKED != 0:
                 if len(mm.userfaultfd) > 0:
                     if mm.userfaultfd[0].dying:
                         return at - first if at > first else -EFAULT

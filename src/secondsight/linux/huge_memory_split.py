@@ -95,6 +95,8 @@ def split_huge_page(folio: Folio, tail: Folio, listed: bool) -> bool:
     tail.locked = True
     tail.anon_vma = folio.anon_vma
     tail.index = folio.index + 1
+    if len(folio.nid) > 0:
+        tail.nid[0] = folio.nid[0]
     if len(swap_slots) > 0:
         tail.dirty = folio.dirty
         if folio.swapcache:

@@ -37,6 +37,7 @@ from secondsight.linux.mm_types import (
     Event,
     Folio,
     Mm,
+    Nid,
     Pgoff,
     PmdKind,
     Pte,
@@ -384,6 +385,20 @@ def entries_of(table: DetachedTable, folio: Folio) -> Count:
     return found
 
 
+@atomic
+def hpage_collapse_find_target_node(table: DetachedTable) -> Nid:
+    """hpage_collapse_find_target_node() (mm/khugepaged.c, Linux 6.12): the node of most of the pages, of as many the first. Left out: it counts them before they come out
+    of swap."""
+    node: Nid = 0
+    for i in range(HPAGE_PMD_NR):
+        page = table.ptes[i].frame
+        if page is not None and not is_zero_page(page):
+            if page_folio(page).nid[0] == 0:
+                return 0
+            node = 1
+    return node
+
+
 @milestone(quiet=True)
 @atomic
 def collapse_huge_page_copy(mm: Mm, va: Va, table: DetachedTable) -> None:
@@ -392,6 +407,8 @@ def collapse_huge_page_copy(mm: Mm, va: Va, table: DetachedTable) -> None:
     vma = mm.mm_mt[va]
     assert vma is not None
     folio = alloc_huge_folio()
+    if len(folio.nid) > 0:
+        folio.nid[0] = hpage_collapse_find_target_node(table)
     map_huge_folio(vma, va, folio)
     for i in range(HPAGE_PMD_NR):
         page = table.ptes[i].frame

@@ -1,7 +1,7 @@
 """mm/madvise.c, mm/gup.c: MADV_POPULATE_READ and MADV_POPULATE_WRITE: pages are faulted in, and not kept.
 
-It is a fault for each page that needs one, under the mmap lock for reading; where user space is to answer, the lock is given up, and what is mapped then is
-looked for anew.
+It is a fault for each page that needs one, under the mmap lock for reading; where user space is to answer, or a file's page becomes dirty, the lock is given up, and what
+is mapped then is looked for anew: also the page that is there by now.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_WRITE,
     VM_FAULT_ERROR,
-    VM_FAULT_RETRY,
+    VM_FAULT_UNLOCKED,
     handle_mm_fault,
     vma_flags,
 )
@@ -42,7 +42,7 @@ def madvise_populate(mm: Mm, va: Va, length: Pgoff, write: bool) -> Errno:
             break
         if needs == NEEDS_A_FAULT:
             fault = handle_mm_fault(mm, at, FAULT_FLAG_ALLOW_RETRY | (FAULT_FLAG_WRITE if write else 0))
-            if fault & VM_FAULT_RETRY != 0:
+            if fault & VM_FAULT_UNLOCKED != 0:
                 if len(mm.userfaultfd) > 0:
                     if mm.userfaultfd[0].dying:
                         return ret

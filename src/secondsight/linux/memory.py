@@ -41,14 +41,16 @@ from secondsight.linux.mm_flags import (
     FAULT_FLAG_WRITE,
     UFFD_MISSING,
     UFFD_WP,
+    VM_FAULT_COMPLETED,
     VM_FAULT_ERROR,
     VM_FAULT_NOPAGE,
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_FAULT_SIGSEGV,
+    VM_FAULT_UNLOCKED,
 )
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Flags, Folio, Mm, Va, Vma, huge_pages
+from secondsight.linux.mm_types import Flags, Folio, Mm, Va, Vma, completed_faults, huge_pages
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
@@ -68,11 +70,14 @@ __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
     "FAULT_FLAG_UNSHARE",
     "FAULT_FLAG_WRITE",
+    "VM_FAULT_COMPLETED",
     "VM_FAULT_ERROR",
     "VM_FAULT_NOPAGE",
     "VM_FAULT_RETRY",
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
+    "VM_FAULT_UNLOCKED",
+    "fault_dirty_shared_page",
     "finish_fault",
     "handle_mm_fault",
     "insert_page",
@@ -196,7 +201,7 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
         if is_swap_pte(pte):
             return NOT_PRESENT
     if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0 and not pte.writable:
-        return do_wp_page(vma, va, write)
+        return do_wp_page(vma, va, flags)
     if len(swap_slots) > 0:
         if write:
             pte.dirty = True
@@ -204,7 +209,7 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
 
 
 @atomic
-def do_wp_page(vma: Vma, va: Va, write: bool) -> Flags:
+def do_wp_page(vma: Vma, va: Va, flags: Flags) -> Flags:
     """do_wp_page() (mm/memory.c, Linux 6.12): a page that may not be written, in a vma that may. The zero page is replaced, and of private
     memory a page that others share; any other is made writable, where that is asked for (wp_page_reuse(), wp_page_shared())."""
     mm = vma.vm_mm
@@ -212,6 +217,7 @@ def do_wp_page(vma: Vma, va: Va, write: bool) -> Flags:
     pte = mm.ptes[va]
     folio = pte.frame
     assert folio is not None
+    write = flags & FAULT_FLAG_WRITE != 0
     if len(mm.userfaultfd) > 0:
         if write and userfaultfd_pte_wp(vma, pte):
             return WRITE_PROTECTED
@@ -224,7 +230,30 @@ def do_wp_page(vma: Vma, va: Va, write: bool) -> Flags:
         pte.writable = True
         if len(swap_slots) > 0:
             pte.dirty = True
+        if len(completed_faults) > 0:
+            return fault_dirty_shared_page(vma, va, flags)
     return DONE
+
+
+@atomic
+def fault_dirty_shared_page(vma: Vma, va: Va, flags: Flags) -> Flags:
+    """fault_dirty_shared_page(), maybe_unlock_mmap_for_io() (mm/memory.c, mm/internal.h, Linux 6.12): the page of a shared mapping that is to be written has its entry, and
+    is dirty from now on. If it was not, the mmap lock is given up where the fault allows it, before who writes too much is held up: VM_FAULT_COMPLETED.
+
+    Who comes by a CPU's access does not notice; who takes several pages under one lock does (`gup`, `madvise_populate`). Left out: FAULT_FLAG_TRIED, with which the lock
+    is kept; that a page is dirty as well once an entry has gone through which it was written without a fault. Both make for more that may come between, not less.
+    """
+    mm = vma.vm_mm
+    file = vma.vm_file
+    assert mm is not None
+    folio = mm.ptes[va].frame
+    if file is None or folio is None or is_cow_mapping(vma) or file.is_hugetlb() or file.vm_flags() != 0 or folio.dirty:
+        return DONE
+    folio.dirty = True
+    if flags & FAULT_FLAG_ALLOW_RETRY == 0:
+        return DONE
+    release_fault_lock(mm, va, flags)
+    return VM_FAULT_COMPLETED
 
 
 @atomic

@@ -10,8 +10,8 @@
 The brackets say MMU_NOTIFY_CLEAR, as those of reclaim do: MMU_NOTIFY_MIGRATE is for device-private memory (migrate_device.c).
 A page that somebody holds a reference to is never moved, and one that is pinned not even unmapped, if it is anonymous.
 
-Who wants it: move_pages(2), here; memory offline and CMA (`page_isolation`); a long-term pin (`gup`). Left out: NUMA balancing, compaction; where to;
-the retries: one attempt, at any time, does what the last of several does; batches.
+Who wants it: move_pages(2), here; memory offline and CMA (`page_isolation`); a long-term pin (`gup`). Which of two nodes a page is on is kept where a scenario can
+tell (`Folio.nid`). Left out: NUMA balancing, compaction; the retries: one attempt, at any time, does what the last of several does; batches.
 
 A huge page moves as a whole: the one entry that maps it becomes one migration entry (`huge_memory_pmd`). One that is mapped in part alone is split
 first (`huge_memory_split`), and both its pages are moved.
@@ -25,7 +25,7 @@ from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory_split import split_folio_to_list
 from secondsight.linux.memremap_private import folio_is_device_coherent
-from secondsight.linux.mm_types import Count, Folio, Mm, Va, Vma, huge_pages
+from secondsight.linux.mm_types import Count, Folio, Mm, Nid, Result, Va, Vma, completed_faults, huge_pages
 from secondsight.linux.mmzone import pageblocks
 from secondsight.linux.page_alloc import (
     alloc_huge_folio,
@@ -44,7 +44,7 @@ from secondsight.linux.rmap_migrate import remove_migration_ptes, try_to_migrate
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
 from secondsight.linux.swapops import is_migration_entry, migrations, swap_slots
 
-__all__ = ["folio_migrated", "migrate_folio", "migration_entry_wait", "move_page"]
+__all__ = ["do_pages_stat", "folio_migrated", "migrate_folio", "migration_entry_wait", "move_page"]
 
 
 @tracepoint
@@ -52,10 +52,26 @@ def folio_migrated(src: Folio, dst: Folio) -> None:
     """From now on `dst` stands where `src` stood."""
 
 
-def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
+@atomic
+def do_pages_stat(mm: Mm, va: Va, empty_is_bad: bool = False) -> Result:
+    """do_pages_stat_array() (mm/migrate.c, Linux 6.12) of one page, what move_pages(2) says that is given no nodes: its node; -EFAULT: nothing mapped, or the zero
+    page; -ENOENT: nothing is there. One step: the mmap lock is waited for, and given up, in it. `empty_is_bad`: as of `move_page`."""
+    mm.mmap_lock.read_lock()
+    node: Result = -EFAULT
+    if mm.mm_mt[va] is not None:
+        page = pte_present(mm.ptes[va]) if empty_is_bad else pte_page(mm.ptes[va])
+        if page is None or folio_is_device_coherent(page):
+            node = -ENOENT
+        elif not is_zero_page(page):
+            node = page_folio(page).nid[0]
+    mm.mmap_lock.read_unlock()
+    return node
+
+
+def move_page(mm: Mm, va: Va, empty_is_bad: bool = False, node: Nid = 0) -> Errno:
     """move_pages(2) of one page: add_folio_for_migration(), do_move_pages_to_node() (mm/migrate.c, Linux 6.12).
 
-    0: it has moved; -ENOENT: nothing is there (a page in swap neither); -EFAULT: the zero page, nothing mapped, or pages that are
+    To `node`, where nodes are told apart; else to the other one. 0: it has moved, or is on that node; -ENOENT: nothing is there (a page in swap neither); -EFAULT: the zero page, nothing mapped, or pages that are
     nobody's to move (vma_migratable()); -EBUSY: somebody else has taken the page off its list; -EAGAIN: somebody holds it (the system
     call says how many pages it could not move); -EACCES: it is mapped elsewhere too (without MPOL_MF_MOVE_ALL).
     `empty_is_bad`: see `releases` (empty-page-is-a-bad-address, protected-page-is-not-found). There the page is also held before it is isolated
@@ -74,6 +90,9 @@ def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
             ret = -EFAULT if empty_is_bad and vma.vm_file is None and pte_none(mm.ptes[va]) else -ENOENT
         elif folio_is_device_coherent(folio):
             ret = -ENOENT
+        elif is_on(folio, node):
+            folio = None
+            ret = 0
         elif folio_likely_mapped_shared(folio):
             ret = -EACCES
         elif len(migrations) > 1 and empty_is_bad:
@@ -82,14 +101,18 @@ def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
         else:
             ret = 0 if folio_isolate_lru(folio) else -EBUSY
     if len(migrations) > 1:
-        if empty_is_bad and ret == 0:
-            assert folio is not None
+        if empty_is_bad and ret == 0 and folio is not None:
             ret = isolate_held(folio)
     mm.mmap_lock.read_unlock()
-    if ret != 0:
+    if ret != 0 or folio is None:
         return ret
-    assert folio is not None
     return migrate_folio(folio)
+
+
+@atomic
+def is_on(folio: Folio, node: Nid) -> bool:
+    """folio_nid() (include/linux/mm.h, Linux 6.12) is that node; false where nodes are not told apart."""
+    return len(folio.nid) > 0 and folio.nid[0] == node
 
 
 @atomic
@@ -177,12 +200,15 @@ def migrate_one(src: Folio, movable: bool) -> Errno:
 
 @atomic
 def migration_begins(src: Folio, movable: bool) -> Count:
-    """migrate_folio_unmap() (mm/migrate.c, Linux 6.12): the folio that is to take the place of `src`, and where both are noted."""
+    """migrate_folio_unmap() (mm/migrate.c, Linux 6.12): the folio that is to take the place of `src`, and where both are noted. Who wants it on another node, or off
+    its own (do_migrate_range(), mm/memory_hotplug.c), gets it on the other one, and a long-term pin on the same. Left out: that CMA does so too."""
     for i in range(len(migrations)):
         if migrations[i].src is None:
             migrations[i].src = src
             dst = new_folio(src, movable)
             dst.locked = True
+            if len(src.nid) > 0:
+                dst.nid[0] = 1 - src.nid[0] if movable else src.nid[0]
             migrations[i].dst = dst
             return i
     out_of_records("migrations")
@@ -240,9 +266,10 @@ def folio_migrate_mapping(slot: Count) -> Errno:
         mapping.migrate_folio(src.index, dst)
         src.mapping = None
         put_page(src)
-    if len(swap_slots) > 0:
+    if len(swap_slots) + len(completed_faults) > 0:
         dst.dirty = src.dirty
         src.dirty = False
+    if len(swap_slots) > 0:
         if len(dst.lazyfree) > 0:
             dst.lazyfree[0] = src.lazyfree[0]
         if src.swapcache:

@@ -22,7 +22,7 @@ from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_WRITE,
     VM_FAULT_ERROR,
-    VM_FAULT_RETRY,
+    VM_FAULT_UNLOCKED,
     handle_mm_fault,
     vma_flags,
 )
@@ -127,7 +127,7 @@ def mm_populate(mm: Mm, start: Va, end: VaEnd) -> Errno:
             at += 1
         else:
             fault = handle_mm_fault(mm, at, FAULT_FLAG_ALLOW_RETRY | (FAULT_FLAG_WRITE if write else 0))
-            if fault & VM_FAULT_RETRY != 0:
+            if fault & VM_FAULT_UNLOCKED != 0:
                 if len(mm.userfaultfd) > 0:
                     if mm.userfaultfd[0].dying:
                         return ret

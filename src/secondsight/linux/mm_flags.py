@@ -21,11 +21,13 @@ __all__ = [
     "VM_AS_IT_WAS",
     "VM_DEVMAP",
     "VM_DONTCOPY",
+    "VM_FAULT_COMPLETED",
     "VM_FAULT_ERROR",
     "VM_FAULT_NOPAGE",
     "VM_FAULT_RETRY",
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
+    "VM_FAULT_UNLOCKED",
     "VM_FSDAX",
     "VM_HUGEPAGE",
     "VM_LOCKED",
@@ -46,6 +48,10 @@ VM_FAULT_SIGSEGV: Final = 64
 VM_FAULT_NOPAGE: Final = 8
 VM_FAULT_RETRY: Final = 16
 """The mmap lock was given up; try the access again."""
+VM_FAULT_COMPLETED: Final = 32
+"""The fault is done, and the mmap lock was given up after that."""
+VM_FAULT_UNLOCKED: Final = 48
+"""VM_FAULT_RETRY or VM_FAULT_COMPLETED: the caller has the mmap lock no more."""
 VM_FAULT_ERROR: Final = 66
 """Any of the bits that mean the access cannot be made."""
 
@@ -53,7 +59,7 @@ FAULT_FLAG_WRITE: Final = 1
 FAULT_FLAG_UNSHARE: Final = 2
 """Not an access: what is shared with others is replaced by a page of one's own, which may still not be written."""
 FAULT_FLAG_ALLOW_RETRY: Final = 4
-"""The handler may give up the mmap lock to wait, and say VM_FAULT_RETRY."""
+"""The handler may give up the mmap lock to wait, and say VM_FAULT_RETRY; or when it has made a file's page dirty (VM_FAULT_COMPLETED)."""
 
 FAULT_FLAG_VMA_LOCK: Final = 8
 """The fault is under the lock of its vma, and not under the mmap lock (`vma_lock`)."""

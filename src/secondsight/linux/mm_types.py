@@ -66,6 +66,7 @@ __all__ = [
     "IntervalNotifier",
     "Mm",
     "MmuNotifier",
+    "Nid",
     "Owner",
     "PageBits",
     "Pagemap",
@@ -92,6 +93,7 @@ __all__ = [
     "Vma",
     "VmaLock",
     "anon_vmas",
+    "completed_faults",
     "hints",
     "huge_pages",
     "secondary_tlbs",
@@ -198,6 +200,16 @@ huge_pages = shared_array(bool, bound("huge", most=1))
 bound("halves", most=1, usual=1)
 bound("lazyfree", most=1, usual=1)
 bound("private_memory", most=7, usual=1)
+bound("nodes", most=1)
+
+Nid = Annotated[int, Bounds(0, 1)]
+"""A node's number. There are two; whatever is allocated is on the first, where the CPUs are."""
+
+
+completed_faults = shared_array(bool, bound("completed_faults", most=1))
+"""Of size 1 where it shows that a fault which makes a file's page dirty gives the mmap lock up when it is done (`memory.fault_dirty_shared_page`): in scenarios with
+operations that take pages so, beside another thread. A driver that calls pin_user_pages_fast() itself has it where its `bounds` say so; else its pin keeps the lock, as if it
+had begun when the page was there already."""
 
 
 class Folio(Record):
@@ -223,7 +235,7 @@ class Folio(Record):
     (`page_alloc.page_folio`). `batched` is of a new folio of one page that may still be on its way to the LRU list: a CPU's batch (`lru_add`)
     holds a reference then, which is not in `refcount`. `partially_mapped` is of a folio of two pages of which one was mapped no more while the other
     was (on the deferred split list): who wants to be rid of it, or to move it, splits it. `hugetlb` is folio_test_hugetlb(), where the
-    pool is limited (`hugetlb_pool`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
+    pool is limited (`hugetlb_pool`). `nid` is folio_nid(), where somebody asks (`migrate.do_pages_stat`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
     """
 
     interchangeable = True
@@ -239,6 +251,7 @@ class Folio(Record):
     batched: Array[bool, Literal["huge"]]
     partially_mapped: Array[bool, Literal["huge"]]
     hugetlb: Array[bool, Literal["hugetlb_pool"]]
+    nid: Array[Nid, Literal["nodes"]]
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
     index: Pgoff

@@ -6,7 +6,7 @@ kept for as long as user space likes does not belong there (`folio_is_longterm_p
 
 The block is on a machine where the bound `pageblocks` is 1, with as many frames as the bound `pageblock_frames` says (`page_alloc.mem_init`).
 
-Left out: nodes; several blocks.
+Left out: nodes (which of two a folio is on: `Folio.nid`); several blocks.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from secondsight.lang import (
 )
 from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.hugetlb_pool import hstates
-from secondsight.linux.mm_types import Count, Folio, Pfn, anon_vmas, huge_pages
+from secondsight.linux.mm_types import Count, Folio, Pfn, anon_vmas, completed_faults, huge_pages
 from secondsight.linux.mmzone import in_pageblock, pageblocks
 
 __all__ = [
@@ -306,6 +306,10 @@ def free_page(frame: Folio) -> None:
         frame.partially_mapped[0] = False
     if len(frame.shared) > 0:
         frame.shared[0] = False
+    if len(frame.nid) > 0:
+        frame.nid[0] = 0
+    if len(completed_faults) > 0:
+        frame.dirty = False
     freed: Ref[Folio] = frame
     if len(zone.quarantine) > 0:
         freed = quarantine_put(frame)

@@ -47,13 +47,14 @@ from secondsight.linux.memory import (
     VM_FAULT_NOPAGE,
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
+    fault_dirty_shared_page,
     finish_fault,
     insert_page,
 )
 from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.mm_flags import MAP_SEALS_LATE, UFFD_MINOR, UFFD_MISSING
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma
+from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma, completed_faults
 from secondsight.linux.page_alloc import alloc_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
@@ -124,7 +125,7 @@ class ShmemFile(AddressSpace):
             asks, why = self.is_told_of(mm, va, pgoff)
             if asks:
                 return handle_userfault(mm, va, flags, why)
-        return shmem_map_folio(self, mm, va, pgoff, flags & FAULT_FLAG_WRITE != 0)
+        return shmem_map_folio(self, mm, va, pgoff, flags)
 
     @atomic
     def is_told_of(self, mm: Mm, va: Va, pgoff: Pgoff) -> tuple[bool, Count]:
@@ -233,11 +234,17 @@ shmem_files = pool(ShmemFile, bound("files", usual=4))
 
 
 @atomic
-def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, write: bool) -> Flags:
-    """The rest of shmem_fault(), and finish_fault() (mm/shmem.c, mm/memory.c, Linux 6.12), under the folio lock."""
+def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
+    """The rest of shmem_fault(), and of do_shared_fault() or who else has called it (mm/shmem.c, mm/memory.c, Linux 6.12), under the folio lock."""
     if pgoff >= file.nr_pages:
         return VM_FAULT_SIGBUS
-    return finish_fault(mm, va, shmem_get_folio(file, pgoff), write)
+    ret = finish_fault(mm, va, shmem_get_folio(file, pgoff), flags & FAULT_FLAG_WRITE != 0)
+    if len(completed_faults) > 0:
+        vma = mm.mm_mt[va]
+        assert vma is not None
+        if ret == 0 and flags & FAULT_FLAG_WRITE != 0:
+            return fault_dirty_shared_page(vma, va, flags)
+    return ret
 
 
 @atomic

@@ -53,6 +53,8 @@ ENDS = ("exit", "kill")
 """What ends a process, so that a driver may be the last user of its address space."""
 PROTECTS = ("mprotect", "mprotect_none")
 RESIZES = ("mremap_in_place",)
+SHARES = ("mmap", "mmap_read_only")
+"""What may map a memfd so that it is written: mprotect() lets one be written that was not."""
 WHEREVER = ("mremap_maymove",)
 """What moves to a place that the kernel chooses."""
 _ROWS = ("handles", "devices", "other_processes")
@@ -277,6 +279,10 @@ class Encoder:
         largest["vma_flags"] = max(tells, largest.get("vma_flags", 0))
         if self.forks and any(place.op.kind == "move_pages" for place in self.places):  # it tells the zero page from none, and a shared page from one that is not
             largest["anon_prepared"] = 1
+        if not self._shares_a_file():
+            largest.pop("completed_faults", None)
+        if self.are_whole and self._moves_between_nodes():
+            largest["nodes"] = 1
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["last_mmput"] = int(driver is not None and any(place.op.kind in ENDS for place in self.places))
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
@@ -346,6 +352,16 @@ class Encoder:
             _all_there(driver, wanted)
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers
+
+    def _shares_a_file(self) -> bool:
+        """Whether a thread may have a memfd mapped to write, and another changes what is mapped."""
+        kinds = {place.op.kind for place in self.places}
+        return "memfd_create" in kinds and not kinds.isdisjoint(SHARES) and len(self.scenario.threads) > 1
+
+    def _moves_between_nodes(self) -> bool:
+        """Whether a page that a thread is about to move may meanwhile have come to the node that it is to go to: another thread runs, and something else moves pages."""
+        moves = Counter(place.op.kind for place in self.places)
+        return moves["move_pages"] > 0 and moves["move_pages"] + moves["offline_pages"] > 1 and len(self.scenario.threads) > 1
 
     def _racing_migrations(self, else_needed: int) -> int:
         """How many migrations may go on at a time, where a thread moves pages beside another that moves or reclaims some; 0: there are no such two."""

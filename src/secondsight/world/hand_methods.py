@@ -295,7 +295,8 @@ class ProcessMethods(ABC):
     def move_pages(self, addr: Address) -> str:
         """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
         there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
-        too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
+        too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it). Two system calls: the first asks which node the page is on, and the second says 0 of one that is on the
+        other by now."""
         done: str = self._do("move_pages", addr=addr)
         return done
 

@@ -60,7 +60,7 @@ also(
     "madvise_populate_read", "madvise_populate_write",
     """MADV_POPULATE_WRITE: the same as for a store; the pages hold what they held. Fails with -ENOMEM (not mapped), -EINVAL (may not be written, or a udmabuf's mapping),
     -EFAULT (past the end of the file).""",
-    WRITES, often=Often(5, 5, 4),
+    WRITES, often=Often(5, 5, 4), at_least=lambda args: {"completed_faults": 1},
 )  # fmt: skip
 
 

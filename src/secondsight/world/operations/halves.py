@@ -42,7 +42,7 @@ def read_half(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(addr=ADDRESS, value=VALUE, at_least=halves, needs=Needs.SWAP, asks={"blkdev_direct_read": "direct_read"}, often=Often(beside_a_device=2))
+@operation(addr=ADDRESS, value=VALUE, at_least=lambda args: halves(args) | {"completed_faults": 1}, needs=Needs.SWAP, asks={"blkdev_direct_read": "direct_read"}, often=Often(beside_a_device=2))
 def direct_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """read(2) of a disk that is opened with O_DIRECT, into the second half of the page: `value` is what is read. -EFAULT: not mapped,
     or not to be written."""

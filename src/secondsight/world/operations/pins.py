@@ -26,7 +26,7 @@ PIN = Arg(ArgType.PIN)
     makes=HandleType.PIN,
     needs=Needs.MODULE,
     takes=lambda args: {"pins": 1, "frames": args["pages"]},
-    at_least=lambda args: {"pin_pages": args["pages"]},
+    at_least=lambda args: {"pin_pages": args["pages"], "completed_faults": int(args["write"])},
     often=Often(beside_a_device=4),
 )
 def pin(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:

@@ -9,8 +9,9 @@ from secondsight.devices.device import Device
 from secondsight.lang import Ref
 from secondsight.linux import madvise
 from secondsight.linux import madvise_free as madvise_free_
-from secondsight.linux.migrate import move_page
+from secondsight.linux.migrate import do_pages_stat, move_page
 from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.swapops import migrations, swap_slots
 from secondsight.linux.vmscan import reclaim_page_at
 from secondsight.scenario.ops import Arg, ArgType, Needs, Often
@@ -58,7 +59,11 @@ def reclaim(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 def move_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
     there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
-    too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
+    too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it). Two system calls: the first asks which node the page is on, and the second says 0 of one that is on the
+    other by now."""
     if len(migrations) > 0:
+        if len(frames[ZERO_PFN].nid) > 0:
+            here = do_pages_stat(mm, address[i], flags[i] & EMPTY_IS_BAD != 0)
+            return move_page(mm, address[i], flags[i] & EMPTY_IS_BAD != 0, 0 if here == 1 else 1)
         return move_page(mm, address[i], flags[i] & EMPTY_IS_BAD != 0)
     return 0
