@@ -215,6 +215,7 @@ def _beside(locks: int) -> Iterator[Configuration]:
     ):  # fmt: skip
         yield Configuration(ordinary, ((both,), one))
         yield Configuration(device, ((back,), one))
+    yield Configuration(_setup(locks, VmaKind.WRITE, (Entry.ZERO, 0), (Entry.WRITE, EXCLUSIVE)), ((both,),))
     mixed = _setup(locks, VmaKind.WRITE, (Entry.NONE, 0), (Entry.WRITE, EXCLUSIVE))
     yield Configuration(mixed, ((both,), (task(Op.FILL, 0), task(Op.ZAP, 0))))
     yield Configuration(mixed, ((both,), (task(Op.MIGRATE, 0, 2, SYSTEM, To.SYSTEM, 0),)))
