@@ -27,7 +27,7 @@ TARGET = MmuNotifierFile()
 @pytest.mark.parametrize("release", ["6.1", "6.12", "7.2"])
 def test_random_walks_agree(release: str) -> None:
     source = source_of(release)
-    report = run(TARGET, source.release, build(TARGET, source), seconds=2, transitions=False)
+    report = run(TARGET, source.release, build(TARGET, source), seconds=120, transitions=False, most_steps=3_000)
     assert report.disagreement is None, tell(TARGET, source.release, report.disagreement)
     assert report.steps > 500
     assert set(report.walks.broken) <= set(TARGET.rules)

@@ -170,7 +170,8 @@ class MigrateDeviceFile(Target):
         for kind in (VmaKind.FILE, VmaKind.PFNMAP):
             yield Configuration(_setup(locks, kind, (Entry.NONE, 0)), ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),),))
         for levels in range(LEVELS):
-            yield Configuration((levels, VmaKind.FILE, 0, locks, Entry.NONE, 0, Entry.NONE, 0), ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),),))
+            for kind, to in ((VmaKind.FILE, To.DEVICE), (VmaKind.WRITE, To.NOTHING)):
+                yield Configuration((levels, kind, 0, locks, Entry.NONE, 0, Entry.NONE, 0), ((task(Op.MIGRATE, 0, 2, SYSTEM, to, Fault.NONE),),))
         for levels, unstable in product(range(LEVELS + 1), (0, 1)):
             setup = (levels, VmaKind.WRITE, unstable, locks, Entry.NONE, 0, Entry.NONE, 0)
             yield Configuration(setup, ((task(Op.MIGRATE, 0, 2, SYSTEM, To.DEVICE, 0),), (task(Op.FILL, 1),)))
@@ -215,6 +216,7 @@ def _beside(locks: int) -> Iterator[Configuration]:
     ):  # fmt: skip
         yield Configuration(ordinary, ((both,), one))
         yield Configuration(device, ((back,), one))
+    yield Configuration(_setup(locks, VmaKind.WRITE, (Entry.ZERO, 0), (Entry.WRITE, EXCLUSIVE)), ((both,),))
     mixed = _setup(locks, VmaKind.WRITE, (Entry.NONE, 0), (Entry.WRITE, EXCLUSIVE))
     yield Configuration(mixed, ((both,), (task(Op.FILL, 0), task(Op.ZAP, 0))))
     yield Configuration(mixed, ((both,), (task(Op.MIGRATE, 0, 2, SYSTEM, To.SYSTEM, 0),)))

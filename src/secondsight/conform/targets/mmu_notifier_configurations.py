@@ -213,6 +213,7 @@ def bounded(second_passes: bool) -> Iterator[Configuration]:
         young = (TELLS_YOUNG + int(by != TESTS), 1, TELLS_YOUNG + 1, 1, TELLS_YOUNG, 1)
         yield Configuration((*NOBODY, *young), ((task(Op.YOUNG, 1, 3, by),), (task(Op.UNREGISTER, 0),)))
         yield Configuration((*NOBODY, *young[4:], 0, 0, 0, 0), ((task(Op.YOUNG, 1, 3, by),), (task(Op.YOUNG, 0, 1, by),)))
+        yield Configuration((*NOBODY, BOTH, 1, 0, 0, 0, 0), ((task(Op.YOUNG, 1, 3, by),),))
     if second_passes:
         both = (ASKS_FOR_SECOND, 0, 2, ASKS_FOR_SECOND + REFUSES, 1, 2, 0, 0, 1, *NOBODY[9:])
         yield Configuration((*both, *SILENT), ((task(Op.BRACKET, *everything),), (task(Op.READ, 0),), (task(Op.BRACKET, *low),)))

@@ -17,7 +17,7 @@ EQUIVALENT: Final[Mapping[str, str]] = by_name(
         ),
         "nobody can run between giving a spinlock back, or taking it, and what stands beside it: one CPU": (
             "mn_itree_inv_start_range: swap 4; mn_itree_inv_end: swap 2; mmu_interval_read_begin: swap 3; "
-            "__mmu_notifier_register: swap 7, 8; mmu_notifier_unregister: swap 4"
+            "__mmu_notifier_register: swap 7, 8; mmu_notifier_unregister: swap 4; mmu_notifier_put: swap 2, 3"
         ),
         "ranges are whole pages: a byte less hits the same": (
             "mn_itree_inv_start_range: off by one 2; mn_itree_inv_next: off by one 1; mn_itree_release: off by one 1"
@@ -25,15 +25,13 @@ EQUIVALENT: Final[Mapping[str, str]] = by_name(
         "the model's run ends where the kernel warns": "mn_itree_invalidate: drop 2",
         "it only prints, or checks what the configurations never do wrong": (
             "mn_hlist_invalidate_range_start: drop 5; __mmu_notifier_invalidate_range_end: swap 1; __mmu_notifier_register: "
-            "drop 1; mmu_interval_notifier_remove: drop 1; mmu_interval_notifier_remove: swap 1"
+            "drop 1; mmu_interval_notifier_remove: drop 1; mmu_interval_notifier_remove: swap 1; mmu_notifier_get_locked: drop 1"
         ),
         "the memory is zeroed already, and the stubs have no more to make": "__mmu_notifier_register: drop 3, 5, 6",
-        "mm_take_all_locks() never fails here": "__mmu_notifier_register: drop 8, 18",
-        "mm_count, and the fields that mmu_notifier_put() alone uses, are not compared": (
-            "__mmu_notifier_register: drop 10, 11, 12; __mmu_notifier_register: off by one 3; mmu_notifier_unregister: drop "
-            "8; mmu_notifier_unregister: off by one 1, 2; mmu_interval_notifier_remove: drop 12; "
-            "mmu_interval_notifier_remove: swap 6"
-        ),
+        "mm_take_all_locks() never fails here": "__mmu_notifier_register: drop 8, 18; mmu_notifier_get_locked: drop 6, 7",
+        "mm_count is never near 0 here": "mmu_notifier_unregister: off by one 1, 2",
+        "as many users as there are numbers never come": "find_get_mmu_notifier: drop 4",
+        "nobody looks at mm_count meanwhile": "mmu_notifier_free_rcu: swap 1",
         "removing what is not inserted is a broken rule of the model; the C is not asked": (
             "mmu_interval_notifier_remove: drop 6; mmu_interval_notifier_remove: swap 3"
         ),

@@ -216,11 +216,6 @@ class SharedOne(OnlyStart):
 
     used: bool
 
-    def invalidate_range_start(self, mm: Mm, rng: Range) -> int:
-        with atomic:
-            called(self.start, rng, 0)
-            return -EAGAIN if self.refuses >= (ALWAYS_REFUSES if rng.blockable else REFUSES) else 0
-
     @atomic
     def free_notifier(self) -> None:
         world.turn += 1
