@@ -75,8 +75,8 @@ class Machine:
 
     def _watch(self, *drivers: type[Device]) -> None:
         """Let the rules watch that are asked of every driver here."""
-        promises = {kind.promise for kind in (*(type(unwrap(d.record)) for d in self.devices), *drivers)} or {"mirror"}
-        self._plain.rules = [probe for rule in RULES.values() if promises <= set(rule.promises) for probe in rule.probes]
+        kinds = [*(type(unwrap(d.record)) for d in self.devices), *drivers] or [Device]
+        self._plain.rules = [probe for rule in RULES.values() if all(rule.is_asked_of(kind) for kind in kinds) for probe in rule.probes]
 
     def __repr__(self) -> str:
         return str(self)

@@ -291,7 +291,7 @@ def _fate(judge: Judge, request: Request | None, bounds: dict[str, int] | None) 
 def _silent(driver: type[Device], adversaries: Sequence[str] | None) -> set[str]:
     """The rules that are asked of a driver's promise alone and that nothing made look, in some interleavings with the adversaries of
     that promise alone."""
-    own = [rule for rule in RULES.values() if rule.promises == (driver.promise,)]
+    own = [rule for rule in RULES.values() if rule.promises == (driver.promise,) and rule.is_asked_of(driver)]
     against = [one for name, one in adversaries_for(driver).items() if one.promise == driver.promise and name in (adversaries or (name,))]
     if not own or not against:
         return set()

@@ -149,7 +149,6 @@ HARMLESS: dict[str, dict[str, str]] = {
             "what is read is written by `open` and `close` alone, which nobody calls meanwhile": (
                 "close: without the lock 1; close: first out of the lock 1; fault: without the lock 1; fault: first out of the lock 1"
             ),
-            "the number is read before the page is looked at, and that is what matters": "fault: swap 1",
             "to count is one step in the language, with the lock or without: two that count at once, of which one is lost, are not tried": (
                 "invalidate_range_start: first out of the lock 1"
             ),

@@ -55,9 +55,9 @@ def cpu_asks(dmabuf: DmaBuf, write: bool) -> None:
 
     While somebody has the reservation lock a job may be on its way of which nobody can know yet, for the call that makes it has not returned.
     """
-    if current() < 8 and dmabuf.resv.owner == 0:
+    if current() < 8:
         for job in under_way:
-            job.asked[current()] = job.buffer is dmabuf and (job.writes or write)
+            job.asked[current()] = dmabuf.resv.owner == 0 and job.buffer is dmabuf and (job.writes or write)
 
 
 @rule("implicit-sync", on=cpu_access_begun)

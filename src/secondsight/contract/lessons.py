@@ -54,7 +54,6 @@ from secondsight.devices.small import (
     FreesItsRequestTwice,
     GivesItUnlocked,
     GivesReferencesBack,
-    GivesUp,
     GpcAlwaysWrites,
     GpcChecksFirst,
     GpcCountsDownFirst,
@@ -316,7 +315,6 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
 
 ONLY_HERE: dict[str, type[Device]] = {
     "munmap-mmap": RemembersFailures,
-    "zero-page": GivesUp,
     "oom-reaper": MayNotSleep,
     "dax-teardown": KeepsThePagemap,
     "part": ServesOneFaultAtATime,
@@ -351,6 +349,8 @@ ONLY_HERE: dict[str, type[Device]] = {
 KEPT = {
     "munmap": "the smallest of all, so its traces are the shortest",
     "madvise-dontneed": "the smallest in which the mapping stays and the page goes; `zero-page` is ten times as large",
+    "zero-page": "a page is forgotten twice while its mapping stays, with the zero page in between, which no other has; `mremap` and "
+    "`thp-moves` break its driver (GivesUp) too",
     "mmap-fixed": "the only one in which a page is unmapped and a CPU's access never fails: a driver that takes the event for the "
     "end of the mapping (UnmappedIsAnError) fails there in the shortest way",
     "migration": "the only one in which the contents go to another frame and the address keeps them; the smallest in which a driver is called "

@@ -181,7 +181,8 @@ def _rule(name: str) -> Iterator[str]:
             yield f"Required where it is written ({', '.join(f'{folder}/' for folder in asked)}).{always} What a message says, and who says it:"
             yield "\n".join(_row(one.message, f"{one.function}(), {one.place}", 24) for one in required()[name])
     else:
-        yield f"Asked of drivers that promise {' or '.join(RULES[name].promises)} (`promise` in the class)."
+        says = f", and that say `{RULES[name].says} = True` there" if RULES[name].says else ""
+        yield f"Asked of drivers that promise {' or '.join(RULES[name].promises)} (`promise` in the class){says}."
         for probe in RULES[name].probes:
             yield f"{probe.__name__}(), {_place(probe)}:"
             yield from _doc(probe)

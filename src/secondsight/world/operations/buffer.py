@@ -113,14 +113,14 @@ def buffer_restore(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 WRITE = Arg(ArgType.FLAG, False, keyword=True)
 
 
-@operation(buffer=BUFFER, write=WRITE, needs=Needs.MODULE)
+@operation(buffer=BUFFER, write=WRITE, needs=Needs.MODULE, often=Often())
 def buffer_begin_cpu_access(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """DMA_BUF_IOCTL_SYNC of the buffer with DMA_BUF_SYNC_START, to read, or to read and write."""
     found = buffer_of(i)
     return found.begin_cpu(value[i] != 0)
 
 
-@operation(buffer=BUFFER, write=WRITE, needs=Needs.MODULE)
+@operation(buffer=BUFFER, write=WRITE, needs=Needs.MODULE, often=Often())
 def buffer_end_cpu_access(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """DMA_BUF_IOCTL_SYNC of the buffer with DMA_BUF_SYNC_END."""
     found = buffer_of(i)
