@@ -8,10 +8,11 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
+from weakref import WeakKeyDictionary
 
 from secondsight.contract.adversaries import Adversary, adversaries_for
 from secondsight.contract.balance import all_is_given_back
@@ -174,11 +175,15 @@ def driver_program(
     return program(scenario, driver, probes, bounds, closes=True, results=results, together=partial(_done_together, driver))
 
 
-@lru_cache(maxsize=8)
+_together: WeakKeyDictionary[type[Device], Together] = WeakKeyDictionary()
+
+
 def _done_together(driver: type[Device]) -> Together:
     """What the contract's scenarios of each shape do. A program has code for that alone, not for all that is declared beside it:
     half of the code for many an adversary. All adversaries count, whichever are tried, so that what is kept of a shape serves every run."""
-    return done_together((s for adversary in adversaries_for(driver).values() for s in adversary.scenarios), driver)
+    if driver not in _together:
+        _together[driver] = done_together((s for adversary in adversaries_for(driver).values() for s in adversary.scenarios), driver)
+    return _together[driver]
 
 
 def check(

@@ -249,8 +249,8 @@ class Encoder:
         rest: dict[str, Iterable[int]] = {"op.keeps": kept, "program.forks": (int(self.forks),)}
         if not has_device:
             return rest | {"op.kind": without_device(), "program.closes": (0,)}
-        done = known if set(self.kinds()) <= (known := frozenset(beside)) else self.families
-        return rest | {"op.kind": done, "program.closes": (0, 1)}
+        known = frozenset(beside)
+        return rest | {"op.kind": known if known.issuperset(self.kinds()) else self.families, "program.closes": (0, 1)}
 
     @property
     def families(self) -> tuple[int, ...]:
