@@ -7,12 +7,12 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
+from weakref import WeakKeyDictionary
 
 from secondsight.contract.adversaries import Adversary, adversaries_for
 from secondsight.contract.balance import all_is_given_back
@@ -50,7 +50,7 @@ from secondsight.search import Progress, Result, Verdict
 from secondsight.search.auto import search
 from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
-from secondsight.world.model import has_succeeded, kinds_beside, program, shape_of, watched
+from secondsight.world.model import Together, done_together, has_succeeded, program, shape_of, watched
 
 __all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "drivers_in", "import_file", "load_drivers", "own_rules", "pick", "rules_for"]
 
@@ -183,23 +183,19 @@ def driver_program(
     """The checked program of a driver in a scenario, watched by those of `rules` that its promise has (default: all). `results`: those of
     the operations are kept."""
     watching = rules_for(driver) if rules is None else [r for r in rules if r.is_asked_of(driver)]
-    return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True, results=results, beside=_beside(driver, scenario))
+    probes = [p for r in watching for p in r.probes]
+    return program(scenario, driver, probes, bounds, closes=True, results=results, together=partial(_done_together, driver))
 
 
-def _beside(driver: type[Device], scenario: Scenario) -> frozenset[int]:
-    """What the contract's scenarios of this one's shape do, all together; nothing where it has none.
-
-    A program has code for that alone, not for all that is declared beside it: a half of the code for many an adversary. It is
-    asked of all adversaries, whichever are tried, so that what is kept of a shape serves every run.
-    """
-    with suppress(LangError):
-        return _contract(driver).get(repr(shape_of(scenario, driver, {})), frozenset())  # type: ignore[arg-type]
-    return frozenset()
+_together: WeakKeyDictionary[type[Device], Together] = WeakKeyDictionary()
 
 
-@lru_cache(maxsize=8)
-def _contract(driver: type[Device]) -> dict[str, frozenset[int]]:
-    return kinds_beside((s for adversary in adversaries_for(driver).values() for s in adversary.scenarios), driver)
+def _done_together(driver: type[Device]) -> Together:
+    """What the contract's scenarios of each shape do. A program has code for that alone, not for all that is declared beside it:
+    half of the code for many an adversary. All adversaries count, whichever are tried, so that what is kept of a shape serves every run."""
+    if driver not in _together:
+        _together[driver] = done_together((s for adversary in adversaries_for(driver).values() for s in adversary.scenarios), driver)
+    return _together[driver]
 
 
 def check(

@@ -9,7 +9,8 @@ The function is written in the protocol language; its arguments are in `tables`,
 `@atomic`. The operation's name is the function's, its manual the docstring.
 
 A *family* is what programs contain together: what one file of `operations/` declares. A program with a device has those of the
-scenario's operations, and `ALWAYS`: fewer would be smaller still, and more shapes to compile after each change of a driver. Scenarios
+scenario's operations, and `ALWAYS`: fewer would be smaller still, and more shapes to compile after each change of a driver. Where it is known what
+else is done in programs of that shape, as it is of the contract's scenarios, it has that alone (`model.done_together`). Scenarios
 without a device are many and small: they share one program with everything that needs no device.
 """
 

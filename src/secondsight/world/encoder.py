@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Any
 
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
@@ -251,8 +252,13 @@ class Encoder:
         rest: dict[str, Iterable[int]] = {"op.keeps": kept, "program.forks": (int(self.forks),)}
         if not has_device:
             return rest | {"op.kind": without_device(), "program.closes": (0,)}
-        own, known = set(self.kinds()), set(beside)
-        return rest | {"op.kind": known if own <= known else with_families(self.rows["kind"]), "program.closes": (0, 1)}
+        known = frozenset(beside)
+        return rest | {"op.kind": known if known.issuperset(self.kinds()) else self.families, "program.closes": (0, 1)}
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """What the scenario does, with its families."""
+        return with_families(self.rows["kind"])
 
     def kinds(self) -> list[int]:
         """What the rows are to the threads: the setup is over by then, unless there are none and it is all that there is."""
@@ -324,11 +330,13 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            derived["young_callbacks"] = int(any(has_callback(driver, name) for name in ("clear_flush_young", "clear_young", "test_young")))
+            theirs = records_of(driver)
+            derived["young_callbacks"] = int(any(_overrides(theirs, name) for name in ("clear_flush_young", "clear_young", "test_young")))
             needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS and n not in _OF_EACH else k for n, k in driver.bounds.items()}
-            if has_callback(driver, "arch_invalidate_secondary_tlbs"):
+            if _overrides(theirs, "arch_invalidate_secondary_tlbs"):
                 needed["secondary_tlbs"] = 1
-            derived |= dict.fromkeys(own_bounds(driver), 1) | needed
+            theirs_alone = own_bounds(driver)
+            derived |= dict.fromkeys(theirs_alone, 1) | needed
             if derived.get("private_memory"):
                 derived["frames"] = min(16, derived["frames"] + derived["private_pages"] * len(self.devices))
                 derived["locks_the_device_page"] = int(self.release is not None and not differs("a-fault-locks-a-page-in-device-memory", self.release))
@@ -348,9 +356,10 @@ class Encoder:
         rows = rounded.pop("ops")
         own |= {"ops": rows, "results": rows * self.are_whole, "successes": rows * (not self.are_whole)}
         sizes = rounded | wanted
-        if driver is not None:
-            _all_there(driver, wanted)
-        drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
+        if driver is None:
+            return bounds(**sizes) | own
+        _all_there(driver, theirs_alone, wanted)
+        drivers = {name: sizes.pop(name) for name in theirs_alone if name in sizes}
         return bounds(**sizes) | own | drivers
 
     def _shares_a_file(self) -> bool:
@@ -471,9 +480,9 @@ def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
     return of_files or not any(arg.type in (ArgType.MEMFD, ArgType.UDMABUF) for arg in operation.args.values())
 
 
-def _all_there(driver: type[Device], wanted: Iterable[str]) -> None:
+def _all_there(driver: type[Device], own: Iterable[str], wanted: Iterable[str]) -> None:
     """Raises `LangError` for a bound that neither the machinery nor a driver's own arrays have, with the nearest that there is."""
-    there = [*own_bounds(driver), *BOUNDS]
+    there = [*own, *BOUNDS]
     for name in (*driver.bounds, *wanted):
         if name not in there:
             whose = f"{driver.__name__}.bounds: " if name in driver.bounds else ""
@@ -482,9 +491,14 @@ def _all_there(driver: type[Device], wanted: Iterable[str]) -> None:
 
 def has_callback(driver: type[Device], name: str) -> bool:
     """Whether the driver, or a notifier of its own beside it, has one of mmu_notifier_ops that the machinery calls only where somebody has it."""
-    return any(issubclass(record, MmuNotifier) and getattr(record, name) is not getattr(MmuNotifier, name) for record in records_of(driver))
+    return _overrides(records_of(driver), name)
 
 
-def own_bounds(driver: type[Device] | None) -> list[str]:
+def _overrides(records: Iterable[type[Any]], name: str) -> bool:
+    """Whether a notifier among some records has a callback of its own."""
+    return any(issubclass(record, MmuNotifier) and getattr(record, name) is not getattr(MmuNotifier, name) for record in records)
+
+
+def own_bounds(driver: type[Device]) -> list[str]:
     """The bounds of a driver's own arrays, which the machinery does not have."""
-    return [] if driver is None else [name for name in bounds_named_by(driver) if name not in (*BOUNDS, *_ROWS)]
+    return [name for name in bounds_named_by(driver) if name not in BOUNDS and name not in _ROWS]

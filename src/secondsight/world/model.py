@@ -8,7 +8,7 @@ in every final state.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -43,7 +43,7 @@ from secondsight.world.endless import ending
 from secondsight.world.enough import with_enough
 from secondsight.world.interpreter import end_when_killed, made, run_final, run_in_turn, run_ops
 
-__all__ = ["only_outcome", "has_succeeded", "kinds_beside", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
+__all__ = ["only_outcome", "Together", "done_together", "has_succeeded", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
 
 
 def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
@@ -68,6 +68,15 @@ def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
         return read_outcome(scenario, bytes(128 + result.value for result in tables.results))
 
 
+ShapeKey = tuple[tuple[tuple[str, int], ...], tuple[int, ...]]
+"""The bounds of a scenario's machine, and the operations of its families."""
+
+Together = Mapping[ShapeKey, frozenset[int]]
+"""By shape, the numbers of what its programs do."""
+
+_OF_RESULTS = ("results", "successes")
+
+
 def program(
     scenario: Scenario,
     driver: type[Device] | None = None,
@@ -77,13 +86,14 @@ def program(
     release: str | None = None,
     closes: bool = False,
     results: bool = True,
-    beside: Iterable[int] = (),
+    together: Callable[[], Together] = dict,
 ) -> Program:
     """The checked program of a scenario; its devices, if it has any, are driven by `driver` (default: a right one).
 
     `wanted` raises bounds; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
     have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Without `results` those
-    of the operations are not kept, but for whether an access of the device succeeded (`has_succeeded`). `beside`: see `kinds_beside`. Raises `LangError` for a bound that is too small, a driver outside the language, or one that cannot be opened.
+    of the operations are not kept, but for whether an access of the device succeeded (`has_succeeded`). `together`: what other
+    programs of its shape do, as `done_together` says; its code is then made for that. Raises `LangError` for a bound that is too small, a driver outside the language, or one that cannot be opened.
     """
     encoder = Encoder(scenario, release, results)
     places = encoder.places
@@ -94,7 +104,9 @@ def program(
         _says_whose_it_is(driver)
     waits = bool(scenario.final) or closes or encoder.forks or any(p.op.kind == "exit" or ArgType.PROCESS in p.op.declared.types for p in places)
     pools: dict[type[Record], int] = {} if driver is None else {driver: len(encoder.devices)}
-    machine = Machine(encoder.bounds(driver, wanted or {}), pools, encoder.data(waits, closes), encoder.only(driver is not None, beside))
+    sizes = encoder.bounds(driver, wanted or {})
+    beside = () if driver is None else together().get(_key(encoder.bounds(driver, {}) if wanted else sizes, encoder), ())
+    machine = Machine(sizes, pools, encoder.data(waits, closes), encoder.only(driver is not None, beside))
     machine.rules = list(rules)
     alone = not scenario.threads
     with _one_at_a_time, set_up(driver.__name__ if driver is not None else scenario.name), machine:
@@ -189,21 +201,26 @@ def _descendants(parents: list[int], process: int) -> list[int]:
     return found
 
 
-def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> object:
+def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> ShapeKey:
     """What programs of a driver that keep no results have in common if they share their code, as far as the scenario decides it."""
     encoder = Encoder(scenario, results=False)
-    return encoder.bounds(driver, wanted), {name: sorted(numbers) for name, numbers in encoder.only(True).items()}
+    return _key(encoder.bounds(driver, wanted), encoder)
 
 
-def kinds_beside(scenarios: Iterable[Scenario], driver: type[Device]) -> dict[str, frozenset[int]]:
-    """By shape (`repr` of `shape_of`), all that scenarios of that shape do: what each of their programs may be made for, as one for all is made for them.
+def _key(sizes: dict[str, int], encoder: Encoder) -> ShapeKey:
+    return tuple(sorted((name, number) for name, number in sizes.items() if name not in _OF_RESULTS)), encoder.families
+
+
+def done_together(scenarios: Iterable[Scenario], driver: type[Device]) -> Together:
+    """By shape, the kinds of operation that scenarios of that shape have, all together.
 
     A scenario that the driver's machine has no room for is left out: its program will say so.
     """
-    found: dict[str, set[int]] = {}
+    found: dict[ShapeKey, set[int]] = {}
     for scenario in scenarios:
         with suppress(LangError):
-            found.setdefault(repr(shape_of(scenario, driver, {})), set()).update(Encoder(scenario, results=False).kinds())
+            encoder = Encoder(scenario, results=False)
+            found.setdefault(_key(encoder.bounds(driver, {}), encoder), set()).update(encoder.kinds())
     return {shape: frozenset(kinds) for shape, kinds in found.items()}
 
 
