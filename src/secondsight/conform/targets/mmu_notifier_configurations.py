@@ -210,7 +210,7 @@ def bounded(second_passes: bool) -> Iterator[Configuration]:
     yield Configuration((*NOBODY, BOTH, 1, FLUSHES, 0, 0, 0), ((task(Op.FLUSH, 0, 1), task(Op.FLUSH, 3, 4)), (task(Op.REGISTER, 1),)))
     yield from _shared()
     for by in (FLUSHES_YOUNG, CLEARS, TESTS):
-        young = (TELLS_YOUNG + int(by != TESTS), 1, TELLS_YOUNG + 1, 1, TELLS_YOUNG, 1)
+        young = (TELLS_YOUNG, 1, TELLS_YOUNG + 1, 1, TELLS_YOUNG, 1)
         yield Configuration((*NOBODY, *young), ((task(Op.YOUNG, 1, 3, by),), (task(Op.UNREGISTER, 0),)))
         yield Configuration((*NOBODY, *young[4:], 0, 0, 0, 0), ((task(Op.YOUNG, 1, 3, by),), (task(Op.YOUNG, 0, 1, by),)))
         yield Configuration((*NOBODY, BOTH, 1, 0, 0, 0, 0), ((task(Op.YOUNG, 1, 3, by),),))
