@@ -14,15 +14,15 @@ demo: install  ## The threads' decision tables, and one broken cell's trace
 
 test: $(VENV)/.dev  ## ruff, mypy --strict, the tests but for those of `make wide` (pytest's status is kept for .ci/run)
 	@rm -f $(VENV)/pytest-status
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; status=$$?; echo $$status > $(VENV)/pytest-status; exit $$status
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder; status=$$?; echo $$status > $(VENV)/pytest-status; exit $$status
 
 test-cluster: $(VENV)/.cluster  ## Searches on a local Ray cluster of two nodes, whose processes are killed; Ray is installed for it
 	@rm -f $(VENV)/cluster-status
-	@SECONDSIGHT_REQUIRE_RAY=1 $(BIN)/python -m pytest -n 0 tests/search/test_cluster_ray.py tests/attack/test_cluster_cuts.py; \
+	@SECONDSIGHT_REQUIRE_RAY=1 $(BIN)/python -m pytest -m '' -n 0 tests/search/test_cluster_ray.py tests/attack/test_cluster_cuts.py; \
 	  status=$$?; echo $$status > $(VENV)/cluster-status; exit $$status
 
 wide: $(VENV)/.dev  ## The tests that `make test` leaves out: other releases, a kernel of our own, more programs
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m wide
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m wide
 
 agree: install  ## Drawn scenarios on the model and on a real kernel, compared; ARGS='--on linux-6.12,linux-6.1 --runs 20000'
 	@$(BIN)/secondsight agree --on linux-6.12 --runs 2000 $(ARGS)
@@ -39,20 +39,20 @@ lint: $(VENV)/.dev  ## ruff and mypy alone; the tests run them too
 	@$(BIN)/mypy
 
 reductions: $(VENV)/.dev  ## Reductions against plain searches on everything here, and on thousands of small programs; hours
-	@SECONDSIGHT_REDUCTIONS=all SECONDSIGHT_LAW=6000 $(BIN)/python -m pytest -n 2 tests/lang/test_reductions_everywhere.py \
+	@SECONDSIGHT_REDUCTIONS=all SECONDSIGHT_LAW=6000 $(BIN)/python -m pytest -m '' -n 2 tests/lang/test_reductions_everywhere.py \
 	  tests/lang/test_reductions.py tests/lang/test_symmetry.py tests/lang/test_symmetry_classes.py tests/search/test_cluster_reduced.py
 
 adversaries: $(VENV)/.dev  ## Each adversary's wrong driver against all others, and right drivers against everything; minutes
-	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/contract/test_wrong_drivers.py tests/contract/test_mutants.py
+	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -m '' -n 2 tests/contract/test_wrong_drivers.py tests/contract/test_mutants.py
 
 wrong-drivers: $(VENV)/.dev  ## Every small wrong driver, and the right one beside it, of which `make test` has a sample
-	@SECONDSIGHT_CONTRACT=rows $(BIN)/python -m pytest -n 2 tests/contract/test_wrong_drivers.py
+	@SECONDSIGHT_CONTRACT=rows $(BIN)/python -m pytest -m '' -n 2 tests/contract/test_wrong_drivers.py
 
 claims: $(VENV)/.dev  ## Every trace of the wrong drivers as a claim, and parts of many runs; minutes
-	@SECONDSIGHT_CLAIMS=all $(BIN)/python -m pytest -n 2 tests/claims/test_claims_printed.py tests/claims/test_claims_of_tables.py
+	@SECONDSIGHT_CLAIMS=all $(BIN)/python -m pytest -m '' -n 2 tests/claims/test_claims_printed.py tests/claims/test_claims_of_tables.py
 
 tables: $(VENV)/.dev  ## Every cell and every claim of all tables, every trace replayed, each driver's code compiled once; two minutes
-	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/cases tests/world/test_shapes.py
+	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -m '' -n 2 tests/cases tests/world/test_shapes.py
 
 attack: install  ## Generated programs against an interpreter of their own, and searches cut short; ARGS='--seed 7 --seconds 60'
 	@$(BIN)/python -m attack $(ARGS)

@@ -44,6 +44,7 @@ def is_comparing(pid: int) -> bool:
     )
 
 
+@pytest.mark.wide
 def test_a_sample_of_mutants_is_tried_and_counted() -> None:
     source_of("6.12")
     done = conform("linux-6.12", "--file", "lib/percpu-refcount.c", "--mutants", "c", "--sample", "2")

@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 from conform_world import source_of
 
+from sampled import some
 from secondsight.conform.build import build
 from secondsight.conform.errors import ConformError
 from secondsight.conform.place import Stop
@@ -66,7 +67,7 @@ def test_shared_notifiers_and_what_is_young_agree_in_every_transition(release: s
 
 @pytest.mark.parametrize(
     ("was", "now"),
-    [
+    some([
         ("|| --subscription->users)", "|| (--subscription->users, 0))"),
         ("			subscription->users++;", "			;"),
         ("if (subscription->ops != ops)", "if (0)"),
@@ -75,7 +76,7 @@ def test_shared_notifiers_and_what_is_young_agree_in_every_transition(release: s
         ("	synchronize_srcu(&srcu);\n}\nEXPORT_SYMBOL_GPL(mmu_notifier_synchronize);", "}\nEXPORT_SYMBOL_GPL(mmu_notifier_synchronize);"),
         ("			young |= subscription->ops->clear_flush_young(", "			young = subscription->ops->clear_flush_young("),
         ("			if (young)\n				break;", "			;"),
-    ],
+    ], 4),
 )
 def test_a_change_of_what_is_shared_or_young_is_noticed(was: str, now: str) -> None:
     source, tally = source_of("6.12"), Tally()
@@ -109,6 +110,7 @@ def test_a_wake_up_that_is_lost_is_shown_with_the_schedule_and_both_states() -> 
     assert "thread 0" in story
 
 
+@pytest.mark.wide
 def test_another_order_is_shown_field_by_field() -> None:
     report = mutated(
         lambda text: text.replace(

@@ -53,6 +53,7 @@ def test_a_scenario_without_operations_runs_too(booted: Booted) -> None:
     assert (result.verdict, result.finding) == (AGREES, None)
 
 
+@pytest.mark.wide
 def test_a_guest_that_dies_costs_one_scenario(kernel_6_12: Kernel) -> None:
     @scenario
     def nothing_much(s: Recorder) -> None:
@@ -74,6 +75,7 @@ def test_a_guest_that_dies_costs_one_scenario(kernel_6_12: Kernel) -> None:
             assert list(fine.outcomes.values()) == [1]
 
 
+@pytest.mark.wide
 def test_the_command(kernel_6_12: Kernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "agree.sqlite"
     options = ["--kinds", "sequential", "--boots", "1", "--seed", str(SEED + 1), "--db", str(path)]

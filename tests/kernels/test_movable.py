@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from secondsight.kernels import VM
 from secondsight.scenario import Recorder, Scenario, scenario
 from secondsight.world.model import only_outcome, outcomes
@@ -49,6 +51,7 @@ def a_move_beside_a_long_pin(s: Recorder) -> None:
         s.move_pages(a, into="moved")
 
 
+@pytest.mark.wide
 def test_what_is_held_does_not_move(vm: VM) -> None:
     for recorded in (a_short_pin, a_long_pin_beside_a_short_one):
         assert isinstance(recorded, Scenario)

@@ -1,0 +1,17 @@
+"""Parameters of which `make test` takes a part, and `make wide` the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def some(values: Iterable[Any], every: int = 2) -> list[Any]:
+    """All of them; those that are not the first of `every` so many are marked `wide`."""
+    return [one if at % every == 0 else _wide(one) for at, one in enumerate(values)]
+
+
+def _wide(value: Any) -> Any:
+    return pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.wide)
