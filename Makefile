@@ -14,7 +14,7 @@ demo: install  ## The threads' decision tables, and one broken cell's trace
 
 test: $(VENV)/.dev  ## ruff, mypy --strict, the tests but for those of `make wide` (pytest's status is kept for .ci/run)
 	@rm -f $(VENV)/pytest-status
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder; status=$$?; echo $$status > $(VENV)/pytest-status; exit $$status
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; status=$$?; echo $$status > $(VENV)/pytest-status; exit $$status
 
 test-cluster: $(VENV)/.cluster  ## Searches on a local Ray cluster of two nodes, whose processes are killed; Ray is installed for it
 	@rm -f $(VENV)/cluster-status
@@ -22,7 +22,7 @@ test-cluster: $(VENV)/.cluster  ## Searches on a local Ray cluster of two nodes,
 	  status=$$?; echo $$status > $(VENV)/cluster-status; exit $$status
 
 wide: $(VENV)/.dev  ## The tests that `make test` leaves out: other releases, a kernel of our own, more programs
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m wide
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m wide
 
 agree: install  ## Drawn scenarios on the model and on a real kernel, compared; ARGS='--on linux-6.12,linux-6.1 --runs 20000'
 	@$(BIN)/secondsight agree --on linux-6.12 --runs 2000 $(ARGS)

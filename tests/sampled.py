@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 
-def some(values: Iterable[Any], every: int = 2) -> list[Any]:
-    """All of them; those that are not the first of `every` so many are marked `wide`."""
-    return [one if at % every == 0 else _wide(one) for at, one in enumerate(values)]
+def some(values: Iterable[Any], every: int = 2, first: int = 0) -> list[Any]:
+    """All of them; but for one in `every` so many, from the one at `first` on, they are marked `wide`."""
+    return [one if at % every == first else _wide(one) for at, one in enumerate(values)]
 
 
 def _wide(value: Any) -> Any:

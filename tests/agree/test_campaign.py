@@ -45,6 +45,7 @@ def run(path: Path, count: int, *options: str) -> subprocess.CompletedProcess[st
     return subprocess.run([*COMMAND, str(path), str(count), *options], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.wide
 def test_a_campaign_killed_goes_on_and_ends_with_the_same_totals(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole.sqlite", tmp_path / "killed.sqlite"
     assert run(whole, 160).returncode == 0

@@ -30,7 +30,7 @@ def _kernel() -> bool:
     return required or shutil.which("qemu-system-x86_64") is not None
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.wide) if n == "docs/tutorial.md" else n for n in EXAMPLES])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.wide) if n in ("README.md", "docs/tutorial.md") else n for n in EXAMPLES])
 def test_examples_are_true(name: str) -> None:
     for block in run(HOUSE / name, _kernel()):
         assert same(block.now) == same(block.text), f"{name} shows something else; `make docs` writes what is true now"

@@ -98,6 +98,7 @@ def mutated(change: Callable[[str], str], **more: object) -> ConformReport:
     return run(TARGET, source.release, build(TARGET, source, changed), seconds=20, transitions=True, most_steps=6_000, **more)  # type: ignore[arg-type]
 
 
+@pytest.mark.wide
 def test_a_wake_up_that_is_lost_is_shown_with_the_schedule_and_both_states() -> None:
     report = mutated(lambda text: text.replace("wake_up_all(&subscriptions->wq);", ";"))
     found = report.disagreement

@@ -90,6 +90,7 @@ def test_every_wrong_form_is_caught_and_its_traces_replay(name: str) -> None:
     assert broken_by(driver, adversaries=against) != set()
 
 
+@pytest.mark.wide
 def test_every_rule_can_be_broken() -> None:
     broken = {
         "as-if-cpu": broken_by(mirror.MirrorWithoutTest, ["as-if-cpu"], ["munmap"], "as-if-cpu"),

@@ -368,6 +368,7 @@ def in_a_process(folder: Path) -> tuple[object, ...]:
     return told(searched(program(load(folder))))[:4]
 
 
+@pytest.mark.wide
 def test_a_driver_file_in_two_processes(folder: Path) -> None:
     """The command itself: the second process lowers nothing, and an edited driver is seen at once."""
     example = Path(__file__).parents[2] / "examples" / "my_gpu.py"
