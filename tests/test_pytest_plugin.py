@@ -50,6 +50,7 @@ def test_a_broken_rule_fails_with_a_trace_in_the_form_for_mails(pytester: pytest
     done.stdout.no_fnmatch_line("*testing.py:*")
 
 
+@pytest.mark.wide
 def test_a_folder_of_drivers(pytester: pytest.Pytester) -> None:
     """Through pytest-xdist, as it shows most: what is collected is the same everywhere, and reports travel."""
     folder = pytester.mkdir("drivers")

@@ -42,6 +42,7 @@ def _is_fault(one: Configuration) -> bool:
     return fault == 1 and to == To.SYSTEM and flags == DEVICE
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("was", "now"),
     [("if (fault_folio != src)", "if (1)"), ("if (fault_folio == folio || folio_trylock(folio))", "if (folio_trylock(folio))"), ("!PageLocked(args->fault_page)", "PageLocked(args->fault_page)")],

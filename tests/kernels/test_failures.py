@@ -71,6 +71,7 @@ def test_a_hang_is_reported_after_the_timeout(kernel_6_12: Kernel) -> None:
         assert not is_running(machine.pid)
 
 
+@pytest.mark.wide
 def test_a_kernel_that_never_reaches_the_agent(kernel_6_12: Kernel, tmp_path: Path) -> None:
     nothing = tmp_path / "empty.cpio"
     nothing.write_bytes(b"")

@@ -402,6 +402,7 @@ class Fatal(GuestJob):
         return "crash\n"
 
 
+@pytest.mark.wide
 def test_a_guest_that_dies_costs_one_job(kernel_6_12: Kernel) -> None:
     @scenario
     def last(s: Recorder) -> None:

@@ -61,6 +61,7 @@ def test_what_is_held_does_not_move(vm: VM) -> None:
     assert [value for name, value in only_outcome(a_long_pin_beside_a_short_one) if "pin" in name or "udmabuf" in name] == ["-ENOMEM"] * 2
 
 
+@pytest.mark.wide
 def test_the_block_is_there_only_where_a_scenario_asks_for_it(vm: VM) -> None:
     """One run in 50 sees the pin's move where the block is online."""
     assert isinstance(a_move_beside_a_long_pin, Scenario)
