@@ -214,7 +214,7 @@ def mmap_region(
     """
     first = va if file is None else pgoff
     more: Flags = 0
-    if len(vmas[0].more_flags) > 0:
+    if len(vmas[0].more_flags) > 0 and len(vmas[0].anon_prepared) > 0:  # where mprotect() knows it too
         if accountable_mapping(file, write, flags, map_flags):
             more = VM_ACCOUNT
     expanded = vma_merge_new_range(mm, va, va + length, file, first, write, flags, NOT_PREPARED, low, high, more)
@@ -245,7 +245,7 @@ def accountable_mapping(file: Ref[AddressSpace], write: bool, flags: Flags, map_
 
 @atomic
 def link_new_vma(
-    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags = 0, more_flags: Flags = VM_ACCOUNT
+    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags = 0, more_flags: Flags = 0
 ) -> None:
     """The part of __mmap_region() (mm/mmap.c, Linux 6.12) that makes a vma: vma_set_range(), vma_iter_store(), vma_link_file()."""
     vma = vm_area_alloc(mm)
