@@ -23,7 +23,7 @@ from secondsight.agree.campaign import run_campaign, shrink_findings
 from secondsight.agree.judge import ModelAnswer, ask, judge
 from secondsight.agree.sides import NEEDED
 from secondsight.agree.source import source_of
-from secondsight.agree.store import AGREES, DIED, DISAGREES, CampaignStore, KeptResult
+from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, CampaignStore, KeptResult
 from secondsight.cli import main
 from secondsight.kernels import Kernel, KernelError
 from secondsight.scenario import Recorder, ScenarioError, freeze, scenario
@@ -199,10 +199,33 @@ def test_the_verdict_on_an_answer() -> None:
     zero, other = freeze({"one": "0", "two": "0"}), freeze({"one": "0", "two": "x"})
     assert judge(two_reads, ModelAnswer(frozenset([zero])), [zero])[0] == AGREES
     assert judge(two_reads, ModelAnswer(frozenset([zero])), [zero, other]) == (DISAGREES, "read: model 0, kernel a value")
-    assert judge(two_reads, ModelAnswer(frozenset([zero]), 5, complete=False), [other])[0] == "no-verdict"
+    assert judge(two_reads, ModelAnswer(frozenset([zero]), 5, complete=False), [other])[0] == DISAGREES  # a longer search has said so
     assert judge(two_reads, ModelAnswer(frozenset(), problem="OutOfRecords"), [zero]) == ("refused", "OutOfRecords")
     assert judge(two_reads, ModelAnswer(frozenset([zero])), [freeze({"process": "SIGKILL"})])[0] == DISAGREES
     assert source_of(two_reads).count("s.read(mapping0") == 2
+
+
+def test_a_search_that_was_cut_short_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scenarios 289 and 356 of seed 1 have more states than a campaign's first search looks at."""
+
+    @scenario
+    def writes(s: Recorder) -> None:
+        mapping = s.mmap(pages=1)
+
+        @s.thread
+        def t0() -> None:
+            s.write(mapping, value="a")
+
+        @s.thread
+        def t1() -> None:
+            s.read(mapping, into="seen")
+
+    cut = ask(writes, states=5)
+    assert not cut.complete and not cut.possible
+    for seen, verdict in ((ZERO, AGREES), ("a", AGREES), ("b", DISAGREES)):
+        assert judge(writes, cut, [freeze({"seen": seen})])[0] == verdict
+    monkeypatch.setattr("secondsight.agree.judge.MANY", 6)
+    assert judge(writes, cut, [freeze({"seen": "a"})]) == (NO_VERDICT, "more than 6 states")
 
 
 def test_a_read_beside_munmap_may_go_through_the_tlb() -> None:
