@@ -31,6 +31,7 @@ from secondsight.devices.gfn_to_pfn_cache import GfnToPfnCache
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
+from secondsight.devices.rdma_mr import RdmaMr
 from secondsight.devices.shared_notifier import GetsItsNotifier
 from secondsight.devices.small import (
     AsksToBeCalled,
@@ -180,7 +181,7 @@ RIGHT: list[type[Device]] = [
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
-    GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly,
+    GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, RdmaMr,
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from secondsight.devices.gfn_to_pfn_cache import GfnToPfnCache
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
+from secondsight.devices.rdma_mr import RdmaMr, RdmaMrForgetsAPart, RdmaMrReleasedFirst, RdmaMrUncounted
 from secondsight.devices.shared_notifier import FreesAtOnce, GetsItsNotifier, LeavesTheFreeBehind
 from secondsight.devices.small import (
     AddsItsFenceLate,
@@ -216,6 +217,9 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("memlock", "offline", VfioUncounted, VfioType1),
     ("balance", "offline", VfioUncountsNothing, VfioType1),
     ("pinned", "close", VfioUnpinsFirst, VfioType1),
+    ("balance", "part", RdmaMrForgetsAPart, RdmaMr),
+    ("memlock", "munmap", RdmaMrUncounted, RdmaMr),
+    ("pinned", "close", RdmaMrReleasedFirst, RdmaMr),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "munmap", IgnoresFlushes, Sva),
     ("as-if-cpu", "munmap", WaitsForNoFlush, Sva),

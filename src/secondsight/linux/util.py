@@ -18,9 +18,11 @@ __all__ = ["LockedVm", "account_locked_vm", "counted_by_drivers", "locked_vm", "
 
 
 class LockedVm(Record):
-    """mm->locked_vm, in pages, and `limit`, the RLIMIT_MEMLOCK of its process: more than there can be, unless somebody sets it."""
+    """mm->locked_vm, in pages; `pinned`, mm->pinned_vm, which RDMA counts in; and `limit`, the RLIMIT_MEMLOCK of its process, which is asked of each of the two
+    apart: more than there can be, unless somebody sets it."""
 
     pages: Count
+    pinned: Count
     limit: Count = 15
 
 
@@ -45,7 +47,7 @@ def vma_is_locked(vma: Vma) -> bool:
 @atomic
 def counted_by_drivers(mm: Mm) -> Count:
     """For rules: how many of the pages that are counted are not those of mlock()."""
-    count = locked_vm(mm).pages
+    count: Count = locked_vm(mm).pages + locked_vm(mm).pinned
     for va in range(len(mm.ptes)):
         vma = mm.mm_mt[va]
         if vma is not None and vma_is_locked(vma):
