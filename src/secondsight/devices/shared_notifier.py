@@ -89,7 +89,7 @@ class GetsItsNotifier(Vcpu):
         with atomic:
             mm = self.notifier.mm
             assert mm is not None
-        srcu_work(mm)
+        srcu_work(mm, self)
 
     def close(self) -> None:
         """The device stops; then nothing needs the subscription, and the module waits until it is freed."""

@@ -12,7 +12,7 @@ Private pages are shared from then on, and nobody may write them: parent or chil
 
 Where a page is device-exclusive and locked the fork fails: what the child has by then is torn down, and the call returns -ENOMEM.
 
-Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; any other failure. Entries of a private vma in which nothing was ever written are left to the child's
+Left out: everything of fork(2) but memory; any other failure. Entries of a private vma in which nothing was ever written are left to the child's
 faults (vma_needs_copy()) where it is known (`Vma.anon_prepared`); elsewhere they are copied too: subscribers are called once more; raises no false alarm.
 """
 

@@ -79,16 +79,17 @@ def mmu_notifier_put(subscription: MmuNotifier, mm: Mm) -> None:
         node.freeing = True
 
 
-def srcu_work(mm: Mm) -> None:
+def srcu_work(mm: Mm, ops: Ref[Driver] = None) -> None:
     """srcu_invoke_callbacks() (kernel/rcu/srcutree.c, Linux 6.12), mmu_notifier_free_rcu() (mm/mmu_notifier.c): what call_srcu() was asked for, for ever.
 
-    A grace period begins after each put. free_notifier() runs with bottom halves off: it may not sleep.
+    A grace period begins after each put. free_notifier() runs with bottom halves off: it may not sleep. `ops`: those that this driver asked for alone, so that
+    each of several drivers may have such a thread; in the kernel each CPU has one.
     """
     subs = mm.subscriptions
     while True:
         with atomic:
-            wait_until(any(node.freeing for node in subs.nodes))
-            node = put_last(subs)
+            wait_until(any(node.freeing and (ops is None or node.ops is ops) for node in subs.nodes))
+            node = put_last(subs, ops)
         synchronize_srcu()
         with atomic:
             assert node is not None
@@ -105,10 +106,10 @@ def srcu_work(mm: Mm) -> None:
 
 
 @atomic
-def put_last(subs: Subscriptions) -> Ref[HlistNode]:
+def put_last(subs: Subscriptions, ops: Ref[Driver]) -> Ref[HlistNode]:
     """One that waits to be freed."""
     for node in subs.nodes:
-        if node.freeing:
+        if node.freeing and (ops is None or node.ops is ops):
             return node
     return None
 

@@ -2,14 +2,12 @@
 
 Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
 two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `mprotect`, `fork`, `open`,
-`close`, `two-processes`, `fs-dax`, `reset`, `reclaim`.
+`close`, `two-processes`, `two-devices`, `fs-dax`, `reset`, `reclaim`.
 
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
 
-Waiting for their machinery, and not here: soft-dirty (event SOFT_DIRTY), writeback of files, and a second device of one process (but of
-an `exclusive` or a `private` one). A driver that ignores such an event, or shares state between
-two such devices, is not found.
+Waiting for their machinery, and not here: soft-dirty (event SOFT_DIRTY), and writeback of files. A driver that ignores such an event is not found.
 """
 
 from __future__ import annotations
@@ -27,6 +25,7 @@ from secondsight.contract.adversaries.part import PARTS
 from secondsight.contract.adversaries.private import PRIVATE
 from secondsight.contract.adversaries.protection import PROTECTIONS
 from secondsight.contract.adversaries.resetting import RESETS
+from secondsight.contract.adversaries.two_devices import TWO_DEVICES
 from secondsight.contract.adversaries.two_processes import PROCESSES
 from secondsight.contract.adversaries.young import YOUNG
 from secondsight.devices.device import Device
@@ -36,7 +35,7 @@ from secondsight.world.encoder import has_callback
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
 ADVERSARIES: dict[str, Adversary] = {
-    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **FS_DAX, **RESETS, **YOUNG,
+    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **TWO_DEVICES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **FS_DAX, **RESETS, **YOUNG,
 }  # fmt: skip
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 

@@ -9,11 +9,11 @@ from secondsight.lang import Array, Errno, Record, Ref, atomic, shared_array
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Folio, Pfn, Va
+from secondsight.linux.mm_types import Folio, Mm, Pfn, Pgoff, Va
 from secondsight.linux.page_alloc import frames, page_to_pfn
 from secondsight.linux.page_writeback import set_page_dirty
 
-__all__ = ["RemembersByAddress", "RemembersByProcess"]
+__all__ = ["RemembersByAddress", "RemembersByProcess", "SubscribesForItsFirst"]
 
 
 class Pages(Record):
@@ -64,3 +64,29 @@ class RemembersByAddress(RemembersByProcess):
     @atomic
     def number(self) -> int:
         return 0
+
+
+subscribed = shared_array(bool, "mms")
+
+
+class SubscribesForItsFirst(MirrorInParts):
+    """Wrong: a process for which the driver has subscribed has its subscription; but what is told is told to that device's table alone."""
+
+    subscribes: bool
+
+    def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
+        with atomic:
+            self.subscribes = not subscribed[mms.index(mm)]
+            subscribed[mms.index(mm)] = True
+        if not self.subscribes:
+            return 0
+        ret = MirrorInParts.open(self, mm, start, length)
+        if ret != 0:
+            subscribed[mms.index(mm)] = False
+        return ret
+
+    def close(self) -> None:
+        if self.subscribes:
+            MirrorInParts.close(self)
+        else:
+            self.page_table.disable()
