@@ -141,3 +141,42 @@ def grandchild(s: Recorder) -> None:
         s.read(own, into="gone")
     s.read(own, into="own")
     s.read(a, into="parents_a")
+
+
+@scenario
+def soft_dirty_is_cleared(s: Recorder) -> None:
+    """Nothing may be written until a store faults: the page is where it was, what others share is copied as ever, and what is pinned stays."""
+    shared = s.mmap(s.memfd_create(pages=1))
+    alone, pinned = s.mmap(pages=1), s.mmap(pages=1)
+    for memory in (shared, alone, pinned):
+        s.write(memory, "a")
+    pins = s.pin(pinned)
+    s.clear_refs()
+    for memory in (shared, alone, pinned):
+        s.write(memory, "b")
+    s.read(shared, into="shared")
+    s.read(alone, into="alone")
+    s.read(pinned, into="pinned")
+    pins.read(into="by_pin")
+    s.mprotect(alone, write=False)
+    s.clear_refs()
+    s.write(alone, "c", into="read_only")
+
+
+@scenario
+def soft_dirty_is_cleared_beside_writes(s: Recorder) -> None:
+    """Each store happens, before or after."""
+    page = s.mmap(pages=1)
+    s.write(page, "a")
+
+    @s.thread
+    def cpu() -> None:
+        s.write(page, "b")
+        s.read(page, into="own")
+
+    @s.thread
+    def other() -> None:
+        s.clear_refs()
+
+    with s.after():
+        s.read(page, into="left")

@@ -115,6 +115,19 @@ HARMLESS: dict[str, dict[str, str]] = {
         "unmap: drop 2": _ASKED_BY_A_VMM,
         "unmap: swap 3": "the page is out of the device's table already: whether it is counted a moment longer than it is pinned is all the same",
     },
+    "RdmaMr": _by_name(
+        {
+            _UNDER_ONE_LOCK: "close: swap 1; unpin: swap 1, 2; ib_umem_get: swap 2",
+            _SEEN_LATER: "close: first out of the lock 1",
+            "nothing is registered any more once it says that it is closed, and it is closed once": "close: last out of the lock 1; fault: drop 4",
+            "it concerns a local of one thread, or a list that is written anew before it is read": "fault: first out of the lock 1; append: drop 2",
+            "an application that does without two pages where it cannot have both has no access to the other: a pinned device may fail": "fault: drop 7",
+            "one registers at a time, under the lock of the application": (
+                "count: without the lock 1; count: first out of the lock 1; count: last out of the lock 1; count: swap 1"
+            ),
+            "beyond RLIMIT_MEMLOCK, which no adversary sets: tests/devices/test_rdma_mr.py has it": "count: drop 3",
+        }
+    ),
     "FencedImporter": _by_name(
         {
             "it is attached before any thread begins: no adversary attaches while the exporter moves": "attach_to: swap 1",

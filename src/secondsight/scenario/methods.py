@@ -149,6 +149,10 @@ class RecorderMethods(ABC):
         """mprotect() to PROT_NONE: a load is SIGSEGV too. What the pages hold stays. Fails with -ENOMEM (not mapped, done up to there)."""
         self._operation("mprotect_none", into, addr=addr, pages=pages)
 
+    def clear_refs(self, *, into: str | None = None) -> None:
+        """Writes 4 to /proc/self/clear_refs: no page of the process is soft-dirty, and each may be written no more until a store faults there."""
+        self._operation("clear_refs", into)
+
     def memfd_create(self, pages: int, seals: str = "", *, into: str | None = None) -> File:
         """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
         seal, shrink, grow, write, future_write."""

@@ -135,6 +135,11 @@ class ProcessMethods(ABC):
         done: str = self._do("mprotect_none", addr=addr, pages=pages)
         return done
 
+    def clear_refs(self) -> str:
+        """Writes 4 to /proc/self/clear_refs: no page of the process is soft-dirty, and each may be written no more until a store faults there."""
+        done: str = self._do("clear_refs")
+        return done
+
     def memfd_create(self, pages: int, seals: str = "") -> File:
         """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
         seal, shrink, grow, write, future_write."""

@@ -7,7 +7,7 @@ two engines at once, or reading and then closing. Others need a setting of their
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
 
-Waiting for their machinery, and not here: soft-dirty (event SOFT_DIRTY), and writeback of files. A driver that ignores such an event is not found.
+Waiting for its machinery, and not here: writeback of files. A driver that does nothing for it is not found.
 """
 
 from __future__ import annotations

@@ -120,3 +120,32 @@ def _write_protect_and_lifted(s: Recorder) -> None:
         s.uffd_writeprotect(u, pages, pages=2, protect=False)
 
     writes_twice(s, pages, gpu)
+
+
+SOFT_DIRTY = "somebody wants to know which pages are written from now on (/proc/PID/clear_refs): none may be written until a store faults"
+
+
+@PROTECTIONS.setting("soft-dirty", SOFT_DIRTY, "cleared")
+def _soft_dirty_cleared(s: Recorder) -> None:
+    pages = two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.clear_refs()
+
+    writes_twice(s, pages, gpu)
+
+
+@PROTECTIONS.setting("soft-dirty", SOFT_DIRTY, "of a file, then written")
+def _soft_dirty_of_a_file(s: Recorder) -> None:
+    pages = s.mmap(s.memfd_create(pages=2))
+    s.write(pages, "A")
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.clear_refs()
+        s.write(pages + 1, "B")
+
+    writes_twice(s, pages, gpu)

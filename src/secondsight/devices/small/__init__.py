@@ -140,6 +140,7 @@ from secondsight.devices.small.pinning import (
 from secondsight.devices.small.protecting import (
     IgnoresFork,
     IgnoresProtection,
+    IgnoresSoftDirty,
     KeepsForReading,
     LooksAtTheMapping,
     ProtectsForUserfaultfd,
@@ -199,7 +200,7 @@ __all__ = [
     "ForgetsThatItIsAUser", "ForgetsWhatItWrote", "FreesItsRequestEarly", "FreesItsRequestTwice", "GivesItUnlocked", "GivesReferencesBack", "GivesUp",
     "GpcAlwaysWrites", "GpcChecksFirst", "GpcCountsDownFirst", "GpcCountsTooLate", "GpcDeactivatesMeanwhile", "GpcHoldsItsPage", "GpcLooksUnderItsLock",
     "GpcReadsTheSequenceFirst", "GpcRefreshesUnlocked", "GpcUsedInactive", "HasAccessedBits", "HasOneStructure", "HearsBoth", "HoldsWhatGoesBack",
-    "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "ImporterRevokesItsKey",
+    "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "IgnoresSoftDirty", "ImporterRevokesItsKey",
     "ImporterRevokesItsKeyUnlocked", "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence", "KeepsItsLock",
     "KeepsItsMapping", "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesBeforeTheEnd", "LeavesInItsCallback",
     "LeavesOldContents", "LeavesTwice", "LeavesUnderItsLock", "LocksInItsCallback", "LooksAtTheMapping", "LooksBeforeItMaps", "LooksIntoItsTable",

@@ -8,7 +8,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.mm_types import Event
 from secondsight.linux.util import vma_is_locked
 
-__all__ = ["IgnoresFork", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping", "ProtectsForUserfaultfd", "TrustsMlock"]
+__all__ = ["IgnoresFork", "IgnoresProtection", "IgnoresSoftDirty", "KeepsForReading", "LooksAtTheMapping", "ProtectsForUserfaultfd", "TrustsMlock"]
 
 
 class IgnoresProtection(MirrorInParts):
@@ -26,6 +26,14 @@ class ProtectsForUserfaultfd(MirrorInParts):
         mm = self.notifier.mm
         assert mm is not None
         if rng.event != Event.PROTECTION_VMA or len(mm.userfaultfd) > 0:
+            self.page_table.unmap(rng)
+
+
+class IgnoresSoftDirty(MirrorInParts):
+    """Keeps its entries when somebody wants to know which pages are written from then on: what its device writes nobody sees."""
+
+    def drop(self, rng: mn.Range) -> None:
+        if rng.event != Event.SOFT_DIRTY:
             self.page_table.unmap(rng)
 
 

@@ -203,6 +203,19 @@ int do_mprotect_none(const long *arg, int makes)
 	return mprotect(address(arg), arg[2] * UNIT, PROT_NONE) ? failed() : DONE;
 }
 
+int do_clear_refs(const long *arg, int makes)
+{
+	int file = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+	long result;
+
+	(void)arg, (void)makes;
+	if (file < 0)
+		return failed();
+	result = write(file, "4", 1) == 1 ? DONE : failed();
+	close(file);
+	return result;
+}
+
 int do_munmap(const long *arg, int makes)
 {
 	(void)makes;

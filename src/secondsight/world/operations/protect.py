@@ -6,6 +6,7 @@ from secondsight.devices.device import Device
 from secondsight.lang import Ref
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.mprotect import do_mprotect_pkey
+from secondsight.linux.task_mmu import clear_refs_write
 from secondsight.scenario.ops import Arg, ArgType, Often
 from secondsight.world.declare import operation
 from secondsight.world.operations.memory import ADDRESS, SPAN
@@ -35,3 +36,10 @@ def mprotect(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 def mprotect_none(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """mprotect() to PROT_NONE: a load is SIGSEGV too. What the pages hold stays. Fails with -ENOMEM (not mapped, done up to there)."""
     return do_mprotect_pkey(mm, address[i], pages[i], False, low[i], high[i], True)
+
+
+@operation(remaps=True, often=Often(3, 3, 3))
+def clear_refs(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """Writes 4 to /proc/self/clear_refs: no page of the process is soft-dirty, and each may be written no more until a store faults there."""
+    clear_refs_write(mm)
+    return 0
