@@ -26,6 +26,7 @@ from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device, Promise
 from secondsight.devices.dma_mirror import DmaMirror, DmaMirrorLazy
 from secondsight.devices.exclusive import Exclusive, ExclusiveRetriesLocked
+from secondsight.devices.fault_queue import FaultQueue
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce
 from secondsight.devices.gfn_to_pfn_cache import GfnToPfnCache
 from secondsight.devices.mirror import Mirror
@@ -181,7 +182,7 @@ RIGHT: list[type[Device]] = [
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
-    GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, RdmaMr,
+    GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, RdmaMr, FaultQueue,
 ]  # fmt: skip
 
 

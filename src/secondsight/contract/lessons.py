@@ -9,6 +9,13 @@ from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
 from secondsight.devices.dma_mirror import DmaMirror, DmaMirrorLazy
 from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
+from secondsight.devices.fault_queue import (
+    AnswersForOthers,
+    CancelsUnderItsLock,
+    FaultQueue,
+    FlushesInItsCallback,
+    QueuesIfItDoesNotRun,
+)
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
 from secondsight.devices.gfn_to_pfn_cache import GfnToPfnCache
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
@@ -237,6 +244,10 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("not-mapped", "munmap", UnmapsAgain, DmaMirror),
     ("pinned", "close", UnpinsBeforeTheSync, UnmapsThenUnpins),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
+    ("as-if-cpu", "munmap-mmap", AnswersForOthers, FaultQueue),
+    ("deadlock", "munmap", QueuesIfItDoesNotRun, FaultQueue),
+    ("deadlock", "close", CancelsUnderItsLock, FaultQueue),
+    ("deadlock", "mprotect", FlushesInItsCallback, FaultQueue),
     ("as-if-cpu", "soft-dirty", IgnoresSoftDirty, MirrorInParts),
     ("as-if-cpu", "two-devices", SubscribesForItsFirst, MirrorInParts),
     ("as-if-cpu", "exclusive-access", IgnoresExclusive, MirrorInParts),
