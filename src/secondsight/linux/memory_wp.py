@@ -31,6 +31,7 @@ from secondsight.linux.page_alloc import (
     page_folio,
     put_page,
 )
+from secondsight.linux.page_alloc_slowpath import GFP_HIGHUSER_MOVABLE, direct_reclaim, might_alloc
 from secondsight.linux.pgtable import (
     pte_present,
 )
@@ -95,6 +96,8 @@ def wp_page_copy(mm: Mm, va: Va, unshare: bool) -> Flags:
     Where nothing else is copied on write that is the zero page: the new one is zeroed, and there is no old reference to drop.
     `unshare`: it may not be written either, until somebody writes.
     """
+    if len(direct_reclaim) > 0:
+        might_alloc(GFP_HIGHUSER_MOVABLE)
     if len(frames[ZERO_PFN].shared) > 0:
         return wp_page_copy_user(mm, va, unshare)
     rng = Range(va, va + 1, Event.CLEAR, True)

@@ -36,6 +36,7 @@ from secondsight.linux.mm_types import (
     VaEnd,
     secondary_tlbs,
 )
+from secondsight.linux.page_alloc_slowpath import GFP_KERNEL, direct_reclaim, might_alloc
 from secondsight.linux.srcutree import srcu_read_lock, srcu_read_unlock, synchronize_srcu
 
 __all__ = [
@@ -309,7 +310,8 @@ def mmu_notifier_register(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
     on.
 
     None: interval notifiers may be inserted from now on. BUG_ON(mm_users <= 0) is the broken rule `mm-without-users`. -EINVAL, and a warning
-    in the kernel: it wants to hear of changes and of flushes.
+    in the kernel: it wants to hear of changes and of flushes. The first allocates what all of an mm have, with the mmap lock held; here also one that comes
+    when all others have gone.
     """
     mm.mmap_lock.write_lock()
     require(mm.users > 0, "mm-without-users", "registers with an mm that has no users")
@@ -317,6 +319,11 @@ def mmu_notifier_register(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
         if subscription is not None and subscription.has_secondary_tlbs() and (subscription.has_range_start() or subscription.has_range_end()):
             mm.mmap_lock.write_unlock()
             return -EINVAL
+    if len(direct_reclaim) > 0:
+        with atomic:
+            nobody = not mm.subscriptions.has_itree and mm.subscriptions.list == 0
+        if nobody:
+            might_alloc(GFP_KERNEL)
     with atomic:
         mm_take_all_locks(mm)
         require(mm.users > 0, "mm-without-users", "the mm's last user goes while a subscriber is registered")

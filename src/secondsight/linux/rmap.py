@@ -378,6 +378,10 @@ def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
             pte.writable = False
             pte.dirty = False
     else:
+        if len(swap_slots) > 0:
+            if pte.dirty:
+                folio.dirty = True
+                pte.dirty = False
         pte.frame = None
         pte.writable = False
     put_page(folio)

@@ -2,7 +2,7 @@
 
 Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
 two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `mprotect`, `fork`, `open`,
-`close`, `two-processes`, `fs-dax`, `reset`, `reclaim`.
+`close`, `two-processes`, `fs-dax`, `reset`, `reclaim`, `direct-reclaim`.
 
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
@@ -14,6 +14,7 @@ two such devices, is not found.
 
 from __future__ import annotations
 
+from secondsight.contract.adversaries.allocating import ALLOCATING
 from secondsight.contract.adversaries.atomics import ATOMIC
 from secondsight.contract.adversaries.forks import FORKS
 from secondsight.contract.adversaries.fs_dax import FS_DAX
@@ -36,7 +37,7 @@ from secondsight.world.encoder import has_callback
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
 ADVERSARIES: dict[str, Adversary] = {
-    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **FS_DAX, **RESETS, **YOUNG,
+    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **FS_DAX, **RESETS, **YOUNG, **ALLOCATING,
 }  # fmt: skip
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 
