@@ -33,6 +33,9 @@ from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
 from secondsight.devices.shared_notifier import GetsItsNotifier
 from secondsight.devices.small import (
+    AllocatesBeforeItsLock,
+    AllocatesWithoutReclaim,
+    AllocatesWithoutWaiting,
     AsksToBeCalled,
     AsksToWriteFirst,
     ClearsByItself,
@@ -60,6 +63,7 @@ from secondsight.devices.small import (
     UnmapsThenUnpins,
     Vcpu,
     VcpuWithoutCount,
+    WaitsForItsWorker,
 )
 from secondsight.devices.sva import Sva
 from secondsight.devices.vfio_type1 import VfioType1
@@ -180,7 +184,8 @@ RIGHT: list[type[Device]] = [
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
-    GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly,
+    GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, AllocatesBeforeItsLock, AllocatesWithoutReclaim, AllocatesWithoutWaiting,
+    WaitsForItsWorker,
 ]  # fmt: skip
 
 

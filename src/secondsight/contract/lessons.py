@@ -18,6 +18,12 @@ from secondsight.devices.shared_notifier import FreesAtOnce, GetsItsNotifier, Le
 from secondsight.devices.small import (
     AddsItsFenceLate,
     AddsNoFence,
+    AllocatesBeforeItsLock,
+    AllocatesInItsCallback,
+    AllocatesUnderItsLock,
+    AllocatesWithoutIo,
+    AllocatesWithoutReclaim,
+    AllocatesWithoutWaiting,
     AlwaysAsksToWrite,
     AnswersForTheDead,
     AsksAgainForEver,
@@ -54,6 +60,7 @@ from secondsight.devices.small import (
     FreesItsRequestTwice,
     GivesItUnlocked,
     GivesReferencesBack,
+    GivesUpWithoutMemory,
     GpcAlwaysWrites,
     GpcChecksFirst,
     GpcCountsDownFirst,
@@ -166,6 +173,8 @@ from secondsight.devices.small import (
     VcpuMayRefuse,
     VcpuOneAtATime,
     VcpuWithoutCount,
+    WaitsForItsAllocation,
+    WaitsForItsWorker,
     WaitsForNoFlush,
     WalksWithoutBeingAUser,
     WritesAllTheSame,
@@ -309,6 +318,11 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("teardown", "close", LeavesBeforeTheEnd, Mirror),
     ("lost-write", "swap", MarksIfItGetsTheLock, MarksWhenItDrops),
     ("assertion", "close", RevokesItsKeyUnlocked, RevokesItsKey),
+    ("deadlock", "direct-reclaim", AllocatesUnderItsLock, AllocatesBeforeItsLock),
+    ("deadlock", "direct-reclaim", AllocatesWithoutIo, AllocatesWithoutReclaim),
+    ("as-if-cpu", "direct-reclaim", GivesUpWithoutMemory, AllocatesWithoutWaiting),
+    ("deadlock", "direct-reclaim", AllocatesInItsCallback, AllocatesBeforeItsLock),
+    ("deadlock", "direct-reclaim", WaitsForItsAllocation, WaitsForItsWorker),
     ("assertion", "buffer-moves", ImporterRevokesItsKeyUnlocked, ImporterRevokesItsKey),
 ]
 """A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
@@ -343,6 +357,7 @@ ONLY_HERE: dict[str, type[Device]] = {
     "reclaim": SleepsWhenAsked,
     "page-idle": SleepsWhenCleared,
     "damon": SleepsWhenTested,
+    "direct-reclaim": AllocatesUnderItsLock,
 }
 """For an adversary a driver that no other makes fail."""
 

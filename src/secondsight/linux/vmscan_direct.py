@@ -11,7 +11,7 @@ from __future__ import annotations
 from secondsight.lang import Bits, atomic, choose, milestone, wait_until
 from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Folio, Mm, PageBits, Pte, coherent_memory, huge_pages
+from secondsight.linux.mm_types import Folio, Mm, PageBits, Pte, Va, coherent_memory, huge_pages
 from secondsight.linux.page_alloc import page_folio
 from secondsight.linux.page_alloc_slowpath import direct_reclaim, memalloc_noreclaim_restore, memalloc_noreclaim_save
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
@@ -43,7 +43,7 @@ def try_to_free_pages() -> None:
             mm = choose(mms)
         found = pages_on_lists(mm)
         any_found = len(found) > 0
-        va = choose(found) if any_found else 0
+        va: Va = choose(at for at in found) if any_found else 0
         page = vm_normal_folio(mm.ptes[va]) if any_found else None
         folio = None if page is None else page_folio(page)
         private = folio is not None and folio.anon_vma is not None

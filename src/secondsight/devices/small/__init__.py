@@ -3,6 +3,17 @@
 Most are `MirrorInParts` with one part written otherwise. Where it is the order of everything that is wrong, the whole is there.
 """
 
+from secondsight.devices.small.allocating import (
+    AllocatesBeforeItsLock,
+    AllocatesInItsCallback,
+    AllocatesUnderItsLock,
+    AllocatesWithoutIo,
+    AllocatesWithoutReclaim,
+    AllocatesWithoutWaiting,
+    GivesUpWithoutMemory,
+    WaitsForItsAllocation,
+    WaitsForItsWorker,
+)
 from secondsight.devices.small.behind_iommu import (
     ClosesMapped,
     ForgetsItsTlb,
@@ -215,4 +226,6 @@ __all__ = [
     "UnmapsAgain", "UnmapsBeforeItStops", "UnmapsThenUnpins", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnpinsBeforeTheSync", "UnpinsTwice",
     "UnsubscribesTwice", "Vcpu", "VcpuLeftCounting", "VcpuMayRefuse", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush", "WalksWithoutBeingAUser",
     "WritesAllTheSame",
+    "AllocatesBeforeItsLock", "AllocatesInItsCallback", "AllocatesUnderItsLock", "AllocatesWithoutIo", "AllocatesWithoutReclaim", "AllocatesWithoutWaiting",
+    "GivesUpWithoutMemory", "WaitsForItsAllocation", "WaitsForItsWorker",
 ]  # fmt: skip

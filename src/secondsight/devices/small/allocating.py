@@ -7,12 +7,21 @@ then it may fail.
 from __future__ import annotations
 
 from secondsight.devices.mirror import Mirror
-from secondsight.lang import Errno, Mutex
+from secondsight.lang import Errno, Mutex, wait_until
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY, ENOMEM
 from secondsight.linux.mm_types import Pfn, Va
-from secondsight.linux.page_alloc_slowpath import GFP_ATOMIC, GFP_KERNEL, GFP_NOIO, GFP_NOWAIT, Gfp, kmalloc, memalloc_noreclaim_restore, memalloc_noreclaim_save
+from secondsight.linux.page_alloc_slowpath import (
+    GFP_ATOMIC,
+    GFP_KERNEL,
+    GFP_NOIO,
+    GFP_NOWAIT,
+    Gfp,
+    kmalloc,
+    memalloc_noreclaim_restore,
+    memalloc_noreclaim_save,
+)
 from secondsight.linux.page_writeback import set_page_dirty
 
 __all__ = [
@@ -23,6 +32,8 @@ __all__ = [
     "AllocatesWithoutReclaim",
     "AllocatesWithoutWaiting",
     "GivesUpWithoutMemory",
+    "WaitsForItsAllocation",
+    "WaitsForItsWorker",
 ]
 
 
@@ -132,3 +143,35 @@ class AllocatesInItsCallback(Mirror):
             with self.noting:
                 kmalloc(GFP_KERNEL)
         return Mirror.invalidate(self, rng, seq)
+
+
+class WaitsForItsWorker(Mirror):
+    """Right: a worker flushes what the device has, and the callback waits for it where it may sleep. For that the worker wants memory; if there is none at once it
+    flushes everything."""
+
+    flushing: Mutex
+    asked: bool
+
+    def invalidate(self, rng: mn.Range, seq: mn.Seq) -> bool:
+        if rng.blockable:
+            with self.flushing:
+                self.asked = True
+                wait_until(not self.asked)
+        return Mirror.invalidate(self, rng, seq)
+
+    def work(self) -> None:
+        while True:
+            wait_until(self.asked)
+            self.allocate()
+            self.asked = False
+
+    def allocate(self) -> None:
+        """Memory for a list of what is to be flushed."""
+        kmalloc(GFP_NOWAIT)
+
+
+class WaitsForItsAllocation(WaitsForItsWorker):
+    """Its worker holds no lock, and allocates as if it might sleep: reclaim waits for who waits for it."""
+
+    def allocate(self) -> None:
+        kmalloc(GFP_KERNEL)
