@@ -29,7 +29,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from secondsight.lang import U8, Bounds, Record, atomic, bound, choose, current, milestone, shared_array, wait_until
-from secondsight.linux.mm_types import Count
+
 
 __all__ = [
     "GFP_ATOMIC",
@@ -72,7 +72,7 @@ class DirectReclaim(Record):
     `memalloc`: the set of threads that have PF_MEMALLOC in `current->flags`.
     """
 
-    short: Count
+    short: U8
     task: U8
     io: bool
     memalloc: U8

@@ -6,7 +6,7 @@ reclaims one page, or fails where it may not sleep. Of the pages one is clean an
 
 from __future__ import annotations
 
-from secondsight.contract.adversaries.making import Adversaries, reads_twice, two_pages
+from secondsight.contract.adversaries.making import Adversaries, two_pages
 from secondsight.scenario import Recorder
 
 __all__ = ["ALLOCATING"]
@@ -61,7 +61,13 @@ def process_forgets(s: Recorder) -> None:
     def cpu() -> None:
         s.madvise_dontneed(pages, pages=1)
 
-    reads_twice(s, pages, gpu)
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="first")
+        gpu.read(pages, into="second")
+
+    with s.after():
+        gpu.compare(pages + 1)
 
 
 @ALLOCATING.setting("direct-reclaim", DIRECT, "two engines")
