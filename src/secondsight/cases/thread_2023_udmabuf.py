@@ -25,6 +25,10 @@ Why the cells that surprise are as they are:
 * hmm under resv, *goes on* is broken: the importer holds `resv` and faults, which waits for the end of the punch; the punch
   waits in the notifier callback for `resv`.
 
+* invalidate+hmm, hmm under resv, not present, keep-old and prepare ioctl, *memory is short* are broken: the exporter allocates the importer's table
+  with `resv` held (get_sg_table() of 6.12); the allocation reclaims the VMM's page, whose invalidation waits in the callback for `resv`. lockdep knows it
+  (dma_resv_lockdep()). The other two are not told of invalidations.
+
 No design frees what an importer uses: *no freed frame* holds everywhere, and only wrong forms of the designs break it
 (tests/devices/test_udmabuf_designs.py).
 
@@ -252,9 +256,9 @@ COLUMNS: tuple[Column, ...] = (
         2,
     ),
     Column(
-        Heading("memory is short", "the same, where nothing is punched and who allocates may have to reclaim the VMM's page first"),
+        Heading("memory is short", "the same with one hole, while who allocates may have to reclaim a page of the VMM's first"),
         None,
-        (write(0, "b"),),
+        FIRST_HOLE,
         importer_reads,
         2,
         short=1,
@@ -411,6 +415,15 @@ FINDINGS = (
         "stands with today's locking of dma-buf",
         "falls with today's locking of dma-buf: map_dma_buf and move_notify both need resv, and it deadlocks with a hole punch; "
         "the pages must be faulted in before resv is taken, and dma-buf has no operation for that",
+    ),
+    Finding(
+        "on an invalidation trigger dma-buf move: importers stop using the memory, and ask again when they need it",
+        {(row, "memory is short"): HOLDS for row in ("invalidate+hmm", "not present")},
+        "stands",
+        "stands for what importers see, but not in the callback itself: move_notify wants the reservation lock, under which dma-buf allocates, and "
+        "an allocation that reclaims a page of the VMM's waits in the callback for that lock. A worker has to tell them, or nothing may be allocated under the "
+        "lock that the callback takes",
+        if_it_falls=Answer.REFINED,
     ),
     Finding(
         "during the hole the importer can be given old pages or zero pages, nothing else",

@@ -47,11 +47,15 @@ def try_to_free_pages() -> None:
         page = vm_normal_folio(mm.ptes[va]) if any_found else None
         folio = None if page is None else page_folio(page)
         private = folio is not None and folio.anon_vma is not None
-    if folio is not None:
-        if private:
-            reclaim_page_at(mm, va)
-        else:
-            unmap_file_folio(folio)
+        isolated = False
+        if folio is not None and not private and not folio.locked:
+            isolated = folio_isolate_lru(folio)
+            folio.locked = isolated
+    if private:
+        reclaim_page_at(mm, va)
+    elif isolated:
+        assert folio is not None
+        unmap_file_folio(folio)
 
 
 @atomic
@@ -92,15 +96,11 @@ def needs_no_io(folio: Folio, pte: Pte) -> bool:
 
 
 def unmap_file_folio(folio: Folio) -> None:
-    """shrink_folio_list() (mm/vmscan.c, Linux 6.12), of a memfd's folio for which there is no room in swap: its entries go, and it stays."""
+    """shrink_folio_list() (mm/vmscan.c, Linux 6.12), of a memfd's folio that is isolated and locked, and for which there is no room in swap: its entries go, and it
+    stays."""
     with atomic:
-        locked = not folio.locked and folio_isolate_lru(folio)
-        if locked:
-            folio.locked = True
-    if locked:
-        with atomic:
-            mapped = folio_mapped(folio)
-        if mapped:
-            try_to_unmap(folio)
-        folio_unlock(folio)
-        folio_putback_lru(folio)
+        mapped = folio_mapped(folio)
+    if mapped:
+        try_to_unmap(folio)
+    folio_unlock(folio)
+    folio_putback_lru(folio)
