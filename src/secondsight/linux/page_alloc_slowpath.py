@@ -30,7 +30,6 @@ from typing import Annotated, Final
 
 from secondsight.lang import U8, Bounds, Record, atomic, bound, choose, current, milestone, shared_array, wait_until
 
-
 __all__ = [
     "GFP_ATOMIC",
     "GFP_HIGHUSER_MOVABLE",
