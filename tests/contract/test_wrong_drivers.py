@@ -41,6 +41,7 @@ from secondsight.devices.small import (
     ClearsByItself,
     ClosesByItsLock,
     DropsEverything,
+    DropsWhatChanges,
     GivesReferencesBack,
     HasAccessedBits,
     ImporterRevokesItsKey,
@@ -51,6 +52,7 @@ from secondsight.devices.small import (
     LooksIntoItsTable,
     MarksWhenItDrops,
     MirrorInParts,
+    NotifiedIn2011,
     Pins,
     PrefaultsAfterwards,
     RemembersByProcess,
@@ -185,7 +187,7 @@ RIGHT: list[type[Device]] = [
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
     GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, AllocatesBeforeItsLock, AllocatesWithoutReclaim, AllocatesWithoutWaiting,
-    WaitsForItsWorker,
+    WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011,
 ]  # fmt: skip
 
 

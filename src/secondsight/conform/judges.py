@@ -73,6 +73,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "agreement",
         "mm/khugepaged.c: collapse_huge_page() needs what huge_memory.py needs, and the LRU lists as stubs",
     ),
+    "mmu_notifier_2011.py": ("neither", "mm/mmu_notifier.c of Linux 3.2, a release that is packaged no more"),
     "hmm_2019.py": ("neither", "mm/hmm.c of Linux 5.3, a release that is packaged no more"),
     "kref.py": ("neither", "inline functions of a header; what lib/refcount.c warns of is a rule here"),
     "memory_hotplug.py": (

@@ -34,6 +34,7 @@ from secondsight.linux.mm_types import (
     Subscriptions,
     Va,
     VaEnd,
+    page_notifiers,
     secondary_tlbs,
 )
 from secondsight.linux.page_alloc_slowpath import GFP_KERNEL, direct_reclaim, might_alloc
@@ -100,18 +101,18 @@ def enter_callback(subscriber: Ref[Subscriber], rng: Range) -> None:
     """Before a subscriber is called: the tracepoint, and non_block_start().
 
     The kernel forbids sleeping by non_block_start() only around mmu notifiers; interval notifiers may not sleep
-    either.
+    either. In Linux 3.2 nobody may, for it calls under rcu_read_lock().
     """
     if subscriber is not None:
         mmu_notifier_callback(subscriber, rng.start, rng.end, rng.event)
-        if not rng.blockable:
+        if not rng.blockable or len(page_notifiers) > 0:
             non_block_start()
 
 
 @atomic
 def leave_callback(rng: Range) -> None:
     """After a subscriber was called: non_block_end()."""
-    if not rng.blockable:
+    if not rng.blockable or len(page_notifiers) > 0:
         non_block_end()
 
 

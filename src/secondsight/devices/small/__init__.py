@@ -114,6 +114,13 @@ from secondsight.devices.small.misusing import (
     UnlocksTwice,
     UnsubscribesTwice,
 )
+from secondsight.devices.small.notified_2011 import (
+    DropsWhatChanges,
+    NotifiedIn2011,
+    OverlooksACopy,
+    OverlooksAPage,
+    SleepsForAPage,
+)
 from secondsight.devices.small.opening import (
     ClosesAndStays,
     ClosesByItsLock,
@@ -228,4 +235,5 @@ __all__ = [
     "WritesAllTheSame",
     "AllocatesBeforeItsLock", "AllocatesInItsCallback", "AllocatesUnderItsLock", "AllocatesWithoutIo", "AllocatesWithoutReclaim", "AllocatesWithoutWaiting",
     "GivesUpWithoutMemory", "WaitsForItsAllocation", "WaitsForItsWorker",
+    "DropsWhatChanges", "NotifiedIn2011", "OverlooksACopy", "OverlooksAPage", "SleepsForAPage",
 ]  # fmt: skip
