@@ -6,7 +6,7 @@ An mmu notifier was told in two ways:
     invalidate_page()                                   one entry has gone: ptep_clear_flush_notify(), in try_to_unmap_one(), for reclaim and for migration
     change_pte()                                        another page is in the entry: set_pte_at_notify(), for a copy on write (and for KSM)
 
-The last two came when it was done, under the page-table lock, a spinlock, and all four under rcu_read_lock(): none may sleep, and none can fail. There is no second call when
+The last two came when it was done, under the page-table lock, a spinlock, and all of them, `release` too, under rcu_read_lock(): none may sleep, and none can fail. There is no second call when
 it is over, so a driver that looks for pages meanwhile must find by itself that it was called (KVM counts `mmu_notifier_seq` on in each). Who has no `change_pte` is called by
 `invalidate_page` for that too. Since 3.7 the callbacks are under SRCU, brackets are around reclaim and copies too, and `invalidate_page` came when the spinlock was dropped; 4.14 has
 it no more, 6.10 no `change_pte`.

@@ -285,6 +285,8 @@ def mn_hlist_release(mm: Mm) -> None:
     while sub is not None:
         sub.release(mm)
         with atomic:
+            if len(page_notifiers) > 0:
+                non_block_end()
             assert node is not None
             node = node.next
             sub = subscriber_of(node)
@@ -298,9 +300,11 @@ def mn_hlist_release(mm: Mm) -> None:
 
 @atomic
 def tell_release(sub: Ref[MmuNotifier], mm: Mm) -> None:
-    """The tracepoint before a subscriber's `release`."""
+    """The tracepoint before a subscriber's `release`; in Linux 3.2 that is under rcu_read_lock() too."""
     if sub is not None:
         mmu_notifier_callback(sub, 0, len(mm.ptes), Event.RELEASE)
+        if len(page_notifiers) > 0:
+            non_block_start()
 
 
 # Registering and unregistering.
@@ -409,7 +413,11 @@ def mmu_notifier_unregister(subscription: MmuNotifier, mm: Mm) -> None:
         hashed = node.hashed
     if hashed:
         idx = srcu_read_lock()
+        if len(page_notifiers) > 0:
+            non_block_start()
         subscription.release(mm)
+        if len(page_notifiers) > 0:
+            non_block_end()
         srcu_read_unlock(idx)
         hlist_del_init(mm.subscriptions, node)
     synchronize_srcu()
