@@ -34,6 +34,7 @@ RULE = {
     "never older": "never-older",
     "told without writer": "told-without-writer",
     "goes on": "deadlock",
+    "memory is short": "deadlock",
 }
 """The rule that may break in a column: nothing else is checked there."""
 
@@ -192,4 +193,4 @@ def test_the_claims() -> None:
     said = [finding.verdict(cells) for finding in TABLE.findings]
     assert None not in said
     stands = [finding.stands == sentence for finding, sentence in zip(TABLE.findings, said, strict=True)]
-    assert stands == [True, False, True, False, False]
+    assert stands == [True, False, False, True, False, False]

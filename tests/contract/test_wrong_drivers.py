@@ -35,11 +35,15 @@ from secondsight.devices.private_range import ClearsItsRange
 from secondsight.devices.rdma_mr import RdmaMr
 from secondsight.devices.shared_notifier import GetsItsNotifier
 from secondsight.devices.small import (
+    AllocatesBeforeItsLock,
+    AllocatesWithoutReclaim,
+    AllocatesWithoutWaiting,
     AsksToBeCalled,
     AsksToWriteFirst,
     ClearsByItself,
     ClosesByItsLock,
     DropsEverything,
+    DropsWhatChanges,
     GivesReferencesBack,
     HasAccessedBits,
     ImporterRevokesItsKey,
@@ -50,6 +54,7 @@ from secondsight.devices.small import (
     LooksIntoItsTable,
     MarksWhenItDrops,
     MirrorInParts,
+    NotifiedIn2011,
     Pins,
     PrefaultsAfterwards,
     RemembersByProcess,
@@ -62,6 +67,7 @@ from secondsight.devices.small import (
     UnmapsThenUnpins,
     Vcpu,
     VcpuWithoutCount,
+    WaitsForItsWorker,
 )
 from secondsight.devices.sva import Sva
 from secondsight.devices.vfio_type1 import VfioType1
@@ -182,7 +188,8 @@ RIGHT: list[type[Device]] = [
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
-    GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, RdmaMr, FaultQueue,
+    GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, AllocatesBeforeItsLock, AllocatesWithoutReclaim, AllocatesWithoutWaiting,
+    WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011, RdmaMr, FaultQueue,
 ]  # fmt: skip
 
 

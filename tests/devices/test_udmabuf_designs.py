@@ -25,12 +25,25 @@ from secondsight.linux.gup import unpin_folio
 from secondsight.linux.mm_types import Mm, Pgoff
 from secondsight.linux.page_alloc import frames
 from secondsight.linux.shmem import ShmemFile, shmem_fallocate_punch_hole
+from secondsight.linux.udmabuf import get_sg_table
 from secondsight.search import Verdict, breadth_first
 
 DESIGN = {row.entry.name: row for row in ROWS}
 ASKED = {column.entry.name: column for column in COLUMNS}
 
 # Wrong forms. Each leaves out or misplaces one thing.
+
+
+class HmmAllocatesFirst(UdmabufHmm):
+    """Right where memory is short: the table is made with the pages, before `resv` is taken."""
+
+    def fault_in(self) -> Errno:
+        """The table, then the pages."""
+        get_sg_table()
+        return UdmabufHmm.fault_in(self)
+
+    def allocate(self) -> None:
+        """It is there."""
 
 
 class HmmTellsNobody(UdmabufHmm):
@@ -202,6 +215,16 @@ def test_wrong_forms_are_caught(row: Row, caught_by: str) -> None:
     steps = violation.trace.replay(made)
     assert isinstance(steps[-1].error, RuleBroken)
     assert steps[-1].error.rule == violation.rule
+
+
+def test_where_memory_is_short_the_table_is_allocated_before_the_lock_that_the_callback_takes() -> None:
+    """The same design with one line elsewhere: dma-buf has no such place, for its importers reserve room for fences under the same lock."""
+    found = breadth_first(Reference(program_of(DESIGN["invalidate+hmm"], ASKED["memory is short"])))
+    assert found.violation is not None
+    assert found.violation.rule == "deadlock"
+    mended = breadth_first(Reference(program_of(wrong("invalidate+hmm", HmmAllocatesFirst), ASKED["memory is short"])))
+    assert mended.verdict is Verdict.HOLDS
+    assert mended.states > found.states
 
 
 def test_a_frame_that_is_somebody_elses_is_told_apart_from_a_free_one() -> None:

@@ -110,6 +110,7 @@ def test_every_machine_has_its_own_size() -> None:
 
 
 REFUSED = {
+    "x = choose(table.pages)": "choose among bits", "x = table.out[table.pages]": "an index of type bits",
     "table.pages = 3": "set of places", "table.at = table.pages": "set of places", "table.pages += {1}": "between two sets",
     "x = table.pages + 1": "between two sets", "x = table.pages < {1}": "between two sets", "x = table.pages == 3": "between two sets",
     "x = ~table.pages": "integer", "x = {1: 2}": "dict", "x = {i for i in table.pages}": "comprehension", "x = 1\nx = {1}": "another name",

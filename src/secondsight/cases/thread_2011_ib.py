@@ -11,6 +11,8 @@ what the device writes is said (SetPageDirty). It is taken twice (kswapd), for a
 Direct I/O into the other half of the page is asked beside a fork, twice: as it is done today, with a pin, and as it was done in 2011, with
 a reference (and until Linux 6.1 at least). What is asked of it besides is that the process finds what was read (rule `direct-read`).
 
+Two rows are on the callbacks that there were in 2011 (`linux/mmu_notifier_2011.py`), the others on those of Linux 6.12; all else that they meet is 6.12's.
+
 Truncation is asked as a punched hole: the file gives the page back in the same way.
 """
 
@@ -22,7 +24,7 @@ from secondsight.cases.cost import CostColumn, CostTable, Design
 from secondsight.cases.table import Answer, CaseTable, Finding, Heading, Question
 from secondsight.contract import driver_program
 from secondsight.contract.check import rules_for
-from secondsight.devices import rdma_odp
+from secondsight.devices import rdma_2011, rdma_odp
 from secondsight.devices.device import Device
 from secondsight.lang import Char, require, rule
 from secondsight.lang.program import Program
@@ -47,6 +49,8 @@ _ROWS: dict[str, tuple[type[Device], str]] = {
     "by event": (rdma_odp.OdpLaterByEvent, "later where the event is CLEAR, else at once: what a callback is told today"),
     "by page lock": (rdma_odp.OdpLaterWherePageIsLocked, "later where the anonymous page is locked, as reclaim and migration have it; else at once"),
     "by a hint": (rdma_odp.OdpLaterWhereTold, "later where the call itself says reclaim or migration, else at once: what the thread asks for"),
+    "2011: at once": (rdma_2011.OdpAtOnceIn2011, "as `at once`, on the callbacks of Linux 3.2: invalidate_page under the page-table lock, all of them under rcu_read_lock()"),
+    "2011: later": (rdma_2011.OdpIn2011, "as `later`, on the same callbacks: the thread's driver as it was"),
 }
 
 DRIVERS = {name: driver for name, (driver, _) in _ROWS.items()}
@@ -258,6 +262,18 @@ FINDINGS = (
         "Falls.",
     ),
     Finding(
+        "The callback is not sleepable, so the flush cannot be in it.",
+        {("2011: at once", c): BROKEN for c in CAUSES},
+        "Stands, of the callbacks of the time: invalidate_page is called under the page-table lock, a spinlock, and the others under rcu_read_lock(), whatever the cause.",
+        "Falls.",
+    ),
+    Finding(
+        "So it takes the page's reference, and flushes in a worker.",
+        {("2011: later", c): HOLDS for c in ("swap-out", "migration")},
+        "Stands for swap-out and migration, on those callbacks too, and for the end of the process, of which `release` tells; for all else it is no better than `later` is today.",
+        "Falls.",
+    ),
+    Finding(
         "Callbacks that may sleep, as they may today, make all of this unnecessary.",
         {("at once", c): HOLDS for c in CAUSES},
         "Stands: whatever the cause, a flush in the callback is right. (What it costs is another question.)",
@@ -269,6 +285,7 @@ _SAFE = {(row, column) for row in ("at once", "by a hint") for column in CAUSES}
 _SAFE |= {(row, column) for row in ("later", "batch of 2") for column in ("swap-out", "migration")}
 _SAFE |= {("later, not dirty", "migration")}  # migration copies the page, dirty or not; marked last, it is free by then
 _SAFE |= {("by event", column) for column in ("swap-out", "migration", "munmap+mmap", "mprotect", "exit")}  # not fork: the copy says CLEAR
+_SAFE |= {("2011: later", column) for column in ("swap-out", "migration", "exit")}
 _SAFE |= {("by page lock", column) for column in CAUSES if column != BOTH}
 
 COST = CostTable(

@@ -25,6 +25,10 @@ Why the cells that surprise are as they are:
 * hmm under resv, *goes on* is broken: the importer holds `resv` and faults, which waits for the end of the punch; the punch
   waits in the notifier callback for `resv`.
 
+* invalidate+hmm, hmm under resv, not present, keep-old and prepare ioctl, *memory is short* are broken: the exporter allocates the importer's table
+  with `resv` held (get_sg_table() of 6.12); the allocation reclaims the VMM's page, whose invalidation waits in the callback for `resv`. lockdep knows it
+  (dma_resv_lockdep()). The other two are not told of invalidations.
+
 No design frees what an importer uses: *no freed frame* holds everywhere, and only wrong forms of the designs break it
 (tests/devices/test_udmabuf_designs.py).
 
@@ -71,8 +75,10 @@ from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import mem_init
+from secondsight.linux.page_alloc_slowpath import direct_reclaim
 from secondsight.linux.shmem import F_SEAL_SHRINK, ShmemFile
 from secondsight.linux.udmabuf import udmabuf_create, udmabufs
+from secondsight.linux.vmscan_direct import perform_reclaim
 from secondsight.search import Verdict
 
 __all__ = [
@@ -139,7 +145,8 @@ class Row:
 class Column:
     """A property: the rule, the story, and what the importer does. `memfd_pages` are written before the story begins.
 
-    `rule` None: the property is that nobody is stuck. `vcpu`: whether the guest has a second CPU (it reads the last page).
+    `rule` None: the property is that nobody is stuck. `vcpu`: whether the guest has a second CPU (it reads the last page). `short`: how many
+    allocations find no memory.
     """
 
     entry: Heading
@@ -149,6 +156,7 @@ class Column:
     times: int
     memfd_pages: int = 1
     vcpu: bool = True
+    short: int = 0
 
     @property
     def asks_for_quiet(self) -> bool:
@@ -247,6 +255,14 @@ COLUMNS: tuple[Column, ...] = (
         importer_reads,
         2,
     ),
+    Column(
+        Heading("memory is short", "the same with one hole, while who allocates may have to reclaim a page of the VMM's first"),
+        None,
+        FIRST_HOLE,
+        importer_reads,
+        2,
+        short=1,
+    ),
 )
 
 
@@ -265,10 +281,10 @@ class Stage:
     importer: Importer
 
 
-def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = (), counts: bool = True) -> Stage:
+def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = (), counts: bool = True, short: int = 0) -> Stage:
     """Set the machine up for a design: the memfd at address 0, anonymous memory behind it, the importer attached.
 
-    `counts`: whether it is counted who has not ended.
+    `counts`: whether it is counted who has not ended. `short`: how many allocations find no memory once the threads run.
     """
     room = max(memfd_pages, MOST_PAGES)
     told = [write(page, "a") for page in range(memfd_pages)] + list(events)
@@ -287,6 +303,9 @@ def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = (), counts:
             dmabuf_pages=room,
             udmabufs=1 if row.exporter is None else 0,
             attachments=1,
+            direct_reclaim=int(short > 0),
+            anon_vmas=int(short > 0),
+            swap_slots=2 * int(short > 0),
         ),
         pools=pools,
         data={
@@ -312,6 +331,8 @@ def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = (), counts:
             assert isinstance(buffer, UdmabufHmm)
             importer.exporter = buffer
         story.memfd = memfd
+        if short > 0:
+            direct_reclaim[0].short = short
     return Stage(machine, mm, memfd, buffer, importer)
 
 
@@ -336,7 +357,7 @@ def exporter_of(machine: Machine, row: Row, memfd: ShmemFile, nr_pages: int, mm:
 
 def program_of(row: Row, column: Column) -> Program:
     """A design and a property as a checked program."""
-    on = stage(row, column.memfd_pages, column.events, column.asks_for_quiet)
+    on = stage(row, column.memfd_pages, column.events, column.asks_for_quiet, column.short)
     stuck_matters = column.rule is None
     prepares = on.buffer if isinstance(on.buffer, UdmabufPrepare) else None
     threads = [
@@ -345,14 +366,16 @@ def program_of(row: Row, column: Column) -> Program:
     ]
     if column.vcpu:
         threads.append(Thread("vcpu", other_vcpu, (on.mm, column.memfd_pages - 1), daemon=not stuck_matters))
+    if column.short > 0:
+        threads.append(Thread("direct reclaim", perform_reclaim, daemon=True))
     with on.machine:
         story.running = 2 if column.vcpu else 1
-    return build(on.machine, threads, [] if column.rule is None else [column.rule], room=ROOM)
+    return build(on.machine, threads, [] if column.rule is None else [column.rule], room=ROOM if column.short == 0 else None)
 
 
 _IMPORTERS = tuple(dict.fromkeys(column.importer for column in COLUMNS))
 ROOM = Room(3, (vmm, other_vcpu, *_IMPORTERS), tuple(column.rule for column in COLUMNS if column.rule is not None))
-"""All columns of a row have one code."""
+"""All columns of a row have one code, but for that in which memory is short."""
 
 
 def program(row: str, column: str) -> Program:
@@ -364,13 +387,13 @@ def program(row: str, column: str) -> Program:
 HOLDS, BROKEN = Verdict.HOLDS, Verdict.BROKEN
 
 EXPECTED = {
-    "pinned": (HOLDS, BROKEN, HOLDS, BROKEN, BROKEN, HOLDS),
-    "invalidate+hmm": (HOLDS, HOLDS, BROKEN, HOLDS, HOLDS, HOLDS),
-    "hmm under resv": (HOLDS, HOLDS, BROKEN, HOLDS, HOLDS, BROKEN),
-    "not present": (HOLDS, HOLDS, BROKEN, HOLDS, HOLDS, HOLDS),
-    "new-mapping notifier": (HOLDS, HOLDS, BROKEN, BROKEN, HOLDS, HOLDS),
-    "keep-old": (HOLDS, BROKEN, BROKEN, BROKEN, BROKEN, HOLDS),
-    "prepare ioctl": (HOLDS, HOLDS, HOLDS, BROKEN, BROKEN, HOLDS),
+    "pinned": (HOLDS, BROKEN, HOLDS, BROKEN, BROKEN, HOLDS, HOLDS),
+    "invalidate+hmm": (HOLDS, HOLDS, BROKEN, HOLDS, HOLDS, HOLDS, BROKEN),
+    "hmm under resv": (HOLDS, HOLDS, BROKEN, HOLDS, HOLDS, BROKEN, BROKEN),
+    "not present": (HOLDS, HOLDS, BROKEN, HOLDS, HOLDS, HOLDS, BROKEN),
+    "new-mapping notifier": (HOLDS, HOLDS, BROKEN, BROKEN, HOLDS, HOLDS, HOLDS),
+    "keep-old": (HOLDS, BROKEN, BROKEN, BROKEN, BROKEN, HOLDS, BROKEN),
+    "prepare ioctl": (HOLDS, HOLDS, HOLDS, BROKEN, BROKEN, HOLDS, BROKEN),
 }
 """Reasoned, in the order of `COLUMNS`; the head of this file says why."""
 
@@ -392,6 +415,15 @@ FINDINGS = (
         "stands with today's locking of dma-buf",
         "falls with today's locking of dma-buf: map_dma_buf and move_notify both need resv, and it deadlocks with a hole punch; "
         "the pages must be faulted in before resv is taken, and dma-buf has no operation for that",
+    ),
+    Finding(
+        "on an invalidation trigger dma-buf move: importers stop using the memory, and ask again when they need it",
+        {(row, "memory is short"): HOLDS for row in ("invalidate+hmm", "not present")},
+        "stands",
+        "stands for what importers see, but not in the callback itself: move_notify wants the reservation lock, under which dma-buf allocates, and "
+        "an allocation that reclaims a page of the VMM's waits in the callback for that lock. A worker has to tell them, or nothing may be allocated under the "
+        "lock that the callback takes",
+        if_it_falls=Answer.REFINED,
     ),
     Finding(
         "during the hole the importer can be given old pages or zero pages, nothing else",

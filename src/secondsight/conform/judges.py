@@ -73,6 +73,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "agreement",
         "mm/khugepaged.c: collapse_huge_page() needs what huge_memory.py needs, and the LRU lists as stubs",
     ),
+    "mmu_notifier_2011.py": ("neither", "mm/mmu_notifier.c of Linux 3.2, a release that is packaged no more"),
     "hmm_2019.py": ("neither", "mm/hmm.c of Linux 5.3, a release that is packaged no more"),
     "kref.py": ("neither", "inline functions of a header; what lib/refcount.c warns of is a rule here"),
     "memory_hotplug.py": (
@@ -133,6 +134,11 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "neither",
         "mm/page_alloc.c (172 outside symbols): the model's free list is a stack, meant to make a freed frame somebody else's at once; the "
         "kernel's order is another and no interface",
+    ),
+    "page_alloc_slowpath.py": (
+        "neither",
+        "mm/page_alloc.c: as page_alloc.py; what is modelled is who reclaims, with which locks held. A kernel whose lockdep is on says the same of each allocation "
+        "(fs_reclaim_acquire()), whether memory is short or not: the drivers in devices/small/allocating.py, rendered to C, would be asked there",
     ),
     "pgtable.py": (
         "agreement",
@@ -209,6 +215,10 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "agreement",
         "mm/vmscan.c (243 outside symbols): shrink_folio_list() alone, with try_to_unmap(), pageout() and the swap cache as "
         "places, would be the part to take",
+    ),
+    "vmscan_direct.py": (
+        "neither",
+        "mm/vmscan.c: as vmscan.py; which page an allocation reclaims cannot be asked for in a guest, and a control group's limit (memory.max) makes it likely, not certain",
     ),
 }
 """By file of `linux/`: the judge that it has, and why it has no conformer."""

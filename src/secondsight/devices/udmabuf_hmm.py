@@ -31,6 +31,7 @@ from secondsight.linux.dma_buf import DmaBufAttachment, dma_buf_move_notify
 from secondsight.linux.errno import EBUSY
 from secondsight.linux.mm_types import Folio, Pfn, Va
 from secondsight.linux.page_alloc import frames
+from secondsight.linux.udmabuf import get_sg_table
 
 __all__ = ["ImporterFaultsFirst", "UdmabufHmm", "UdmabufHmmUnderResv", "UdmabufNotPresent"]
 
@@ -66,8 +67,13 @@ class UdmabufHmm(WatchedUdmabuf):
         """The frame at `va` of the VMM, faulted in."""
         return hmm.hmm_range_fault(self.watch.notifier, va, True)
 
+    def allocate(self) -> None:
+        """The table of pages that the importer is given, made where udmabuf makes it: under `resv`."""
+        get_sg_table()
+
     def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
         """The pages that were found, if nothing was invalidated since. `resv` is held, and is the driver's lock."""
+        self.allocate()
         with atomic:
             retry = mn.mmu_interval_read_retry(self.watch.notifier, self.seq)
             for i in range(self.nr_pages):
@@ -113,6 +119,7 @@ class UdmabufHmmUnderResv(WatchedUdmabuf):
 
     def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
         """The sequence protocol with `resv` as the driver's lock, held all the time. -EBUSY: ask again."""
+        get_sg_table()
         seq = mn.mmu_interval_read_begin(self.watch.notifier)
         with atomic:
             pages = self.nr_pages

@@ -16,6 +16,7 @@ from secondsight.devices.udmabuf_watched import PinnedUdmabuf
 from secondsight.lang import Errno, atomic
 from secondsight.linux.dma_buf import DmaBufAttachment, dma_buf_move_notify
 from secondsight.linux.gup import unpin_folio
+from secondsight.linux.udmabuf import get_sg_table
 
 __all__ = ["UdmabufKeepOld"]
 
@@ -29,6 +30,7 @@ class UdmabufKeepOld(PinnedUdmabuf):
 
     def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
         """Each page: the memfd's if it has one, else the one kept."""
+        get_sg_table()
         with atomic:
             for i in range(self.nr_pages):
                 old = self.look_up(i)

@@ -6,8 +6,8 @@ watch the VMM's mapping of the memfd with an mmu_interval_notifier. Its `invalid
 also covers what `invalidate` and mapping share. `changed` is what each design makes of the news.
 
 Lockdep of Linux 6.12 objects to `resv` in a notifier callback (dma_resv_lockdep() in drivers/dma-buf/dma-resv.c): memory is
-allocated with `resv` held, and reclaim calls notifiers. There is no reclaim here, so that deadlock cannot be found: every
-design with a Watch is treated better than a kernel would treat it.
+allocated with `resv` held (`get_sg_table`, dma_resv_reserve_fences()), and reclaim calls notifiers. The table's column *memory is short* asks every
+design with a Watch about that; in the other columns there is always memory.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from secondsight.linux.errno import EINVAL
 from secondsight.linux.gup import memfd_pin_folio, try_grab_folio
 from secondsight.linux.mm_types import Driver, Folio, Mm, Pgoff, Va
 from secondsight.linux.shmem import ShmemFile
+from secondsight.linux.udmabuf import get_sg_table
 
 __all__ = ["PinnedUdmabuf", "Watch", "WatchedUdmabuf"]
 
@@ -114,6 +115,7 @@ class PinnedUdmabuf(WatchedUdmabuf):
 
     def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
         """The pages that the buffer has now."""
+        get_sg_table()
         with atomic:
             for i in range(self.nr_pages):
                 attach.sgt[i] = self.folios[i]

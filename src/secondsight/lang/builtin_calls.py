@@ -325,8 +325,8 @@ class BuiltinLowering(ExpressionLowering):
             step = ir.IndexStep(index, array, describe(node.args[0]), where)
             return self.scalar(Lvalue(lowered.addr.then(step, array.element, where)), node)
         number = self.scalar(lowered, node.args[0])
-        if not isinstance(number.type, IntType):
-            raise self.refuse(node, f"choose among {number.type}", "a number, an array or a generator")
+        if not isinstance(number.type, IntType) or number.type.display == "bits":
+            raise self.refuse(node, f"choose among {number.type}", "a number, an array or a generator: choose(x for x in places) of a set")
         return ir.Choose(number, IntType(0, max(0, number.type.high - 1)), where)
 
     # Arrays and pools.

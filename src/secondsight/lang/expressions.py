@@ -195,7 +195,7 @@ class ExpressionLowering(Lowering):
         if isinstance(node.slice, ast.Slice):
             raise self.refuse(node, "a slice", "a loop over the elements")
         index = self.expr(node.slice)
-        if not isinstance(index.type, IntType):
+        if not isinstance(index.type, IntType) or index.type.display == "bits":
             raise self.refuse(node.slice, f"an index of type {index.type}", "an integer")
         if isinstance(base, Static) and isinstance(base.value, Const):
             self.frontend.table(base.value, where)

@@ -30,6 +30,7 @@ from secondsight.linux.dma_fence import (
     dma_fence_wait,
 )
 from secondsight.linux.mm_types import Count
+from secondsight.linux.page_alloc_slowpath import GFP_KERNEL, direct_reclaim, might_alloc
 from secondsight.linux.ww_mutex import WwAcquireCtx, WwMutex, ww_mutex_lock, ww_mutex_lock_slow, ww_mutex_unlock
 
 __all__ = [
@@ -118,17 +119,33 @@ def dma_resv_usage_rw(write: bool) -> DmaResvUsage:
     return DmaResvUsage.READ if write else DmaResvUsage.WRITE
 
 
-@atomic
 def dma_resv_reserve_fences(obj: DmaResv, count: Count) -> None:
     """dma_resv_reserve_fences() (drivers/dma-buf/dma-resv.c, Linux 6.12): room for so many more. Left out: -ENOMEM.
 
-    If the array has to grow it is made again, without fences that are signalled. As many slots as kmalloc() happens to give are not
-    counted on. The kernel's WARN_ON() about none at all is the broken rule `no-fences`.
+    If the array has to grow it is made again, without fences that are signalled: it is allocated, with GFP_KERNEL, under the lock. As many slots as
+    kmalloc() happens to give are not counted on. The kernel's WARN_ON() about none at all is the broken rule `no-fences`.
     """
+    if len(direct_reclaim) > 0:
+        with atomic:
+            grows = has_no_room(obj, count)
+        if grows:
+            might_alloc(GFP_KERNEL)
+    make_room(obj, count)
+
+
+@atomic
+def has_no_room(obj: DmaResv, count: Count) -> bool:
+    """The test of dma_resv_reserve_fences() (drivers/dma-buf/dma-resv.c, Linux 6.12)."""
+    return obj.max_fences == 0 or num_fences(obj) + count > obj.max_fences
+
+
+@atomic
+def make_room(obj: DmaResv, count: Count) -> None:
+    """dma_resv_reserve_fences() (drivers/dma-buf/dma-resv.c, Linux 6.12), once there is memory."""
     require(obj.held_by_me(), "lock-not-held", "reserves fences without the reservation lock")
     require(count > 0, "no-fences", "reserves room for no fence")
     used = num_fences(obj)
-    if obj.max_fences > 0 and used + count <= obj.max_fences:
+    if not has_no_room(obj, count):
         return
     if obj.max_fences > 0:
         obj.max_fences = max(used + count, obj.max_fences * 2)

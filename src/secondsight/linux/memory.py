@@ -58,6 +58,7 @@ from secondsight.linux.page_alloc import (
     get_page,
     is_zero_page,
 )
+from secondsight.linux.page_alloc_slowpath import GFP_HIGHUSER_MOVABLE, direct_reclaim, might_alloc
 from secondsight.linux.pgtable import (
     pmd_trans_huge,
     pte_none,
@@ -123,7 +124,13 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
 
     The caller holds the mmap lock; `flags` are FAULT_FLAG_. 0 or VM_FAULT_NOPAGE: try the access again. Without a
     vma, or for a write to one that is read-only, VM_FAULT_SIGSEGV (in the kernel the callers have looked already).
+    Where nothing is there memory is allocated, for a page or for a page table: here before anything is looked at.
     """
+    if len(direct_reclaim) > 0:
+        with atomic:
+            nothing = pte_none(mm.ptes[va]) and mm.mm_mt[va] is not None
+        if nothing:
+            might_alloc(GFP_HIGHUSER_MOVABLE)
     with atomic:
         require(flags & FAULT_FLAG_VMA_LOCK != 0 or mm.mmap_lock.held_by_me(), "lock-not-held", "handles a fault without the mmap lock")
         mm_touch(mm)

@@ -23,6 +23,7 @@ from secondsight.linux.page_alloc import (
     page_folio,
     put_page,
 )
+from secondsight.linux.page_alloc_slowpath import GFP_HIGHUSER_MOVABLE, direct_reclaim, might_alloc
 from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
@@ -73,6 +74,11 @@ def do_swap_page(mm: Mm, va: Va, flags: Flags) -> Flags:
 def do_swap_entry(mm: Mm, va: Va, flags: Flags) -> Flags:
     """do_swap_page() (mm/memory.c, Linux 6.12) of a page in swap: find it in the swap cache, or read it; lock it; map it, if the entry
     is still the same."""
+    if len(direct_reclaim) > 0:
+        with atomic:
+            there = not is_swap_entry(mm.ptes[va]) or swap_slots[mm.ptes[va].swap].cache is not None
+        if not there:
+            might_alloc(GFP_HIGHUSER_MOVABLE)
     with atomic:
         pte = mm.ptes[va]
         if not is_swap_entry(pte):

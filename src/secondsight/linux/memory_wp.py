@@ -11,6 +11,8 @@ copy. The copy is made first, then it takes the other's place in a bracket, and 
 
 A page that is found to be the process's alone is written as it is (`wp_can_reuse_anon_folio`).
 
+In Linux 3.2 there is no bracket: the new page is told of as it is entered (`mmu_notifier_2011`).
+
 Left out: an allocation and the entry that it is for are one step; the loser of a race gives its page back unseen.
 """
 
@@ -19,8 +21,21 @@ from __future__ import annotations
 from secondsight.lang import Char, Ref, atomic, milestone
 from secondsight.linux.highmem import second_half
 from secondsight.linux.mm import folio_test_anon, page_anon_exclusive
-from secondsight.linux.mm_types import Event, Flags, Folio, Mm, Range, Va, Vma, anon_vmas, huge_pages, secondary_tlbs
+from secondsight.linux.mm_types import (
+    Event,
+    Flags,
+    Folio,
+    Mm,
+    Range,
+    Va,
+    Vma,
+    anon_vmas,
+    huge_pages,
+    page_notifiers,
+    secondary_tlbs,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
+from secondsight.linux.mmu_notifier_2011 import mmu_notifier_change_pte
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
     alloc_page,
@@ -31,6 +46,7 @@ from secondsight.linux.page_alloc import (
     page_folio,
     put_page,
 )
+from secondsight.linux.page_alloc_slowpath import GFP_HIGHUSER_MOVABLE, direct_reclaim, might_alloc
 from secondsight.linux.pgtable import (
     pte_present,
 )
@@ -95,16 +111,20 @@ def wp_page_copy(mm: Mm, va: Va, unshare: bool) -> Flags:
     Where nothing else is copied on write that is the zero page: the new one is zeroed, and there is no old reference to drop.
     `unshare`: it may not be written either, until somebody writes.
     """
+    if len(direct_reclaim) > 0:
+        might_alloc(GFP_HIGHUSER_MOVABLE)
     if len(frames[ZERO_PFN].shared) > 0:
         return wp_page_copy_user(mm, va, unshare)
     rng = Range(va, va + 1, Event.CLEAR, True)
-    mmu_notifier_invalidate_range_start(mm, rng)
+    if len(page_notifiers) == 0:
+        mmu_notifier_invalidate_range_start(mm, rng)
     if len(secondary_tlbs) > 0:
         entries_change(mm, va, va + 1)
     replace_zero_page(mm, va, unshare)
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, va + 1)
-    mmu_notifier_invalidate_range_end(mm, rng)
+    if len(page_notifiers) == 0:
+        mmu_notifier_invalidate_range_end(mm, rng)
     return 0
 
 
@@ -122,7 +142,8 @@ def wp_page_copy_user(mm: Mm, va: Va, unshare: bool) -> Flags:
     if old is None:
         return 0
     rng = Range(va, va + 1, Event.CLEAR, True)
-    mmu_notifier_invalidate_range_start(mm, rng)
+    if len(page_notifiers) == 0:
+        mmu_notifier_invalidate_range_start(mm, rng)
     if len(secondary_tlbs) > 0:
         entries_change(mm, va, va + 1)
     with atomic:
@@ -133,7 +154,8 @@ def wp_page_copy_user(mm: Mm, va: Va, unshare: bool) -> Flags:
                 new.second[0] = second
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, va + 1)
-    mmu_notifier_invalidate_range_end(mm, rng)
+    if len(page_notifiers) == 0:
+        mmu_notifier_invalidate_range_end(mm, rng)
     if not is_zero_page(old):
         drop_copied(old, copied)
     return 0
@@ -163,6 +185,8 @@ def replace_page(mm: Mm, va: Va, old: Folio, contents: Char, unshare: bool) -> b
     new = pte.frame
     assert new is not None
     new.contents = contents
+    if len(page_notifiers) > 0:
+        mmu_notifier_change_pte(mm, va, new, not unshare)
     if len(huge_pages) > 0:
         folio_remove_rmap(old)
     return True
@@ -187,3 +211,7 @@ def replace_zero_page(mm: Mm, va: Va, unshare: bool) -> None:
         return
     if is_zero_page(folio):
         map_new_page(mm, va, not unshare)
+        if len(page_notifiers) > 0:
+            new = mm.ptes[va].frame
+            assert new is not None
+            mmu_notifier_change_pte(mm, va, new, not unshare)

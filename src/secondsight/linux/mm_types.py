@@ -94,6 +94,7 @@ __all__ = [
     "VmaLock",
     "anon_vmas",
     "completed_faults",
+    "page_notifiers",
     "hints",
     "huge_pages",
     "secondary_tlbs",
@@ -210,6 +211,10 @@ completed_faults = shared_array(bool, bound("completed_faults", most=1))
 """Of size 1 where it shows that a fault which makes a file's page dirty gives the mmap lock up when it is done (`memory.fault_dirty_shared_page`): in scenarios with
 operations that take pages so, beside another thread. A driver that calls pin_user_pages_fast() itself has it where its `bounds` say so; else its pin keeps the lock, as if it
 had begun when the page was there already."""
+
+
+page_notifiers = shared_array(bool, bound("page_notifiers", most=1))
+"""Of size 1 where a subscriber is called as in Linux 3.2: by `invalidate_page` and `change_pte` (`mmu_notifier_2011`)."""
 
 
 class Folio(Record):
@@ -661,11 +666,13 @@ class MmuNotifier(Subscriber):
     """struct mmu_notifier with its mmu_notifier_ops: a subscriber to everything that happens in an mm."""
 
     def __init_subclass__(cls) -> None:
-        """Note which of mmu_notifier_ops are set: invalidate_range_start, invalidate_range_end, arch_invalidate_secondary_tlbs."""
+        """Note which of mmu_notifier_ops are set: invalidate_range_start, invalidate_range_end, change_pte, arch_invalidate_secondary_tlbs."""
         if "invalidate_range_start" in cls.__dict__ and "has_range_start" not in cls.__dict__:
             cls.has_range_start = always  # type: ignore[method-assign]
         if "invalidate_range_end" in cls.__dict__ and "has_range_end" not in cls.__dict__:
             cls.has_range_end = always  # type: ignore[method-assign]
+        if "change_pte" in cls.__dict__ and "has_change_pte" not in cls.__dict__:
+            cls.has_change_pte = always  # type: ignore[method-assign]
         if "arch_invalidate_secondary_tlbs" in cls.__dict__ and "has_secondary_tlbs" not in cls.__dict__:
             cls.has_secondary_tlbs = always  # type: ignore[method-assign]
 
@@ -679,6 +686,10 @@ class MmuNotifier(Subscriber):
 
     def has_secondary_tlbs(self) -> bool:
         """Whether there is an `arch_invalidate_secondary_tlbs`."""
+        return False
+
+    def has_change_pte(self) -> bool:
+        """Whether there is a `change_pte`."""
         return False
 
     def is_told_of_failure(self) -> bool:
@@ -711,6 +722,13 @@ class MmuNotifier(Subscriber):
         """mmu_notifier_ops.test_young: whether the device has used the page since it was asked last, by one of the others: nothing changes. May not
         sleep either."""
         return False
+
+    def invalidate_page(self, mm: Mm, address: Va) -> None:
+        """mmu_notifier_ops.invalidate_page (Linux 3.2): the entry of a page has gone. May not sleep: the page-table lock is held. Called where the bound
+        `page_notifiers` is not 0."""
+
+    def change_pte(self, mm: Mm, address: Va, page: Folio, write: bool) -> None:
+        """mmu_notifier_ops.change_pte (Linux 3.2): another page is there now. May not sleep either. Who has none is called by `invalidate_page`."""
 
     def free_notifier(self) -> None:
         """mmu_notifier_ops.free_notifier, of one that `Driver.alloc_notifier` made: nobody calls it any more. May not sleep."""

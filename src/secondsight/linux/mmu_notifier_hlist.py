@@ -34,8 +34,10 @@ from secondsight.linux.mm_types import (
     Subscriptions,
     Va,
     VaEnd,
+    page_notifiers,
     secondary_tlbs,
 )
+from secondsight.linux.page_alloc_slowpath import GFP_KERNEL, direct_reclaim, might_alloc
 from secondsight.linux.srcutree import srcu_read_lock, srcu_read_unlock, synchronize_srcu
 
 __all__ = [
@@ -99,18 +101,18 @@ def enter_callback(subscriber: Ref[Subscriber], rng: Range) -> None:
     """Before a subscriber is called: the tracepoint, and non_block_start().
 
     The kernel forbids sleeping by non_block_start() only around mmu notifiers; interval notifiers may not sleep
-    either.
+    either. In Linux 3.2 nobody may, for it calls under rcu_read_lock().
     """
     if subscriber is not None:
         mmu_notifier_callback(subscriber, rng.start, rng.end, rng.event)
-        if not rng.blockable:
+        if not rng.blockable or len(page_notifiers) > 0:
             non_block_start()
 
 
 @atomic
 def leave_callback(rng: Range) -> None:
     """After a subscriber was called: non_block_end()."""
-    if not rng.blockable:
+    if not rng.blockable or len(page_notifiers) > 0:
         non_block_end()
 
 
@@ -283,6 +285,8 @@ def mn_hlist_release(mm: Mm) -> None:
     while sub is not None:
         sub.release(mm)
         with atomic:
+            if len(page_notifiers) > 0:
+                non_block_end()
             assert node is not None
             node = node.next
             sub = subscriber_of(node)
@@ -296,9 +300,11 @@ def mn_hlist_release(mm: Mm) -> None:
 
 @atomic
 def tell_release(sub: Ref[MmuNotifier], mm: Mm) -> None:
-    """The tracepoint before a subscriber's `release`."""
+    """The tracepoint before a subscriber's `release`; in Linux 3.2 that is under rcu_read_lock() too."""
     if sub is not None:
         mmu_notifier_callback(sub, 0, len(mm.ptes), Event.RELEASE)
+        if len(page_notifiers) > 0:
+            non_block_start()
 
 
 # Registering and unregistering.
@@ -309,7 +315,8 @@ def mmu_notifier_register(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
     on.
 
     None: interval notifiers may be inserted from now on. BUG_ON(mm_users <= 0) is the broken rule `mm-without-users`. -EINVAL, and a warning
-    in the kernel: it wants to hear of changes and of flushes.
+    in the kernel: it wants to hear of changes and of flushes. The first allocates what all of an mm have, with the mmap lock held; here also one that comes
+    when all others have gone.
     """
     mm.mmap_lock.write_lock()
     require(mm.users > 0, "mm-without-users", "registers with an mm that has no users")
@@ -317,6 +324,11 @@ def mmu_notifier_register(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
         if subscription is not None and subscription.has_secondary_tlbs() and (subscription.has_range_start() or subscription.has_range_end()):
             mm.mmap_lock.write_unlock()
             return -EINVAL
+    if len(direct_reclaim) > 0:
+        with atomic:
+            nobody = not mm.subscriptions.has_itree and mm.subscriptions.list == 0
+        if nobody:
+            might_alloc(GFP_KERNEL)
     with atomic:
         mm_take_all_locks(mm)
         require(mm.users > 0, "mm-without-users", "the mm's last user goes while a subscriber is registered")
@@ -401,7 +413,11 @@ def mmu_notifier_unregister(subscription: MmuNotifier, mm: Mm) -> None:
         hashed = node.hashed
     if hashed:
         idx = srcu_read_lock()
+        if len(page_notifiers) > 0:
+            non_block_start()
         subscription.release(mm)
+        if len(page_notifiers) > 0:
+            non_block_end()
         srcu_read_unlock(idx)
         hlist_del_init(mm.subscriptions, node)
     synchronize_srcu()

@@ -52,9 +52,11 @@ from secondsight.linux.mm_types import (
     anon_vmas,
     hints,
     huge_pages,
+    page_notifiers,
     secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
+from secondsight.linux.mmu_notifier_2011 import mmu_notifier_invalidate_page
 from secondsight.linux.page_alloc import folio_order, folio_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapcount, folio_mapped, page_mapcount, pte_clear
 from secondsight.linux.swap_state import swap_duplicate
@@ -289,6 +291,8 @@ def try_to_unmap_one(folio: Folio, vma: Vma) -> bool:
         va = vma_address(vma, folio)
     if len(huge_pages) > 0:
         return try_to_unmap_large(folio, vma, mm, va)
+    if len(page_notifiers) > 0:
+        return unmap_and_tell(folio, mm, va)
     rng = Range(va, va + 1, Event.CLEAR, True)
     if len(hints) > 0:
         rng = Range(va, va + 1, Event.CLEAR, True, None, hints[0])
@@ -299,6 +303,16 @@ def try_to_unmap_one(folio: Folio, vma: Vma) -> bool:
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, va + 1)
     mmu_notifier_invalidate_range_end(mm, rng)
+    return ret
+
+
+@atomic
+def unmap_and_tell(folio: Folio, mm: Mm, va: Va) -> bool:
+    """try_to_unmap_one() (mm/rmap.c, Linux 3.2): subscribers are told of an entry that has gone under the page-table lock. Whoever unmaps holds the folio."""
+    mapped = page_vma_mapped_walk(folio, mm.ptes[va])
+    ret = unmap_entry(folio, folio, mm, va)
+    if mapped and ret:
+        mmu_notifier_invalidate_page(mm, va)
     return ret
 
 
@@ -378,6 +392,10 @@ def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
             pte.writable = False
             pte.dirty = False
     else:
+        if len(swap_slots) > 0:
+            if pte.dirty:
+                folio.dirty = True
+                pte.dirty = False
         pte.frame = None
         pte.writable = False
     put_page(folio)

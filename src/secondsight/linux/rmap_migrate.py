@@ -26,9 +26,11 @@ from secondsight.linux.mm_types import (
     Vma,
     hints,
     huge_pages,
+    page_notifiers,
     secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
+from secondsight.linux.mmu_notifier_2011 import mmu_notifier_invalidate_page
 from secondsight.linux.page_alloc import ZERO_PFN, folio_page, frames, get_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, pmd_trans_huge, pte_clear
 from secondsight.linux.rmap import (
@@ -81,6 +83,8 @@ def try_to_migrate_one(folio: Folio, vma: Vma, splits: bool) -> bool:
         va = vma_address(vma, folio)
     if len(huge_pages) > 0:
         return try_to_migrate_large(folio, vma, mm, va, splits)
+    if len(page_notifiers) > 0:
+        return migrate_and_tell(folio, mm, va)
     rng = Range(va, va + 1, Event.CLEAR, True)
     if len(hints) > 0:
         rng = Range(va, va + 1, Event.CLEAR, True, None, hints[0])
@@ -91,6 +95,16 @@ def try_to_migrate_one(folio: Folio, vma: Vma, splits: bool) -> bool:
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, va + 1)
     mmu_notifier_invalidate_range_end(mm, rng)
+    return ret
+
+
+@atomic
+def migrate_and_tell(folio: Folio, mm: Mm, va: Va) -> bool:
+    """try_to_unmap_one() with TTU_MIGRATION (mm/rmap.c, Linux 3.2): as `rmap.unmap_and_tell`."""
+    mapped = page_vma_mapped_walk(folio, mm.ptes[va])
+    ret = set_migration_entry(folio, folio, mm, va)
+    if mapped and ret:
+        mmu_notifier_invalidate_page(mm, va)
     return ret
 
 

@@ -27,6 +27,7 @@ from secondsight.linux.gup import check_and_migrate_movable_folios, memfd_pin_fo
 from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn
 from secondsight.linux.mm_types import Count, Flags, Folio, Gather, Mm, Pgoff, Result, Va
 from secondsight.linux.mmzone import pageblocks
+from secondsight.linux.page_alloc_slowpath import GFP_KERNEL, direct_reclaim, might_alloc
 from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_WRITE, ShmemFile
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "UdmabufCreateItem",
     "check_memfd_seals",
     "create_items",
+    "get_sg_table",
     "release_udmabuf",
     "udmabuf_create",
     "udmabuf_create_list",
@@ -63,7 +65,8 @@ class Udmabuf(DmaBuf):
         release_udmabuf(self)
 
     def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
-        """map_udmabuf(), get_sg_table() (drivers/dma-buf/udmabuf.c, Linux 6.12): the pinned pages."""
+        """map_udmabuf() (drivers/dma-buf/udmabuf.c, Linux 6.12): the pinned pages."""
+        get_sg_table()
         with atomic:
             for i in range(self.nr_pages):
                 attach.sgt[i] = self.folios[i]
@@ -79,6 +82,13 @@ class Udmabuf(DmaBuf):
     def end_cpu_access(self, write: bool) -> Errno:
         """end_cpu_udmabuf() (drivers/dma-buf/udmabuf.c, Linux 6.12): -EINVAL if there is no table."""
         return end_cpu_udmabuf(self)
+
+
+def get_sg_table() -> None:
+    """get_sg_table() (drivers/dma-buf/udmabuf.c, Linux 6.12): kzalloc() and sg_alloc_table() of the table that an importer is given, with GFP_KERNEL; who maps holds the
+    reservation lock. Left out: -ENOMEM."""
+    if len(direct_reclaim) > 0:
+        might_alloc(GFP_KERNEL)
 
 
 class UdmabufCreateItem(Record):

@@ -378,6 +378,11 @@ class RecorderMethods(ABC):
         """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
         self._operation("reclaim", into, addr=addr)
 
+    def memory_pressure(self, *, pages: int = 1) -> None:
+        """The machine is so many pages short: as many allocations find no memory, each whenever it likes once the threads run. Who may sleep reclaims then some page of some
+        process itself, in the middle of the allocation (direct reclaim); who may not fails. On the model only."""
+        self._operation("memory_pressure", None, pages=pages)
+
     def move_pages(self, addr: Address, *, into: str | None = None) -> None:
         """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
         there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place

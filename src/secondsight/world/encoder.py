@@ -332,6 +332,7 @@ class Encoder:
                 )
             theirs = records_of(driver)
             derived["young_callbacks"] = int(any(_overrides(theirs, name) for name in ("clear_flush_young", "clear_young", "test_young")))
+            derived["page_notifiers"] = int(any(_overrides(theirs, name) for name in ("invalidate_page", "change_pte")))
             needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS and n not in _OF_EACH else k for n, k in driver.bounds.items()}
             if _overrides(theirs, "arch_invalidate_secondary_tlbs"):
                 needed["secondary_tlbs"] = 1

@@ -297,6 +297,12 @@ class ProcessMethods(ABC):
         done: str = self._do("reclaim", addr=addr)
         return done
 
+    def memory_pressure(self, *, pages: int = 1) -> str:
+        """The machine is so many pages short: as many allocations find no memory, each whenever it likes once the threads run. Who may sleep reclaims then some page of some
+        process itself, in the middle of the allocation (direct reclaim); who may not fails. On the model only."""
+        done: str = self._do("memory_pressure", pages=pages)
+        return done
+
     def move_pages(self, addr: Address) -> str:
         """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
         there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place

@@ -31,6 +31,8 @@ from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import IntervalNotifier, of_nobody
 from secondsight.linux.page_alloc import mem_init
+from secondsight.linux.page_alloc_slowpath import direct_reclaim
+from secondsight.linux.vmscan_direct import perform_reclaim
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
 from secondsight.scenario.ops import ArgType, HandleType, Op, ScenarioError
 from secondsight.search import Result
@@ -130,6 +132,7 @@ def program(
         if driver is not None:
             threads += _daemons(driver, driven, alone)
         threads += _handlers(encoder, spaces)
+        threads += _reclaims(encoder)
         threads += _ends(encoder, spaces)
         for number, mm in enumerate(spaces):
             process = tables.other_processes[number - 1] if number else tables.process
@@ -184,6 +187,15 @@ def _handlers(encoder: Encoder, spaces: list[Any]) -> list[Thread]:
         Thread("handler" if len(served) == 1 else f"handler{n + 1}", serve, (spaces[one], letter, spaces[owner]), daemon=True)
         for n, (one, letter, owner) in enumerate(served)
     ]
+
+
+def _reclaims(encoder: Encoder) -> list[Thread]:
+    """The thread that reclaims for those who allocate, where memory is short from now on."""
+    short = sum(encoder.rows["pages"][i] for i, place in enumerate(encoder.places) if place.op.kind == "memory_pressure")
+    if short == 0:
+        return []
+    direct_reclaim[0].short = short
+    return [Thread("direct reclaim", perform_reclaim, daemon=True)]
 
 
 def _ends(encoder: Encoder, spaces: list[Any]) -> list[Thread]:

@@ -2,7 +2,7 @@
 
 Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
 two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `mprotect`, `fork`, `open`,
-`close`, `two-processes`, `two-devices`, `fs-dax`, `reset`, `reclaim`.
+`close`, `two-processes`, `two-devices`, `fs-dax`, `reset`, `reclaim`, `direct-reclaim`.
 
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
@@ -12,6 +12,7 @@ Waiting for its machinery, and not here: writeback of files. A driver that does 
 
 from __future__ import annotations
 
+from secondsight.contract.adversaries.allocating import ALLOCATING
 from secondsight.contract.adversaries.atomics import ATOMIC
 from secondsight.contract.adversaries.forks import FORKS
 from secondsight.contract.adversaries.fs_dax import FS_DAX
@@ -36,6 +37,7 @@ __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary"
 
 ADVERSARIES: dict[str, Adversary] = {
     **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **TWO_DEVICES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **FS_DAX, **RESETS, **YOUNG,
+    **ALLOCATING,
 }  # fmt: skip
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 

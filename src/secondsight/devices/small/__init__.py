@@ -3,6 +3,17 @@
 Most are `MirrorInParts` with one part written otherwise. Where it is the order of everything that is wrong, the whole is there.
 """
 
+from secondsight.devices.small.allocating import (
+    AllocatesBeforeItsLock,
+    AllocatesInItsCallback,
+    AllocatesUnderItsLock,
+    AllocatesWithoutIo,
+    AllocatesWithoutReclaim,
+    AllocatesWithoutWaiting,
+    GivesUpWithoutMemory,
+    WaitsForItsAllocation,
+    WaitsForItsWorker,
+)
 from secondsight.devices.small.behind_iommu import (
     ClosesMapped,
     ForgetsItsTlb,
@@ -102,6 +113,13 @@ from secondsight.devices.small.misusing import (
     TakesItsLocksInBothOrders,
     UnlocksTwice,
     UnsubscribesTwice,
+)
+from secondsight.devices.small.notified_2011 import (
+    DropsWhatChanges,
+    NotifiedIn2011,
+    OverlooksACopy,
+    OverlooksAPage,
+    SleepsForAPage,
 )
 from secondsight.devices.small.opening import (
     ClosesAndStays,
@@ -216,4 +234,7 @@ __all__ = [
     "UnmapsAgain", "UnmapsBeforeItStops", "UnmapsThenUnpins", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnpinsBeforeTheSync", "UnpinsTwice",
     "UnsubscribesTwice", "Vcpu", "VcpuLeftCounting", "VcpuMayRefuse", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush", "WalksWithoutBeingAUser",
     "WritesAllTheSame",
+    "AllocatesBeforeItsLock", "AllocatesInItsCallback", "AllocatesUnderItsLock", "AllocatesWithoutIo", "AllocatesWithoutReclaim", "AllocatesWithoutWaiting",
+    "GivesUpWithoutMemory", "WaitsForItsAllocation", "WaitsForItsWorker",
+    "DropsWhatChanges", "NotifiedIn2011", "OverlooksACopy", "OverlooksAPage", "SleepsForAPage",
 ]  # fmt: skip

@@ -54,6 +54,16 @@ def reclaim(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
+@operation(
+    pages=Arg(ArgType.COUNT, 1, keyword=True), in_setup=True, named=False, own=False, model_only=True,
+    at_least=lambda args: of_reclaim(args) | {"direct_reclaim": 1},
+)  # fmt: skip
+def memory_pressure(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """The machine is so many pages short: as many allocations find no memory, each whenever it likes once the threads run. Who may sleep reclaims then some page of some
+    process itself, in the middle of the allocation (direct reclaim); who may not fails. On the model only."""
+    return 0
+
+
 # Not drawn for forced runs: a real driver that is wrong keeps references to what it uses, and a page with references is not moved.
 @operation(addr=ADDRESS, takes=lambda args: {"frames": 1}, at_least=of_reclaim, needs=Needs.NODES, often=Often(4, 6, 0))
 def move_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
