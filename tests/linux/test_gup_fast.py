@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from linux_world import A, B, RULES, world
+from linux_world import RULES, A, B, world
 
 from secondsight.lang import U8, Record, Ref, atomic, require, shared
 from secondsight.lang.program import Thread as ProgramThread

@@ -80,6 +80,14 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "mm/memory_hotplug.c: offline_pages() needs sections, zones and the buddy lists as the kernel has them; a guest has a memory module of one "
         "block, which is taken offline",
     ),
+    "gup_fast.py": (
+        "agreement",
+        "mm/gup.c: as gup.py; what comes between two looks of the walk no campaign can hold, for interrupts are off",
+    ),
+    "mmu_gather.py": (
+        "neither",
+        "mm/mmu_gather.c: that page tables outlive walks rests on interrupts of other CPUs, of which user space has none",
+    ),
     "gup_pages.py": (
         "agreement",
         "mm/gup.c: as gup.py; the module pins several pages in one call of pin_user_pages_fast() in drawn campaigns",

@@ -148,11 +148,19 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "mm/gup.c, mm/khugepaged.c",
-        "70cbc3cc78a9",
-        "GUP-fast pinned a small page, looked at its entry again and not at the one above, while khugepaged put a huge page in its place.",
-        (),
-        "Looking, grabbing and looking once more is one step here (`pin_user_pages_fast`), and page tables are not freed: what happens between is not tried. May hide a bug of gup's, "
-        "and none of a driver's.",
+        "70cbc3cc78a9, 2ba99c5e0881",
+        "GUP-fast pinned a small page, looked at its entry again and not at the one above, while khugepaged put a huge page in its place; and the page table that it stood on could "
+        "be freed.",
+        (
+            InTest("tests/linux/test_gup_fast.py", "test_a_pin_beside_a_collapse_is_of_the_page_that_stays"),
+            InTest("tests/linux/test_gup_fast.py", "test_the_page_table_of_a_collapse_is_not_freed_under_a_walk"),
+        ),
+    ),
+    Bug(
+        "mm/gup.c, mm/memory.c",
+        "57efa1fe5957",
+        "GUP-fast pinned a page by an entry that a fork was about to protect, having asked already whether the page is pinned: the parent's next write went to a copy.",
+        (InTest("tests/linux/test_gup_fast.py", "test_a_pin_beside_a_fork_is_of_the_parents_page"),),
     ),
     Bug(
         "mm/gup.c",

@@ -46,7 +46,7 @@ from secondsight.linux.mm_flags import FOLL_LONGTERM, FOLL_PIN, FOLL_SPLIT_PMD, 
 from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
-from secondsight.linux.page_writeback import set_page_dirty
+from secondsight.linux.page_writeback import set_page_dirty, set_page_dirty_lock
 from secondsight.linux.pgtable import pmd_trans_huge, pte_present
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
 from secondsight.linux.swap import folio_isolate_lru
@@ -65,6 +65,7 @@ __all__ = [
     "try_grab_folio",
     "unpin_folio",
     "unpin_user_page",
+    "unpin_user_page_range_dirty_lock",
 ]
 
 MUST_UNSHARE: Final = -101
@@ -82,6 +83,17 @@ def try_grab_folio(folio: Folio) -> None:
 def unpin_user_page(folio: Folio) -> None:
     """unpin_user_page() (mm/gup.c, Linux 6.12): give a pin back; of the zero page nobody has one."""
     if not is_zero_page(folio):
+        unpin_folio(folio)
+
+
+@atomic
+def unpin_user_page_range_dirty_lock(folio: Folio) -> None:
+    """unpin_user_page_range_dirty_lock(make_dirty), unpin_user_pages_dirty_lock() (mm/gup.c, Linux 6.12) of one page: it is marked dirty, unless it is, under the
+    folio lock, which may be waited for; then its pin is given back. So does whoever had the page written: the walk without a lock marks none, and a CPU's entry
+    says nothing of a device."""
+    if not is_zero_page(folio):
+        if not page_folio(folio).dirty:
+            set_page_dirty_lock(folio)
         unpin_folio(folio)
 
 

@@ -13,6 +13,8 @@ makes it give up, and what the lock is taken for then is left out before. With h
 Older forms, each broken: `gup_rechecks_pte_alone`, without the middle level's entry (before 70cbc3cc78a9); `gup_passes_over_forks`, without
 `write_protect_seq` (before 57efa1fe5957). What khugepaged did then is in `khugepaged`.
 
+None of it marks a page dirty, though it is to be written (FOLL_TOUCH is the slow path's): who has it written says so when it unpins it.
+
 A file system's own memory (fs-dax, pte_devmap) is taken as any other, but not for long: its entry holds no reference, and the pagemap is held while
 it looks (get_dev_pagemap(); the device's removal is left out). Left out: one entry for a huge page of such memory (gup_fast_devmap_pmd_leaf()), and
 device-dax; of a huge page that all of it is grabbed at once.
@@ -22,13 +24,26 @@ from __future__ import annotations
 
 from typing import Final
 
-from secondsight.lang import Ref, Value, atomic, bound, count, require, shared_array
+from secondsight.lang import Ref, Value, atomic, bound, count, milestone, require, shared_array
 from secondsight.linux.fs_dax import fs_dax_files, is_fs_dax_page
 from secondsight.linux.hugetlb import hugetlb_files
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
 from secondsight.linux.mm_flags import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pfn, PmdKind, Pte, Seq, Va, coherent_memory, huge_pages
-from secondsight.linux.mmu_gather import GupWalk, Place, gup_walks
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    Count,
+    Flags,
+    Folio,
+    Mm,
+    Pfn,
+    PmdKind,
+    Pte,
+    Seq,
+    Va,
+    coherent_memory,
+    huge_pages,
+)
+from secondsight.linux.mmu_gather import GupWalk, TablePlace, gup_walks
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import folio_try_get, frames, is_zero_page, page_folio, page_to_pfn, put_page
 from secondsight.linux.pgtable import pte_present
@@ -147,13 +162,14 @@ def gup_fast_page(walk: Ref[GupWalk], mm: Mm, va: Va, flags: Flags) -> Pfn:
     return NO_PAGE
 
 
+@milestone(quiet=True)
 @atomic
 def pmdp_get_lockless(walk: GupWalk, mm: Mm, va: Va) -> PmdKind:
     """pmdp_get_lockless() (include/linux/pgtable.h, Linux 6.12): the walk stands on the page table from now on, if there is one."""
-    if va % HPAGE_PMD_NR != 0 and walk.place != Place.NOWHERE:
+    if va % HPAGE_PMD_NR != 0 and walk.place != TablePlace.NOWHERE:
         return PmdKind.TABLE
     kind = mm.pmds[va // HPAGE_PMD_NR].kind
-    walk.place = Place.IN_TREE if kind == PmdKind.TABLE else Place.NOWHERE
+    walk.place = TablePlace.IN_TREE if kind == PmdKind.TABLE else TablePlace.NOWHERE
     walk.at = va // HPAGE_PMD_NR * HPAGE_PMD_NR
     walk.table = None
     return kind
@@ -190,20 +206,20 @@ def gup_fast_pmd_leaf(mm: Mm, va: Va, flags: Flags) -> Pfn:
     return kept(mm, va, folio, flags, pte_same(found, again), found.writable)
 
 
+@milestone(quiet=True)
 @atomic
 def gup_fast_look(walk: Ref[GupWalk], mm: Mm, va: Va, flags: Flags) -> PteVal:
     """The first look of gup_fast_pte_range() (mm/gup.c, Linux 6.12): without a page where what is asked is not allowed."""
     entry = ptep_get_lockless(walk, mm, va)
-    found = if_permitted(entry, flags)
-    return found
+    return if_permitted(entry, flags)
 
 
+@milestone(quiet=True)
 @atomic
 def gup_fast_look_leaf(mm: Mm, va: Va, flags: Flags) -> PteVal:
     """The same of gup_fast_pmd_leaf() (mm/gup.c, Linux 6.12)."""
     entry = pmd_val(mm, va)
-    found = if_permitted(entry, flags)
-    return found
+    return if_permitted(entry, flags)
 
 
 @atomic
@@ -221,11 +237,11 @@ def ptep_get_lockless(walk: Ref[GupWalk], mm: Mm, va: Va) -> PteVal:
     if len(huge_pages) == 0:
         return pte_val(mm.ptes[va])
     assert walk is not None
-    require(walk.place != Place.FREED, "page-table-freed", "a walk without a lock reads a page table that was freed")
+    require(walk.place != TablePlace.FREED, "page-table-freed", "a walk without a lock reads a page table that was freed")
     table = walk.table
-    if walk.place == Place.DETACHED and table is not None:
+    if walk.place == TablePlace.DETACHED and table is not None:
         return pte_val(table.ptes[va % HPAGE_PMD_NR])
-    if walk.place == Place.IN_TREE:
+    if walk.place == TablePlace.IN_TREE:
         return pte_val(mm.ptes[walk.at + va % HPAGE_PMD_NR])
     return PteVal(None, False, False, False)
 
@@ -249,10 +265,11 @@ def pte_same(one: PteVal, other: PteVal) -> bool:
     return one.folio is other.folio and one.writable == other.writable and one.special == other.special and one.dirty == other.dirty
 
 
+@milestone(quiet=True)
 @atomic
 def pmd_same(walk: Ref[GupWalk], va: Va) -> bool:
     """pmd_same() (arch/x86/include/asm/pgtable.h, Linux 6.12): whether the page table is in the tree where the walk found it."""
-    return walk is not None and walk.place == Place.IN_TREE and walk.at == va // HPAGE_PMD_NR * HPAGE_PMD_NR
+    return walk is not None and walk.place == TablePlace.IN_TREE and walk.at == va // HPAGE_PMD_NR * HPAGE_PMD_NR
 
 
 # Of both.

@@ -50,7 +50,7 @@ from secondsight.linux.mm_types import (
     anon_vmas,
     secondary_tlbs,
 )
-from secondsight.linux.mmu_gather import DetachedTable, Place, detached_tables, gup_walks, table_moves, tlb_remove_table_sync_one
+from secondsight.linux.mmu_gather import DetachedTable, TablePlace, detached_tables, gup_walks, table_moves, tlb_remove_table_sync_one
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import alloc_huge_folio, folio_nr_pages, frames, is_zero_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
@@ -302,7 +302,7 @@ def pmdp_collapse_flush(mm: Mm, va: Va, table: DetachedTable) -> None:
     for i in range(HPAGE_PMD_NR):
         move_pte(mm.ptes[va + i], table.ptes[i])
     if len(gup_walks) > 0:
-        table_moves(mm, va, Place.IN_TREE, Place.DETACHED, va, table)
+        table_moves(mm, va, TablePlace.IN_TREE, TablePlace.DETACHED, va, table)
 
 
 @atomic
@@ -338,7 +338,7 @@ def collapse_huge_page_isolate(mm: Mm, va: Va, table: DetachedTable) -> Result:
     if result != 0:
         mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.TABLE
         if len(gup_walks) > 0:
-            table_moves(mm, va, Place.DETACHED, Place.IN_TREE, va)
+            table_moves(mm, va, TablePlace.DETACHED, TablePlace.IN_TREE, va)
     return result
 
 
@@ -425,4 +425,4 @@ def collapse_huge_page_copy(mm: Mm, va: Va, table: DetachedTable) -> None:
                 put_page(page)
         pte_clear(table.ptes[i])
     if len(gup_walks) > 0:
-        table_moves(mm, va, Place.DETACHED, Place.DEPOSITED, va)
+        table_moves(mm, va, TablePlace.DETACHED, TablePlace.DEPOSITED, va)

@@ -19,10 +19,10 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Literal
 
-from secondsight.lang import Array, Record, Ref, atomic, bound, pool, wait_until
+from secondsight.lang import Array, Record, Ref, atomic, bound, milestone, pool, wait_until
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Mm, Pte, Va
 
-__all__ = ["DetachedTable", "GupWalk", "Place", "detached_tables", "gup_walks", "table_moves", "tlb_remove_table_sync_one"]
+__all__ = ["DetachedTable", "GupWalk", "TablePlace", "detached_tables", "gup_walks", "table_moves", "tlb_remove_table_sync_one"]
 
 
 class DetachedTable(Record):
@@ -34,7 +34,7 @@ class DetachedTable(Record):
 detached_tables = pool(DetachedTable, bound("detached_tables", most=7))
 
 
-class Place(IntEnum):
+class TablePlace(IntEnum):
     """Where a page table is."""
 
     NOWHERE = 0
@@ -53,7 +53,7 @@ class GupWalk(Record):
     is in the tree, or deposited; or the record that has its entries. `awaited`: tlb_remove_table_sync_one() waits for its end."""
 
     mm: Ref[Mm]
-    place: Place
+    place: TablePlace
     at: Va
     table: Ref[DetachedTable]
     awaited: bool
@@ -63,7 +63,7 @@ gup_walks = pool(GupWalk, bound("gup_walks", most=7))
 
 
 @atomic
-def table_moves(mm: Mm, at: Va, was: Place, to: Place, to_at: Va, table: Ref[DetachedTable] = None) -> None:
+def table_moves(mm: Mm, at: Va, was: TablePlace, to: TablePlace, to_at: Va, table: Ref[DetachedTable] = None) -> None:
     """A page table at another place: walks that stand on it find what is there. `at`, `to_at`: an address that it maps."""
     for walk in gup_walks:
         if gup_walks.is_used(walk):
@@ -73,6 +73,7 @@ def table_moves(mm: Mm, at: Va, was: Place, to: Place, to_at: Va, table: Ref[Det
                 walk.table = table
 
 
+@milestone(quiet=True)
 def tlb_remove_table_sync_one() -> None:
     """tlb_remove_table_sync_one() (mm/mmu_gather.c, Linux 6.12): wait for the walks that go on now."""
     with atomic:
