@@ -28,6 +28,7 @@ from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_
 from secondsight.linux.hmm import hmm_range_fault, hmm_range_snapshot
 from secondsight.linux.madvise import madvise_dontneed, madvise_hugepage, madvise_pageout
 from secondsight.linux.memfd import memfd_create
+from secondsight.linux.memremap_private import memunmap_private
 from secondsight.linux.migrate import move_page
 from secondsight.linux.mm_types import Mm, PmdKind, PteKind
 from secondsight.linux.mmap import do_mmap, vm_munmap
@@ -231,6 +232,32 @@ def test_two_faults_may_keep_each_other_from_it_unless_they_lock_it(locks: bool)
             assert found.violation is not None and found.violation.rule == "livelock"
             steps = found.violation.trace.schedule
             assert len(replay(program, steps, found.violation.trace.states)) == len(steps)
+
+
+def memory_goes(gpu: PrivateGpu) -> None:
+    """What is in the device's memory goes back, and the memory goes: the driver is unloaded."""
+    while gpu.memory_in_use():
+        gpu.evict()
+    memunmap_private(gpu.memory)
+
+
+@pytest.mark.parametrize("form, rule", [({}, None), ({"locks_the_device_page": 1}, None), ({"faults_hold_nothing": 1}, "use-after-free")])
+def test_a_fault_holds_the_page_that_it_asks_the_driver_of(form: dict[str, int], rule: str | None) -> None:
+    """16ce101db85d: the page comes back, by another fault or an eviction, and the device's memory goes meanwhile."""
+    wanted = {"migrate_vmas": 2, "frames": 5, "pages": 2, "private_pages": 1}
+    with world({PrivateGpu: 1}, **{**SIZES, **wanted, **form}) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        gpu = machine.pool(PrivateGpu).alloc()
+        gpu.memory_comes()  # nobody listens
+        gpu.notifier.mm = mm
+        assert gpu.migrate(0, 1) == 1
+        program = build(machine, [Thread("cpu", cpu_read, (mm, 0)), Thread("rmmod", memory_goes, (gpu,))])
+        found = breadth_first(Reference(program))
+        assert found.error is None, found.error
+        assert (found.violation.rule if found.violation else None) == rule
+        if found.violation:
+            assert len(found.violation.trace.replay(program)) == len(found.violation.trace.schedule)
 
 
 def test_a_range_in_one_call_passes_over_what_is_held() -> None:

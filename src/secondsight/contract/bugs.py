@@ -124,8 +124,8 @@ BUGS: tuple[Bug, ...] = (
         "mm/memory.c",
         "16ce101db85d",
         "A CPU's fault on a page in a device's memory had no reference to it when it asked its driver to bring it back.",
-        (),
-        "The fault is the kernel's own and no driver's: do_swap_page() takes the reference under the page-table lock here, as it does since. What that costs is the next row.",
+        (InTest("tests/linux/test_migrate_device.py", "test_a_fault_holds_the_page_that_it_asks_the_driver_of"),),
+        "What the reference costs is the next row.",
     ),
     Bug(
         "mm/memory.c",

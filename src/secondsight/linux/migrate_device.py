@@ -41,7 +41,7 @@ from secondsight.linux.errno import EINVAL
 from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.huge_memory_split import split_folio
-from secondsight.linux.memory_swap import locks_the_device_page
+from secondsight.linux.memory_swap import faults_hold_nothing, locks_the_device_page
 from secondsight.linux.memremap_private import folio_is_device_coherent, folio_is_device_private, folio_is_zone_device
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -128,7 +128,7 @@ def migrate_vma_init(
     args.npages = npages
     args.pgmap_owner = owner
     args.flags = flags
-    args.fault_page = fault_page
+    args.fault_page = None if len(faults_hold_nothing) > 0 else fault_page
 
 
 @atomic
