@@ -15,6 +15,7 @@ from secondsight.devices.device import open_device
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import PrivateRangeGpu
 from secondsight.devices.small import OwnsAllMemory
+from secondsight.lang import require
 from secondsight.lang.errors import RuleBroken
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Thread, build
@@ -253,6 +254,34 @@ def test_a_fault_holds_the_page_that_it_asks_the_driver_of(form: dict[str, int],
         gpu.notifier.mm = mm
         assert gpu.migrate(0, 1) == 1
         program = build(machine, [Thread("cpu", cpu_read, (mm, 0)), Thread("rmmod", memory_goes, (gpu,))])
+        found = breadth_first(Reference(program))
+        assert found.error is None, found.error
+        assert (found.violation.rule if found.violation else None) == rule
+        if found.violation:
+            assert len(found.violation.trace.replay(program)) == len(found.violation.trace.schedule)
+
+
+def store_and_load(mm: Mm) -> None:
+    """What a CPU has stored it finds again."""
+    cpu_write(mm, 0, B)
+    found = cpu_read(mm, 0)
+    require(found == B, "lost-write", "a CPU finds what was there before its store")
+
+
+@pytest.mark.parametrize("form, rule", [({}, None), ({"collect_forgets_dirty": 1}, "lost-write")])
+def test_a_migration_that_is_called_off_loses_no_store(form: dict[str, int], rule: str | None) -> None:
+    """fd35ca3d12cc: the page has a slot in swap, with what it held before; the device has no room for it, and then it is reclaimed."""
+    with world({PrivateGpu: 1}, **{**SIZES, "private_pages": 1, "pages": 2, "swap_slots": 2, "migrations": 2, **form}) as (machine, mm):
+        do_mmap(mm, 0, 2, None, 0, True)
+        cpu_write(mm, 0, A)
+        cpu_write(mm, 1, C)
+        gpu = machine.pool(PrivateGpu).alloc()
+        gpu.memory_comes()  # nobody listens
+        gpu.notifier.mm = mm
+        assert gpu.migrate(1, 1) == 1 and gpu.nr_free == 0
+        assert madvise_pageout(mm, 0, 1) == 0 and cpu_read(mm, 0) == A and not mm.ptes[0].dirty
+        threads = [Thread("cpu", store_and_load, (mm,)), Thread("gpu", gpu.migrate, (0, 1)), Thread("reclaim", madvise_pageout, (mm, 0, 1))]
+        program = build(machine, threads)
         found = breadth_first(Reference(program))
         assert found.error is None, found.error
         assert (found.violation.rule if found.violation else None) == rule

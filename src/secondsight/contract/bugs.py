@@ -137,8 +137,7 @@ BUGS: tuple[Bug, ...] = (
         "mm/migrate_device.c",
         "fd35ca3d12cc",
         "migrate_vma cleared an entry and did not carry its dirty bit to the page: when the migration was called off, a store was lost.",
-        (),
-        "The walk is the kernel's own and no driver's. The model without it is a mutant that the kernel's own C notices (docs/conform.md).",
+        (InTest("tests/linux/test_migrate_device.py", "test_a_migration_that_is_called_off_loses_no_store"),),
     ),
     Bug(
         "mm/memremap.c",

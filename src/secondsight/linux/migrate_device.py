@@ -35,6 +35,7 @@ from secondsight.lang import (
     out_of_records,
     pool,
     require,
+    shared_array,
     wait_until,
 )
 from secondsight.linux.errno import EINVAL
@@ -114,6 +115,10 @@ class MigrateVma(Record):
 
 bound("migrate_pages", most=7, usual=1)
 migrate_vmas = pool(MigrateVma, bound("migrate_vmas", most=7, usual=2))
+
+
+collect_forgets_dirty = shared_array(bool, bound("collect_forgets_dirty", most=1))
+"""Of size 1: the entry's dirty bit is not carried over to the page when it becomes a migration entry, as before fd35ca3d12cc."""
 
 
 @atomic
@@ -229,6 +234,8 @@ def migrate_vma_collect_pmd(args: MigrateVma, first: Count, last: Count) -> Coun
             write = pte.writable
             get_page(folio)
             held = is_locked_for_us(args, folio) or folio_trylock(folio)
+            if len(collect_forgets_dirty) > 0 and held:
+                pte.dirty = False
             if held and set_migration_entry(page_folio(folio), folio, mm, va):
                 args.src[i] = folio
                 args.migrate[i] = True
