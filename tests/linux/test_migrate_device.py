@@ -261,6 +261,24 @@ def test_a_fault_holds_the_page_that_it_asks_the_driver_of(form: dict[str, int],
             assert len(found.violation.trace.replay(program)) == len(found.violation.trace.schedule)
 
 
+@pytest.mark.parametrize("form, rule", [({}, None), ({"pages_hold_no_pagemap": 1}, "use-after-free")])
+def test_memory_that_goes_waits_for_pages_that_are_mapped(form: dict[str, int], rule: str | None) -> None:
+    """0dc45ca1ce18: memunmap_pages() without an eviction before, and a CPU that brings the page back."""
+    with world({PrivateGpu: 1}, **{**SIZES, "private_pages": 1, "pages": 2, **form}) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        gpu = machine.pool(PrivateGpu).alloc()
+        gpu.memory_comes()  # nobody listens
+        gpu.notifier.mm = mm
+        assert gpu.migrate(0, 1) == 1
+        program = build(machine, [Thread("cpu", cpu_read, (mm, 0)), Thread("rmmod", memunmap_private, (gpu.memory,))])
+        found = breadth_first(Reference(program))
+        assert found.error is None, found.error
+        assert (found.violation.rule if found.violation else None) == rule
+        if found.violation:
+            assert len(found.violation.trace.replay(program)) == len(found.violation.trace.schedule)
+
+
 def store_and_load(mm: Mm) -> None:
     """What a CPU has stored it finds again."""
     cpu_write(mm, 0, B)

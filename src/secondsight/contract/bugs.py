@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from secondsight.devices.device import Device
 from secondsight.devices.gfn_to_pfn_cache import GfnToPfnCache
 from secondsight.devices.mirror import Mirror, MirrorDereferencesLater
-from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.small import (
     ImporterRevokesItsKey,
     ImporterRevokesItsKeyUnlocked,
@@ -24,7 +23,6 @@ from secondsight.devices.small import (
     PassesOverTheReaper,
     RevokesItsKey,
     RevokesItsKeyUnlocked,
-    TakesItsMemoryAwayTwice,
     Vcpu,
     VcpuLeftCounting,
     VcpuMayRefuse,
@@ -143,7 +141,7 @@ BUGS: tuple[Bug, ...] = (
         "mm/memremap.c",
         "0dc45ca1ce18",
         "memunmap_pages() dropped references that pages should have held, and did not wait for pages that were still mapped.",
-        (WithAdversary("open", "refcount", TakesItsMemoryAwayTwice, PrivateGpu),),
+        (InTest("tests/linux/test_migrate_device.py", "test_memory_that_goes_waits_for_pages_that_are_mapped"),),
     ),
     Bug(
         "mm/gup.c, mm/khugepaged.c",

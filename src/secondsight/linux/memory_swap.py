@@ -7,11 +7,11 @@ A page in swap is found in the swap cache, or read, and mapped under the folio l
 
 from __future__ import annotations
 
-from secondsight.lang import atomic, bound, milestone, require, shared_array, tracepoint, wait_until
+from secondsight.lang import Ref, atomic, bound, milestone, require, shared_array, tracepoint, wait_until
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_RETRY
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Flags, Folio, Mm, Pgoff, PteKind, Range, SwpEntry, Va, Vma, huge_pages
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Flags, Folio, Mm, Pagemap, Pgoff, PteKind, Range, SwpEntry, Va, Vma, huge_pages
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
@@ -206,7 +206,9 @@ def do_device_private_page(mm: Mm, va: Va) -> Flags:
     with atomic:
         pte = mm.ptes[va]
         folio = pte.frame
-        pgmap = folio.pgmap[0] if folio is not None and is_device_private_entry(pte) else None
+        pgmap: Ref[Pagemap] = None
+        if folio is not None and is_device_private_entry(pte):
+            pgmap = page_pgmap(folio)
         waits = False
         if pgmap is not None and folio is not None:
             if len(locks_the_device_page) > 0:
@@ -229,6 +231,14 @@ def do_device_private_page(mm: Mm, va: Va) -> Flags:
     return ret
 
 
+@atomic
+def page_pgmap(folio: Folio) -> Ref[Pagemap]:
+    """`page->pgmap` (include/linux/mm_types.h, Linux 6.12) of a page that an entry says is in device memory: whose driver is asked for it."""
+    pgmap = folio.pgmap[0]
+    require(pgmap is not None, "use-after-free", "a fault asks for the driver of a page in device memory that has gone")
+    return pgmap
+
+
 def ask_without_reference(mm: Mm, va: Va) -> Flags:
     """The same as it was before 16ce101db85d: of the page that the entry had when the fault began it asks the pagemap for its driver, whoever has the page by now."""
     with atomic:
@@ -236,9 +246,7 @@ def ask_without_reference(mm: Mm, va: Va) -> Flags:
         folio = pte.frame if is_device_private_entry(pte) else None
     if folio is None:
         return 0
-    with atomic:
-        pgmap = folio.pgmap[0]
-        require(pgmap is not None, "use-after-free", "a fault asks for the driver of a page in device memory that has gone")
+    pgmap = page_pgmap(folio)
     assert pgmap is not None
     ret = pgmap.migrate_to_ram(mm, va, folio)
     device_page_wanted(folio, ret)
