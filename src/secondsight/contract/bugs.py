@@ -163,8 +163,11 @@ BUGS: tuple[Bug, ...] = (
         "mm/gup.c",
         "517f496e1e61",
         "A page that could not be taken off the LRU list, because somebody else had it in hand, was pinned for long where it must stay movable.",
-        (WithAdversary("offline", "movable", VfioWithoutLongterm, VfioType1),),
-        "The driver plays what came of it; check_and_migrate_movable_folios() counts pages as the mended one does.",
+        (
+            InTest("tests/linux/test_longterm.py", "test_a_page_that_another_pin_has_in_hand_must_move_all_the_same"),
+            WithAdversary("offline", "movable", VfioWithoutLongterm, VfioType1),
+        ),
+        "The driver plays what came of it.",
     ),
     Bug(
         "virt/kvm/pfncache.c",

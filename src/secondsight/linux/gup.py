@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from secondsight.lang import Errno, atomic, milestone, require
+from secondsight.lang import Errno, atomic, bound, milestone, require, shared_array
 from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP
 from secondsight.linux.fs_dax import fs_dax_files
 from secondsight.linux.gup_fast import NO_PAGE, gup_fast_one, gup_fast_pte_range_at_once
@@ -239,6 +239,10 @@ def check_and_migrate_movable_page(pfn: Pfn) -> Errno:
     return check_and_migrate_movable_folios(folios)
 
 
+passes_over_isolated = shared_array(bool, bound("passes_over_isolated", most=1))
+"""Of size 1: where nothing could be taken off its list, nothing must move, as with 1aaf8c122918, until 517f496e1e61: somebody else may have it in hand."""
+
+
 @milestone
 def check_and_migrate_movable_folios(folios: Gather) -> Errno:
     """check_and_migrate_movable_folios(), collect_longterm_unpinnable_folios(), migrate_longterm_unpinnable_folios() (mm/gup.c, Linux 6.12).
@@ -255,6 +259,8 @@ def check_and_migrate_movable_folios(folios: Gather) -> Errno:
                 taken = folio_isolate_lru(folio)
                 if taken:
                     isolated.append(folio)
+    if len(passes_over_isolated) > 0:
+        collected = len(isolated) > 0
     if not collected:
         return 0
     for folio in folios:
