@@ -84,6 +84,10 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "agreement",
         "mm/gup.c: as gup.py; what comes between two looks of the walk no campaign can hold, for interrupts are off",
     ),
+    "mmu_notifier_end.py": (
+        "neither",
+        "mm/mmu_notifier.c as it was before 319561669a59; what it does now is compared (mmu_notifier.py)",
+    ),
     "mmu_gather.py": (
         "neither",
         "mm/mmu_gather.c: that page tables outlive walks rests on interrupts of other CPUs, of which user space has none",

@@ -93,8 +93,11 @@ BUGS: tuple[Bug, ...] = (
         "mm/mmu_notifier.c",
         "319561669a59",
         "mmu_interval_notifier_remove() looked at the sequence without the lock, and returned while the subscription was still on the list.",
-        (WithAdversary("close", "teardown", LeavesBeforeTheEnd, Mirror),),
-        "The end of an invalidation is one step here, under its lock; the driver plays a removal that does not wait for it.",
+        (
+            InTest("tests/linux/test_mmu_notifier.py", "test_a_subscription_is_off_the_tree_when_its_removal_returns"),
+            WithAdversary("close", "teardown", LeavesBeforeTheEnd, Mirror),
+        ),
+        "The driver plays a removal that does not wait.",
     ),
     Bug(
         "drivers/gpu/drm/xe/xe_hmm.c",
@@ -192,6 +195,12 @@ BUGS: tuple[Bug, ...] = (
         "CVE-2025-21732",
         "A memory region was ended, and its key given back, while an invalidation went on that named the key in a command: the queue of the whole device failed.",
         (WithAdversary("close", "assertion", RevokesItsKeyUnlocked, RevokesItsKey),),
+    ),
+    Bug(
+        "drivers/infiniband/hw/mlx5/odp.c",
+        "CVE-2025-21714",
+        "Two invalidations found an implicit region's child without pages, and each had a worker end it.",
+        (InTest("tests/linux/test_implicit_odp.py", "test_a_region_is_ended_once"),),
     ),
     Bug(
         "drivers/infiniband/hw/mlx5/mr.c",

@@ -50,7 +50,14 @@ from secondsight.linux.mm_types import (
     anon_vmas,
     secondary_tlbs,
 )
-from secondsight.linux.mmu_gather import DetachedTable, TablePlace, detached_tables, gup_walks, table_moves, tlb_remove_table_sync_one
+from secondsight.linux.mmu_gather import (
+    DetachedTable,
+    TablePlace,
+    detached_tables,
+    gup_walks,
+    table_moves,
+    tlb_remove_table_sync_one,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import alloc_huge_folio, folio_nr_pages, frames, is_zero_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio

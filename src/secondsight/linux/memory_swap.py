@@ -11,7 +11,21 @@ from secondsight.lang import Ref, atomic, bound, milestone, require, shared_arra
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_RETRY
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Flags, Folio, Mm, Pagemap, Pgoff, PteKind, Range, SwpEntry, Va, Vma, huge_pages
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    Event,
+    Flags,
+    Folio,
+    Mm,
+    Pagemap,
+    Pgoff,
+    PteKind,
+    Range,
+    SwpEntry,
+    Va,
+    Vma,
+    huge_pages,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
