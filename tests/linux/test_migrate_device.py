@@ -15,6 +15,7 @@ from secondsight.devices.device import open_device
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import PrivateRangeGpu
 from secondsight.devices.small import OwnsAllMemory
+from secondsight.lang import require
 from secondsight.lang.errors import RuleBroken
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Thread, build
@@ -28,6 +29,7 @@ from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_
 from secondsight.linux.hmm import hmm_range_fault, hmm_range_snapshot
 from secondsight.linux.madvise import madvise_dontneed, madvise_hugepage, madvise_pageout
 from secondsight.linux.memfd import memfd_create
+from secondsight.linux.memremap_private import memunmap_private
 from secondsight.linux.migrate import move_page
 from secondsight.linux.mm_types import Mm, PmdKind, PteKind
 from secondsight.linux.mmap import do_mmap, vm_munmap
@@ -231,6 +233,78 @@ def test_two_faults_may_keep_each_other_from_it_unless_they_lock_it(locks: bool)
             assert found.violation is not None and found.violation.rule == "livelock"
             steps = found.violation.trace.schedule
             assert len(replay(program, steps, found.violation.trace.states)) == len(steps)
+
+
+def memory_goes(gpu: PrivateGpu) -> None:
+    """What is in the device's memory goes back, and the memory goes: the driver is unloaded."""
+    while gpu.memory_in_use():
+        gpu.evict()
+    memunmap_private(gpu.memory)
+
+
+@pytest.mark.parametrize("form, rule", [({}, None), ({"locks_the_device_page": 1}, None), ({"faults_hold_nothing": 1}, "use-after-free")])
+def test_a_fault_holds_the_page_that_it_asks_the_driver_of(form: dict[str, int], rule: str | None) -> None:
+    """16ce101db85d: the page comes back, by another fault or an eviction, and the device's memory goes meanwhile."""
+    wanted = {"migrate_vmas": 2, "frames": 5, "pages": 2, "private_pages": 1}
+    with world({PrivateGpu: 1}, **{**SIZES, **wanted, **form}) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        gpu = machine.pool(PrivateGpu).alloc()
+        gpu.memory_comes()  # nobody listens
+        gpu.notifier.mm = mm
+        assert gpu.migrate(0, 1) == 1
+        program = build(machine, [Thread("cpu", cpu_read, (mm, 0)), Thread("rmmod", memory_goes, (gpu,))])
+        found = breadth_first(Reference(program))
+        assert found.error is None, found.error
+        assert (found.violation.rule if found.violation else None) == rule
+        if found.violation:
+            assert len(found.violation.trace.replay(program)) == len(found.violation.trace.schedule)
+
+
+@pytest.mark.parametrize("form, rule", [({}, None), ({"pages_hold_no_pagemap": 1}, "use-after-free")])
+def test_memory_that_goes_waits_for_pages_that_are_mapped(form: dict[str, int], rule: str | None) -> None:
+    """0dc45ca1ce18: memunmap_pages() without an eviction before, and a CPU that brings the page back."""
+    with world({PrivateGpu: 1}, **{**SIZES, "private_pages": 1, "pages": 2, **form}) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        gpu = machine.pool(PrivateGpu).alloc()
+        gpu.memory_comes()  # nobody listens
+        gpu.notifier.mm = mm
+        assert gpu.migrate(0, 1) == 1
+        program = build(machine, [Thread("cpu", cpu_read, (mm, 0)), Thread("rmmod", memunmap_private, (gpu.memory,))])
+        found = breadth_first(Reference(program))
+        assert found.error is None, found.error
+        assert (found.violation.rule if found.violation else None) == rule
+        if found.violation:
+            assert len(found.violation.trace.replay(program)) == len(found.violation.trace.schedule)
+
+
+def store_and_load(mm: Mm) -> None:
+    """What a CPU has stored it finds again."""
+    cpu_write(mm, 0, B)
+    found = cpu_read(mm, 0)
+    require(found == B, "lost-write", "a CPU finds what was there before its store")
+
+
+@pytest.mark.parametrize("form, rule", [({}, None), ({"collect_forgets_dirty": 1}, "lost-write")])
+def test_a_migration_that_is_called_off_loses_no_store(form: dict[str, int], rule: str | None) -> None:
+    """fd35ca3d12cc: the page has a slot in swap, with what it held before; the device has no room for it, and then it is reclaimed."""
+    with world({PrivateGpu: 1}, **{**SIZES, "private_pages": 1, "pages": 2, "swap_slots": 2, "migrations": 2, **form}) as (machine, mm):
+        do_mmap(mm, 0, 2, None, 0, True)
+        cpu_write(mm, 0, A)
+        cpu_write(mm, 1, C)
+        gpu = machine.pool(PrivateGpu).alloc()
+        gpu.memory_comes()  # nobody listens
+        gpu.notifier.mm = mm
+        assert gpu.migrate(1, 1) == 1 and gpu.nr_free == 0
+        assert madvise_pageout(mm, 0, 1) == 0 and cpu_read(mm, 0) == A and not mm.ptes[0].dirty
+        threads = [Thread("cpu", store_and_load, (mm,)), Thread("gpu", gpu.migrate, (0, 1)), Thread("reclaim", madvise_pageout, (mm, 0, 1))]
+        program = build(machine, threads)
+        found = breadth_first(Reference(program))
+        assert found.error is None, found.error
+        assert (found.violation.rule if found.violation else None) == rule
+        if found.violation:
+            assert len(found.violation.trace.replay(program)) == len(found.violation.trace.schedule)
 
 
 def test_a_range_in_one_call_passes_over_what_is_held() -> None:

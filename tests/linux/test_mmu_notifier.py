@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 from linux_world import A, Mirror, device_main, free_frames, load, mirror_of, search, world
 
-from secondsight.lang import U8, ModelError, Record, RuleBroken, shared
+from secondsight.lang import U8, ModelError, Record, RuleBroken, pool, shared
+from secondsight.lang.program import Thread, build
+from secondsight.lang.reference import Reference
 from secondsight.linux import EAGAIN, EINVAL
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.mm_types import Driver, Event, Finish, Mm, MmuNotifier, Range, Seq
+from secondsight.linux.mm_types import Driver, Event, Finish, IntervalNotifier, Mm, MmuNotifier, Range, Seq
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.oom_kill import oom_reap_task_mm
+from secondsight.search.bfs import breadth_first
 
 
 class Watcher(MmuNotifier):
@@ -440,3 +443,35 @@ def test_a_driver_that_joins_in_the_middle_of_an_invalidation_is_right() -> None
         cpu_write(mm, 0, A)
         found = search(machine, (unmap_main, (mm,)), (device_main, (early, 0, 1)), (join_main, (late, mm)))
     assert found.verdict.value == "holds", found
+
+
+class Region(IntervalNotifier):
+    """A subscription that lives until it has been removed."""
+
+    def invalidate(self, rng: Range, cur_seq: Seq) -> bool:
+        mn.mmu_interval_set_seq(self, cur_seq)
+        return True
+
+
+regions = pool(Region, "subscribers")
+
+
+def remove_and_free(region: Region) -> None:
+    """kfree() when the removal has returned."""
+    mn.mmu_interval_notifier_remove(region)
+    regions.free(region)
+
+
+@pytest.mark.parametrize("form, rule", [({}, None), ({"removal_looks_unlocked": 1}, "use-after-free")])
+def test_a_subscription_is_off_the_tree_when_its_removal_returns(form: dict[str, int], rule: str | None) -> None:
+    """319561669a59: the number is even before what was deferred is done, for who looks at it without the lock."""
+    with world(None, subscribers=1, pages=2, **form) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        region = regions.alloc()
+        assert mn.mmu_interval_notifier_insert(region, mm, 0, 1) == 0
+        program = build(machine, [Thread("unmaps", unmap_main, (mm,)), Thread("removes", remove_and_free, (region,))])
+        found = breadth_first(Reference(program))
+        assert found.error is None, found.error
+        assert (found.violation.rule if found.violation else None) == rule
+        if found.violation:
+            assert len(found.violation.trace.replay(program)) == len(found.violation.trace.schedule)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from linux_world import A, B, search, world
 
 from secondsight.lang.errors import RuleBroken
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.gup import FOLL_PIN, FOLL_WRITE, get_user_page_vma_remote, unpin_folio
+from secondsight.linux.gup import (
+    FOLL_PIN,
+    FOLL_WRITE,
+    get_user_page_vma_remote,
+    pin_user_pages_fast,
+    unpin_folio,
+    unpin_user_page_range_dirty_lock,
+)
 from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mm_flags import MAP_PRIVATE
-from secondsight.linux.mm_types import PteKind
+from secondsight.linux.mm_types import Folio, PteKind
 from secondsight.linux.mmap import do_mmap, exit_mmap, vm_munmap
 from secondsight.linux.page_alloc import frames, get_page, put_page, zone
 from secondsight.linux.shmem import shmem_fallocate_punch_hole
@@ -81,6 +90,22 @@ def test_a_page_that_was_taken_to_be_written_is_dirty() -> None:
             unpin_folio(frames[pfn])
             madvise_pageout(mm, 0, 1)
             assert cpu_read(mm, 0) == there, "FOLL_TOUCH marks it where it is grabbed"
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("unpin, there", [(unpin_folio, A), (unpin_user_page_range_dirty_lock, B)])
+def test_a_page_that_was_taken_without_a_lock_is_not_until_who_had_it_written_says_so(unpin: Callable[[Folio], None], there: int, steps: int) -> None:
+    with world(**SWAP, gup_fast_steps=steps) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        madvise_pageout(mm, 0, 1)
+        cpu_read(mm, 0)
+        assert mm.ptes[0].writable and not mm.ptes[0].dirty
+        pfn = pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE)
+        frames[pfn].contents = B
+        unpin(frames[pfn])
+        madvise_pageout(mm, 0, 1)
+        assert cpu_read(mm, 0) == there, "FOLL_TOUCH is of the slow path alone"
 
 
 def test_what_is_in_swap_goes_with_its_entry() -> None:

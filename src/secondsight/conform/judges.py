@@ -81,6 +81,18 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "mm/memory_hotplug.c: offline_pages() needs sections, zones and the buddy lists as the kernel has them; a guest has a memory module of one "
         "block, which is taken offline",
     ),
+    "gup_fast.py": (
+        "agreement",
+        "mm/gup.c: as gup.py; what comes between two looks of the walk no campaign can hold, for interrupts are off",
+    ),
+    "mmu_notifier_end.py": (
+        "neither",
+        "mm/mmu_notifier.c as it was before 319561669a59; what it does now is compared (mmu_notifier.py)",
+    ),
+    "mmu_gather.py": (
+        "neither",
+        "mm/mmu_gather.c: that page tables outlive walks rests on interrupts of other CPUs, of which user space has none",
+    ),
     "gup_pages.py": (
         "agreement",
         "mm/gup.c: as gup.py; the module pins several pages in one call of pin_user_pages_fast() in drawn campaigns",

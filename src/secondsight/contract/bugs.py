@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from secondsight.devices.device import Device
 from secondsight.devices.gfn_to_pfn_cache import GfnToPfnCache
 from secondsight.devices.mirror import Mirror, MirrorDereferencesLater
-from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.small import (
     ImporterRevokesItsKey,
     ImporterRevokesItsKeyUnlocked,
@@ -24,7 +23,6 @@ from secondsight.devices.small import (
     PassesOverTheReaper,
     RevokesItsKey,
     RevokesItsKeyUnlocked,
-    TakesItsMemoryAwayTwice,
     Vcpu,
     VcpuLeftCounting,
     VcpuMayRefuse,
@@ -95,8 +93,11 @@ BUGS: tuple[Bug, ...] = (
         "mm/mmu_notifier.c",
         "319561669a59",
         "mmu_interval_notifier_remove() looked at the sequence without the lock, and returned while the subscription was still on the list.",
-        (WithAdversary("close", "teardown", LeavesBeforeTheEnd, Mirror),),
-        "The end of an invalidation is one step here, under its lock; the driver plays a removal that does not wait for it.",
+        (
+            InTest("tests/linux/test_mmu_notifier.py", "test_a_subscription_is_off_the_tree_when_its_removal_returns"),
+            WithAdversary("close", "teardown", LeavesBeforeTheEnd, Mirror),
+        ),
+        "The driver plays a removal that does not wait.",
     ),
     Bug(
         "drivers/gpu/drm/xe/xe_hmm.c",
@@ -124,8 +125,8 @@ BUGS: tuple[Bug, ...] = (
         "mm/memory.c",
         "16ce101db85d",
         "A CPU's fault on a page in a device's memory had no reference to it when it asked its driver to bring it back.",
-        (),
-        "The fault is the kernel's own and no driver's: do_swap_page() takes the reference under the page-table lock here, as it does since. What that costs is the next row.",
+        (InTest("tests/linux/test_migrate_device.py", "test_a_fault_holds_the_page_that_it_asks_the_driver_of"),),
+        "What the reference costs is the next row.",
     ),
     Bug(
         "mm/memory.c",
@@ -137,29 +138,39 @@ BUGS: tuple[Bug, ...] = (
         "mm/migrate_device.c",
         "fd35ca3d12cc",
         "migrate_vma cleared an entry and did not carry its dirty bit to the page: when the migration was called off, a store was lost.",
-        (),
-        "The walk is the kernel's own and no driver's. The model without it is a mutant that the kernel's own C notices (docs/conform.md).",
+        (InTest("tests/linux/test_migrate_device.py", "test_a_migration_that_is_called_off_loses_no_store"),),
     ),
     Bug(
         "mm/memremap.c",
         "0dc45ca1ce18",
         "memunmap_pages() dropped references that pages should have held, and did not wait for pages that were still mapped.",
-        (WithAdversary("open", "refcount", TakesItsMemoryAwayTwice, PrivateGpu),),
+        (InTest("tests/linux/test_migrate_device.py", "test_memory_that_goes_waits_for_pages_that_are_mapped"),),
     ),
     Bug(
         "mm/gup.c, mm/khugepaged.c",
-        "70cbc3cc78a9",
-        "GUP-fast pinned a small page, looked at its entry again and not at the one above, while khugepaged put a huge page in its place.",
-        (),
-        "Looking, grabbing and looking once more is one step here (`pin_user_pages_fast`), and page tables are not freed: what happens between is not tried. May hide a bug of gup's, "
-        "and none of a driver's.",
+        "70cbc3cc78a9, 2ba99c5e0881",
+        "GUP-fast pinned a small page, looked at its entry again and not at the one above, while khugepaged put a huge page in its place; and the page table that it stood on could "
+        "be freed.",
+        (
+            InTest("tests/linux/test_gup_fast.py", "test_a_pin_beside_a_collapse_is_of_the_page_that_stays"),
+            InTest("tests/linux/test_gup_fast.py", "test_the_page_table_of_a_collapse_is_not_freed_under_a_walk"),
+        ),
+    ),
+    Bug(
+        "mm/gup.c, mm/memory.c",
+        "57efa1fe5957",
+        "GUP-fast pinned a page by an entry that a fork was about to protect, having asked already whether the page is pinned: the parent's next write went to a copy.",
+        (InTest("tests/linux/test_gup_fast.py", "test_a_pin_beside_a_fork_is_of_the_parents_page"),),
     ),
     Bug(
         "mm/gup.c",
         "517f496e1e61",
         "A page that could not be taken off the LRU list, because somebody else had it in hand, was pinned for long where it must stay movable.",
-        (WithAdversary("offline", "movable", VfioWithoutLongterm, VfioType1),),
-        "The driver plays what came of it; check_and_migrate_movable_folios() counts pages as the mended one does.",
+        (
+            InTest("tests/linux/test_longterm.py", "test_a_page_that_another_pin_has_in_hand_must_move_all_the_same"),
+            WithAdversary("offline", "movable", VfioWithoutLongterm, VfioType1),
+        ),
+        "The driver plays what came of it.",
     ),
     Bug(
         "virt/kvm/pfncache.c",
@@ -184,6 +195,12 @@ BUGS: tuple[Bug, ...] = (
         "CVE-2025-21732",
         "A memory region was ended, and its key given back, while an invalidation went on that named the key in a command: the queue of the whole device failed.",
         (WithAdversary("close", "assertion", RevokesItsKeyUnlocked, RevokesItsKey),),
+    ),
+    Bug(
+        "drivers/infiniband/hw/mlx5/odp.c",
+        "CVE-2025-21714",
+        "Two invalidations found an implicit region's child without pages, and each had a worker end it.",
+        (InTest("tests/linux/test_implicit_odp.py", "test_a_region_is_ended_once"),),
     ),
     Bug(
         "drivers/infiniband/hw/mlx5/mr.c",

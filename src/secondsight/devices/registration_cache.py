@@ -27,7 +27,7 @@ from secondsight.devices.device import DEVICE_FAULT, Device, DevicePageTable, Pr
 from secondsight.lang import Array, Char, Errno, Mutex, Ref, atomic, wait_until
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import ENOENT
-from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
+from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page_range_dirty_lock
 from secondsight.linux.mm_flags import VM_UFFD_WP
 from secondsight.linux.mm_types import Event, Folio, Mm, Pgoff, Range, Result, UffdEvent, Va, VaEnd
 from secondsight.linux.page_alloc import frames
@@ -102,7 +102,7 @@ class KeepsEverything(Device):
             folio = self.kept[va]
             if folio is not None:
                 self.page_table.unmap(Range(va, va + 1, Event.UNMAP, True))
-                unpin_user_page(folio)
+                unpin_user_page_range_dirty_lock(folio)
                 self.kept[va] = None
 
     def close(self) -> None:

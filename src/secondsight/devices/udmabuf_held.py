@@ -27,6 +27,7 @@ from secondsight.linux.gup import (
     memfd_pin_folio,
     pin_user_pages_fast,
     unpin_folio,
+    unpin_user_page_range_dirty_lock,
 )
 from secondsight.linux.memory import VM_FAULT_SIGBUS, insert_pfn
 from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pgoff, Va
@@ -185,6 +186,10 @@ class UdmabufPinsAddress(UdmabufHeld):
             return pfn
         self.folios[pgoff] = frames[pfn]
         return 0
+
+    def let_go(self, folio: Folio) -> None:
+        """An importer may have written to it: unpin_user_pages_dirty_lock()."""
+        unpin_user_page_range_dirty_lock(folio)
 
 
 class UdmabufPinsFolios(UdmabufHeld):

@@ -19,7 +19,14 @@ from secondsight.devices.device import Device, DevicePageTable, Promise
 from secondsight.lang import Array, Errno, Mutex, Ref
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EFAULT, ENOENT
-from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_remote, unpin_folio
+from secondsight.linux.gup import (
+    FOLL_LONGTERM,
+    FOLL_PIN,
+    FOLL_WRITE,
+    pin_user_pages_remote,
+    unpin_folio,
+    unpin_user_page_range_dirty_lock,
+)
 from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Range, Va
 from secondsight.linux.page_alloc import frames
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
@@ -86,12 +93,12 @@ class VfioType1(Device):
             self.unmap(mm, va)
 
     def unmap(self, mm: Mm, va: Va) -> None:
-        """vfio_unmap_unpin(). Under `lock`."""
+        """vfio_unmap_unpin(), put_pfn(). Under `lock`."""
         folio = self.pinned[va]
         if folio is not None:
             self.pinned[va] = None
             self.page_table.unmap(Range(va, va + 1, mn.Event.UNMAP, True))
-            unpin_folio(folio)
+            unpin_user_page_range_dirty_lock(folio)
             self.lock_acct(mm, 1, False)
 
     def close(self) -> None:

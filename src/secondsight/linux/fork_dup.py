@@ -10,6 +10,9 @@ Both mmap locks are held for writing (the child's is nobody else's yet, and is n
 Private pages are shared from then on, and nobody may write them: parent or child, who writes first makes a copy of its own
 (`memory.wp_page_copy`), under a second bracket. A page that the parent has pinned stays its own: the child gets a copy at once.
 
+Who takes pages without a lock meanwhile, step by step (`gup_fast`), sees by `write_protect_seq` that entries are being protected; without that a page could be
+pinned between the question whether it is and the protection of its entry. (With huge pages the two are one step: may hide a bug of the fork's or of the walk's.)
+
 Where a page is device-exclusive and locked the fork fails: what the child has by then is torn down, and the call returns -ENOMEM.
 
 Left out: everything of fork(2) but memory; any other failure. Entries of a private vma in which nothing was ever written are left to the child's
@@ -166,7 +169,11 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
     if private:
         rng = Range(start, end, Event.PROTECTION_PAGE, True)
         mmu_notifier_invalidate_range_start(oldmm, rng)
-        if len(huge_pages) > 0:
+        if len(mm.write_protect_seq) > 0:
+            raw_write_seqcount(oldmm)
+        if len(mm.write_protect_seq) > 0 and len(huge_pages) == 0:
+            copied = copy_pte_range_in_steps(mm, oldmm, start, end)
+        elif len(huge_pages) > 0:
             pinned: VaEnd = start
             while pinned < end:
                 with atomic:
@@ -177,17 +184,44 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
                     split_huge_pmd(oldmm, pinned)
         else:
             copied = copy_pte_range(mm, oldmm, start, end)
+        if len(mm.write_protect_seq) > 0:
+            raw_write_seqcount(oldmm)
         mmu_notifier_invalidate_range_end(oldmm, rng)
     elif needed:
         copied = copy_pte_range(mm, oldmm, start, end)
     return copied
 
 
+@atomic
+def raw_write_seqcount(mm: Mm) -> None:
+    """raw_write_seqcount_begin(), raw_write_seqcount_end() (include/linux/seqlock.h, Linux 6.12) of `write_protect_seq`: who takes pages without a lock, and began
+    before the end, gives them back (`gup_fast`)."""
+    mm.write_protect_seq[0] += 1
+
+
+def copy_pte_range_in_steps(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
+    """copy_pte_range() (mm/memory.c, Linux 6.12), as those see it who look without the page-table lock: of each page, whether it may be pinned is asked before its
+    entry is protected. Others that take the lock do not come between: what they have changed is looked at again."""
+    for va in range(start, end):
+        unpinned = seen_unpinned(oldmm, va)
+        copied = copy_pte_range(mm, oldmm, va, va + 1, unpinned)
+        if not copied:
+            return False
+    return True
+
+
+@atomic
+def seen_unpinned(mm: Mm, va: Va) -> Ref[Folio]:
+    """folio_needs_cow_for_dma() (include/linux/mm.h, Linux 6.12) says no: the page at `va`, of which it does."""
+    folio = vm_normal_folio(mm.ptes[va])
+    return folio if folio is not None and page_folio(folio).pins == 0 else None
+
+
 @milestone(quiet=True)
 @atomic
-def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
+def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd, unpinned: Ref[Folio] = None) -> bool:
     """copy_pte_range() (mm/memory.c, Linux 6.12), under both page-table locks. Whether it came to the end: it gives up (-EBUSY) at a folio
-    that is a device's alone and locked."""
+    that is a device's alone and locked. `unpinned`: that one was found not to be pinned before."""
     for va in range(start, end):
         if len(owners) > 0:
             if is_exclusive_and_locked(oldmm.ptes[va]):
@@ -205,7 +239,7 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
         if len(owners) + len(swap_slots) + len(migrations) > 0:
             copy_nonpresent_pte(mm, oldmm, va)
         if pte_page(oldmm.ptes[va]) is not None:
-            copy_present_pte(mm, oldmm, va)
+            copy_present_pte(mm, oldmm, va, unpinned)
         if len(mm.userfaultfd) > 0:
             copy_uffd_wp(mm, oldmm, va)
     return True
@@ -255,7 +289,7 @@ def copy_nonpresent_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
 
 
 @atomic
-def copy_present_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
+def copy_present_pte(mm: Mm, oldmm: Mm, va: Va, unpinned: Ref[Folio]) -> None:
     """copy_present_ptes(), __copy_present_ptes() (mm/memory.c, Linux 6.12): the child's entry is as the parent's, and of private
     memory neither may write."""
     vma = oldmm.mm_mt[va]
@@ -264,7 +298,7 @@ def copy_present_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
     private = is_cow_mapping(vma)
     folio = vm_normal_folio(pte)
     if folio is not None and private and folio_test_anon(vma, va, folio):
-        if page_folio(folio).pins > 0 and page_anon_exclusive(folio):
+        if page_folio(folio).pins > 0 and page_anon_exclusive(folio) and folio is not unpinned:
             copy_present_page(mm, va, folio)
             return
         if len(folio.shared) > 0:

@@ -15,7 +15,7 @@ A page that is to be pinned for long (FOLL_LONGTERM) is moved first, if it lies 
     pin_user_pages_remote(mm, va, flags)        by address, of any process, under its mmap lock
     check_and_migrate_movable_folios(folios)    what has been pinned and must not stay there: unpin, migrate, pin again
 
-Several pages in one call: `gup_pages`. Left out: FOLL_FORCE; PF_MEMALLOC_PIN, by which a page that is faulted in to be pinned comes from elsewhere at once; device
+Without a lock: `gup_fast`. Several pages in one call: `gup_pages`. Left out: FOLL_FORCE; PF_MEMALLOC_PIN, by which a page that is faulted in to be pinned comes from elsewhere at once; device
 memory, of which the address form refuses every page (raises no false alarm: a driver fails there that would not).
 """
 
@@ -23,9 +23,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from secondsight.lang import Errno, atomic, count, milestone, require
+from secondsight.lang import Errno, atomic, bound, milestone, require, shared_array
 from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP
-from secondsight.linux.fs_dax import fs_dax_files, is_fs_dax_page
+from secondsight.linux.fs_dax import fs_dax_files
+from secondsight.linux.gup_fast import NO_PAGE, gup_fast_one, gup_fast_pte_range_at_once
 from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.hugetlb import hugetlb_files, memfd_alloc_folio
 from secondsight.linux.memory import (
@@ -41,13 +42,13 @@ from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_flags import VM_FSDAX
-from secondsight.linux.mm_types import Count, Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
+from secondsight.linux.mm_flags import FOLL_LONGTERM, FOLL_PIN, FOLL_SPLIT_PMD, FOLL_WRITE, VM_FSDAX
+from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
-from secondsight.linux.page_writeback import set_page_dirty
+from secondsight.linux.page_writeback import set_page_dirty, set_page_dirty_lock
 from secondsight.linux.pgtable import pmd_trans_huge, pte_present
-from secondsight.linux.shmem import ShmemFile, shmem_files, shmem_get_folio
+from secondsight.linux.shmem import ShmemFile, shmem_get_folio
 from secondsight.linux.swap import folio_isolate_lru
 
 __all__ = [
@@ -64,18 +65,9 @@ __all__ = [
     "try_grab_folio",
     "unpin_folio",
     "unpin_user_page",
+    "unpin_user_page_range_dirty_lock",
 ]
 
-FOLL_WRITE: Final = 1
-"""The page may be written."""
-FOLL_LONGTERM: Final = 2
-"""It is kept for as long as user space likes."""
-FOLL_PIN: Final = 4
-"""A pin (pin_user_pages()); without it a reference alone, FOLL_GET (get_user_pages())."""
-FOLL_SPLIT_PMD: Final = 8
-"""Of a huge page that one entry maps each page gets an entry of its own first."""
-
-NO_PAGE: Final = -100
 MUST_UNSHARE: Final = -101
 
 
@@ -91,6 +83,17 @@ def try_grab_folio(folio: Folio) -> None:
 def unpin_user_page(folio: Folio) -> None:
     """unpin_user_page() (mm/gup.c, Linux 6.12): give a pin back; of the zero page nobody has one."""
     if not is_zero_page(folio):
+        unpin_folio(folio)
+
+
+@atomic
+def unpin_user_page_range_dirty_lock(folio: Folio) -> None:
+    """unpin_user_page_range_dirty_lock(make_dirty), unpin_user_pages_dirty_lock() (mm/gup.c, Linux 6.12) of one page: it is marked dirty, unless it is, under the
+    folio lock, which may be waited for; then its pin is given back. So does whoever had the page written: the walk without a lock marks none, and a CPU's entry
+    says nothing of a device."""
+    if not is_zero_page(folio):
+        if not page_folio(folio).dirty:
+            set_page_dirty_lock(folio)
         unpin_folio(folio)
 
 
@@ -179,11 +182,13 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
 def pin_user_pages_fast(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """pin_user_pages_fast() (mm/gup.c, Linux 6.12) for one page of the caller's own process: its number, or -EFAULT.
 
-    gup_fast() looks without a lock, grabs and looks once more; here that is one step, for what has changed in between makes it
-    give up. Then __gup_longterm_locked(): __get_user_pages_locked(), and again while what is to be pinned for long had to move. -ENOMEM: it
+    First gup_fast(), without a lock (`gup_fast`). Then __gup_longterm_locked(): __get_user_pages_locked(), and again while what is to be pinned for long had to move. -ENOMEM: it
     did not.
     """
-    pfn = gup_fast_pte_range(mm, va, flags)
+    if len(mm.write_protect_seq) > 0:
+        pfn = gup_fast_one(mm, va, flags)
+    else:
+        pfn = gup_fast_pte_range_at_once(mm, va, flags)
     if pfn > NO_PAGE:
         return pfn
     pfn = get_user_pages_locked(mm, va, flags)
@@ -234,6 +239,10 @@ def check_and_migrate_movable_page(pfn: Pfn) -> Errno:
     return check_and_migrate_movable_folios(folios)
 
 
+passes_over_isolated = shared_array(bool, bound("passes_over_isolated", most=1))
+"""Of size 1: where nothing could be taken off its list, nothing must move, as with 1aaf8c122918, until 517f496e1e61: somebody else may have it in hand."""
+
+
 @milestone
 def check_and_migrate_movable_folios(folios: Gather) -> Errno:
     """check_and_migrate_movable_folios(), collect_longterm_unpinnable_folios(), migrate_longterm_unpinnable_folios() (mm/gup.c, Linux 6.12).
@@ -250,6 +259,8 @@ def check_and_migrate_movable_folios(folios: Gather) -> Errno:
                 taken = folio_isolate_lru(folio)
                 if taken:
                     isolated.append(folio)
+    if len(passes_over_isolated) > 0:
+        collected = len(isolated) > 0
     if not collected:
         return 0
     for folio in folios:
@@ -285,61 +296,6 @@ def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
             break
     mm.mmap_lock.read_unlock()
     return -EFAULT
-
-
-@atomic
-def gup_fast_must_unshare(mm: Mm, va: Va, folio: Folio, flags: Flags) -> bool:
-    """gup_must_unshare() (mm/internal.h, Linux 6.12) without a vma, of a page that is pinned for reading by an entry that may not write.
-
-    Every file's page, and the zero page, is left to the slow path where the pin is for long, shared memory too: whether the mapping is private only
-    its vma tells. The vma may have gone already (munmap() takes it out of the tree first), while the entry is still there.
-    """
-    if not page_anon_exclusive(folio):
-        return True
-    if flags & FOLL_LONGTERM == 0:
-        return False
-    vma = mm.mm_mt[va]
-    if vma is not None:
-        return not is_cow_mapping(vma) or not folio_test_anon(vma, va, folio)
-    return is_zero_page(folio) or is_in_page_cache(folio)
-
-
-@atomic
-def is_in_page_cache(folio: Folio) -> bool:
-    """!folio_test_anon() (include/linux/page-flags.h, Linux 6.12) of a page that is mapped: some file has it."""
-    held: Count = 0
-    for memfd in shmem_files:
-        held += count(page is folio for page in memfd.pages)
-    for hugetlbfs in hugetlb_files:
-        held += count(page is folio for page in hugetlbfs.pages)
-    return held > 0
-
-
-@atomic
-def gup_fast_pte_range(mm: Mm, va: Va, flags: Flags) -> Pfn:
-    """gup_fast_pte_range() (mm/gup.c, Linux 6.12): the page, if its entry allows what is asked; else NO_PAGE.
-
-    A file system's own memory (fs-dax, pte_devmap) it takes as any other, but not for long: its entry holds no reference, and the pagemap is held while
-    it looks (get_dev_pagemap(); the device's removal is left out). Left out: one entry for a huge page of such memory (gup_fast_devmap_pmd_leaf()), and
-    device-dax.
-    """
-    pte = mm.ptes[va]
-    folio = pte_present(pte)
-    if folio is None:
-        return NO_PAGE
-    if pte.special:
-        if len(fs_dax_files) == 0:
-            return NO_PAGE
-        devmap = is_fs_dax_page(folio)
-        if not devmap or flags & FOLL_LONGTERM != 0:
-            return NO_PAGE
-    if not pte.writable and flags & (FOLL_PIN | FOLL_WRITE) == FOLL_PIN:
-        if gup_fast_must_unshare(mm, va, folio, flags):
-            return NO_PAGE
-    if len(pageblocks) + len(coherent_memory) > 0:
-        if flags & FOLL_LONGTERM != 0 and not folio_is_longterm_pinnable(folio):
-            return NO_PAGE
-    return follow_page_pte(mm, va, flags)
 
 
 def faultin_flags(why: Pfn, flags: Flags) -> Flags:

@@ -9,9 +9,9 @@ Each returns how many pages it got, from the first on, or the error of the first
 is not told, and those before it are pinned. Who wants all or nothing unpins them. What is to be pinned for long (FOLL_LONGTERM) and must not stay
 where it is makes *all* of the call's pages unpinned, moved, and pinned again: fewer of them, perhaps; if one does not move, none is pinned.
 
-`pages` is the caller's array, of the bound `pin_pages`. Left out: `write_protect_seq`, by which gup_fast() gives up where fork() comes between two of its
-pages (what it does then, with the lock, it may do here without: raises no alarm of which a fork before the call would not); signals; what of a
-huge page is grabbed at once: here each page is grabbed in a step of its own.
+`pages` is the caller's array, of the bound `pin_pages`. Left out: signals; what of a huge page is grabbed at once: here each page is grabbed in a step of its own;
+`write_protect_seq`, where the walk to a page is one step, by which gup_fast() gives up where fork() comes between two of its pages (what it does then, with the
+lock, it may do here without: raises no alarm of which a fork before the call would not).
 """
 
 from __future__ import annotations
@@ -24,14 +24,22 @@ from secondsight.linux.gup import (
     FOLL_LONGTERM,
     FOLL_PIN,
     FOLL_SPLIT_PMD,
-    NO_PAGE,
     check_and_migrate_movable_folios,
     check_vma_flags,
     faultin_flags,
     follow_page_pte,
-    gup_fast_pte_range,
     unpin_folio,
     unpin_user_page,
+)
+from secondsight.linux.gup_fast import (
+    NO_PAGE,
+    gup_fast_begin,
+    gup_fast_page,
+    gup_fast_pte_range_at_once,
+    gup_put_folio,
+    local_irq_restore,
+    local_irq_save,
+    read_seqcount_retry,
 )
 from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.memory import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_ERROR, VM_FAULT_UNLOCKED, handle_mm_fault
@@ -107,16 +115,45 @@ def unpin_user_page_range_dirty_lock(folio: Folio, make_dirty: bool) -> None:
 
 def gup_fast(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Count:
     """gup_fast(), gup_fast_pgd_range() (mm/gup.c, Linux 6.12): how many pages could be had, one after the other, until one could not."""
+    if len(mm.write_protect_seq) > 0:
+        return gup_fast_in_steps(mm, start, nr_pages, flags, pages)
     for k in range(nr_pages):
         if start + k >= len(mm.ptes):
             return k
         with atomic:
-            pfn = gup_fast_pte_range(mm, start + k, flags)
+            pfn = gup_fast_pte_range_at_once(mm, start + k, flags)
             if pfn > NO_PAGE:
                 pages.folios[k] = frames[pfn]
         if pfn <= NO_PAGE:
             return k
     return nr_pages
+
+
+def gup_fast_in_steps(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Count:
+    """gup_fast(), gup_fast_pgd_range(), gup_fast_unpin_user_pages() (mm/gup.c, Linux 6.12), step by step (`gup_fast`): none of the pages where a fork has begun
+    meanwhile."""
+    begun, seq = gup_fast_begin(mm, flags)
+    if not begun:
+        return 0
+    nr: Count = 0
+    pfn: Pfn = 0
+    walk = local_irq_save(mm)
+    while pfn > NO_PAGE and nr < nr_pages and start + nr < len(mm.ptes):
+        pfn = gup_fast_page(walk, mm, start + nr, flags)
+        if pfn > NO_PAGE:
+            pages.folios[nr] = frames[pfn]
+            nr += 1
+    local_irq_restore(walk)
+    retry = read_seqcount_retry(mm, flags, seq)
+    if not retry:
+        return nr
+    for k in range(nr):
+        with atomic:
+            folio = pages.folios[k]
+            assert folio is not None
+            pages.folios[k] = None
+            gup_put_folio(folio, flags)
+    return 0
 
 
 def gup_longterm_locked(mm: Mm, start: Va, nr_pages: Pgoff, first: Pgoff, flags: Flags, pages: PageArray, locked: bool) -> Result:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from secondsight.lang import Ref, atomic, milestone
 from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Folio, Mm, PmdKind, Pte, PteKind, Va
+from secondsight.linux.mmu_gather import TablePlace, gup_walks, table_moves
 from secondsight.linux.page_alloc import folio_page, get_page, is_zero_page, page_folio, put_page
 from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge
 from secondsight.linux.swapops import migrations, swap_slots
@@ -44,6 +45,8 @@ def split_huge_pmd_locked(mm: Mm, va: Va, only: Ref[Folio], freeze: bool) -> Non
     present = pmd_trans_huge(mm, va)
     frozen = False
     mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.TABLE
+    if len(gup_walks) > 0:
+        table_moves(mm, va, TablePlace.DEPOSITED, TablePlace.IN_TREE, va)
     if len(migrations) > 0:
         frozen = freeze and present and may_be_frozen(page)
         if frozen:

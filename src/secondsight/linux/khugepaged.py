@@ -6,6 +6,7 @@
         mmu_notifier_invalidate_range_start(CLEAR, all of it)
         pmdp_collapse_flush()               one step: the page table is taken out; no CPU finds any of the pages
         mmu_notifier_invalidate_range_end()
+        tlb_remove_table_sync_one()         who walks there without a lock is waited for (`mmu_gather`)
         __collapse_huge_page_isolate()      one step: each page locked, if nobody else holds it; else the page table is put back
         __collapse_huge_page_copy()         one step: contents, and the new folio's entry; nobody is told
 
@@ -20,9 +21,9 @@ Left out: files; khugepaged itself; a huge page that cannot be had.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
-from secondsight.lang import Array, Errno, Record, atomic, bound, choose, milestone, pool, shared_array
+from secondsight.lang import Errno, atomic, bound, choose, milestone, shared_array
 from secondsight.linux.errno import EAGAIN, EINVAL, ENOMEM
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import map_huge_folio, thp_vma_suitable_order
@@ -49,6 +50,14 @@ from secondsight.linux.mm_types import (
     anon_vmas,
     secondary_tlbs,
 )
+from secondsight.linux.mmu_gather import (
+    DetachedTable,
+    TablePlace,
+    detached_tables,
+    gup_walks,
+    table_moves,
+    tlb_remove_table_sync_one,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import alloc_huge_folio, folio_nr_pages, frames, is_zero_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
@@ -56,7 +65,7 @@ from secondsight.linux.swap_state import free_swap_cache
 from secondsight.linux.swapops import is_swap_pte, migrations, swap_slots
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
-__all__ = ["DetachedTable", "collapses_read_only", "detached_tables", "madvise_collapse"]
+__all__ = ["collapses_read_only", "detached_tables", "madvise_collapse"]
 
 MAPPED: Final = 1
 """A huge page is there already."""
@@ -69,13 +78,8 @@ collapses_read_only = shared_array(bool, bound("collapses_read_only", most=1))
 """Of size 1: pages that may not be written, all of them, become a huge page too, as in Linux 7.2."""
 
 
-class DetachedTable(Record):
-    """A page table that collapse_huge_page() has taken out (`_pmd`), on its stack."""
-
-    ptes: Array[Pte, Literal[2]]
-
-
-detached_tables = pool(DetachedTable, bound("detached_tables", most=7))
+collapse_does_not_wait = shared_array(bool, bound("collapse_does_not_wait", most=1))
+"""Of size 1: who walks without a lock is not waited for, as before 2ba99c5e0881."""
 
 
 @milestone
@@ -245,6 +249,8 @@ def collapse_huge_page(mm: Mm, va: Va) -> Result:
             if len(secondary_tlbs) > 0:
                 flush_secondary_tlbs(mm, va, va + HPAGE_PMD_NR)
             mmu_notifier_invalidate_range_end(mm, rng)
+            if len(gup_walks) > 0 and len(collapse_does_not_wait) == 0:
+                tlb_remove_table_sync_one()
             result = collapse_huge_page_isolate(mm, va, table)
             anon_vma_unlock_write(mm, va)
             if result == 0:
@@ -302,6 +308,8 @@ def pmdp_collapse_flush(mm: Mm, va: Va, table: DetachedTable) -> None:
     mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
     for i in range(HPAGE_PMD_NR):
         move_pte(mm.ptes[va + i], table.ptes[i])
+    if len(gup_walks) > 0:
+        table_moves(mm, va, TablePlace.IN_TREE, TablePlace.DETACHED, va, table)
 
 
 @atomic
@@ -336,6 +344,8 @@ def collapse_huge_page_isolate(mm: Mm, va: Va, table: DetachedTable) -> Result:
             move_pte(table.ptes[i], mm.ptes[va + i])
     if result != 0:
         mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.TABLE
+        if len(gup_walks) > 0:
+            table_moves(mm, va, TablePlace.DETACHED, TablePlace.IN_TREE, va)
     return result
 
 
@@ -421,3 +431,5 @@ def collapse_huge_page_copy(mm: Mm, va: Va, table: DetachedTable) -> None:
                     free_swap_cache(page)
                 put_page(page)
         pte_clear(table.ptes[i])
+    if len(gup_walks) > 0:
+        table_moves(mm, va, TablePlace.DETACHED, TablePlace.DEPOSITED, va)

@@ -7,11 +7,25 @@ A page in swap is found in the swap cache, or read, and mapped under the folio l
 
 from __future__ import annotations
 
-from secondsight.lang import atomic, bound, milestone, shared_array, tracepoint, wait_until
+from secondsight.lang import Ref, atomic, bound, milestone, require, shared_array, tracepoint, wait_until
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_RETRY
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Flags, Folio, Mm, Pgoff, PteKind, Range, SwpEntry, Va, Vma, huge_pages
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    Event,
+    Flags,
+    Folio,
+    Mm,
+    Pagemap,
+    Pgoff,
+    PteKind,
+    Range,
+    SwpEntry,
+    Va,
+    Vma,
+    huge_pages,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
@@ -37,6 +51,7 @@ from secondsight.linux.vma_lock import release_fault_lock
 
 __all__ = [
     "do_swap_page",
+    "faults_hold_nothing",
     "locks_the_device_page",
     "restore_event",
     "restore_exclusive_pte",
@@ -189,6 +204,10 @@ locks_the_device_page = shared_array(bool, bound("locks_the_device_page"))
 """Not empty: a fault locks a page in device memory before it asks for it, as Linux 7.2 does; empty: it only holds it, as 6.12."""
 
 
+faults_hold_nothing = shared_array(bool, bound("faults_hold_nothing", most=1))
+"""Of size 1: a fault has no reference to a page in device memory when it asks for it, as before 16ce101db85d."""
+
+
 @tracepoint
 def device_page_wanted(folio: Folio, ret: Flags) -> None:
     """A CPU wants a page that is in a device's memory, and its driver has said `ret`: 0, the access is tried again; or VM_FAULT_SIGBUS."""
@@ -202,10 +221,14 @@ def do_device_private_page(mm: Mm, va: Va) -> Flags:
     expect, but for the one of its own `fault_page`: two faults for one page may keep each other from it again and again. Linux 7.2
     takes the folio lock before the reference, and who does not get it waits.
     """
+    if len(faults_hold_nothing) > 0:
+        return ask_without_reference(mm, va)
     with atomic:
         pte = mm.ptes[va]
         folio = pte.frame
-        pgmap = folio.pgmap[0] if folio is not None and is_device_private_entry(pte) else None
+        pgmap: Ref[Pagemap] = None
+        if folio is not None and is_device_private_entry(pte):
+            pgmap = page_pgmap(folio)
         waits = False
         if pgmap is not None and folio is not None:
             if len(locks_the_device_page) > 0:
@@ -225,6 +248,28 @@ def do_device_private_page(mm: Mm, va: Va) -> Flags:
         if len(locks_the_device_page) > 0:
             folio_unlock(folio)
         put_page(folio)
+    return ret
+
+
+@atomic
+def page_pgmap(folio: Folio) -> Ref[Pagemap]:
+    """`page->pgmap` (include/linux/mm_types.h, Linux 6.12) of a page that an entry says is in device memory: whose driver is asked for it."""
+    pgmap = folio.pgmap[0]
+    require(pgmap is not None, "use-after-free", "a fault asks for the driver of a page in device memory that has gone")
+    return pgmap
+
+
+def ask_without_reference(mm: Mm, va: Va) -> Flags:
+    """The same as it was before 16ce101db85d: of the page that the entry had when the fault began it asks the pagemap for its driver, whoever has the page by now."""
+    with atomic:
+        pte = mm.ptes[va]
+        folio = pte.frame if is_device_private_entry(pte) else None
+    if folio is None:
+        return 0
+    pgmap = page_pgmap(folio)
+    assert pgmap is not None
+    ret = pgmap.migrate_to_ram(mm, va, folio)
+    device_page_wanted(folio, ret)
     return ret
 
 

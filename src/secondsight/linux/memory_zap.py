@@ -47,6 +47,7 @@ from secondsight.linux.mm_types import (
     huge_pages,
     secondary_tlbs,
 )
+from secondsight.linux.mmu_gather import TablePlace, gup_walks, table_moves
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
@@ -108,6 +109,8 @@ def zap_entry(mm: Mm, va: Va) -> None:
     if len(huge_pages) > 0:
         if is_one_entry(mm, va) and va % HPAGE_PMD_NR != 0:
             mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
+            if len(gup_walks) > 0:  # zap_deposited_table()
+                table_moves(mm, va, TablePlace.DEPOSITED, TablePlace.FREED, va)
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if is_swap_pte(pte):
             zap_nonpresent_pte(pte)

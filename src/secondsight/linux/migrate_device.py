@@ -35,13 +35,14 @@ from secondsight.lang import (
     out_of_records,
     pool,
     require,
+    shared_array,
     wait_until,
 )
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.huge_memory_split import split_folio
-from secondsight.linux.memory_swap import locks_the_device_page
+from secondsight.linux.memory_swap import faults_hold_nothing, locks_the_device_page
 from secondsight.linux.memremap_private import folio_is_device_coherent, folio_is_device_private, folio_is_zone_device
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -116,6 +117,10 @@ bound("migrate_pages", most=7, usual=1)
 migrate_vmas = pool(MigrateVma, bound("migrate_vmas", most=7, usual=2))
 
 
+collect_forgets_dirty = shared_array(bool, bound("collect_forgets_dirty", most=1))
+"""Of size 1: the entry's dirty bit is not carried over to the page when it becomes a migration entry, as before fd35ca3d12cc."""
+
+
 @atomic
 def migrate_vma_init(
     args: MigrateVma, mm: Mm, start: Va, npages: Count, owner: Ref[Owner], flags: Flags, fault_page: Ref[Folio] = None
@@ -128,7 +133,7 @@ def migrate_vma_init(
     args.npages = npages
     args.pgmap_owner = owner
     args.flags = flags
-    args.fault_page = fault_page
+    args.fault_page = None if len(faults_hold_nothing) > 0 else fault_page
 
 
 @atomic
@@ -229,6 +234,8 @@ def migrate_vma_collect_pmd(args: MigrateVma, first: Count, last: Count) -> Coun
             write = pte.writable
             get_page(folio)
             held = is_locked_for_us(args, folio) or folio_trylock(folio)
+            if len(collect_forgets_dirty) > 0 and held:
+                pte.dirty = False
             if held and set_migration_entry(page_folio(folio), folio, mm, va):
                 args.src[i] = folio
                 args.migrate[i] = True

@@ -1,4 +1,4 @@
-"""The flags of address spaces: what a fault is for and what came of it (include/linux/mm_types.h), what a vma is (VM_, include/linux/mm.h), how one is asked for (MAP_), why a fault is
+"""The flags of address spaces: what a fault is for and what came of it (include/linux/mm_types.h), what a vma is (VM_, include/linux/mm.h), how one is asked for (MAP_), how pages are taken (FOLL_), why a fault is
 user space's (include/uapi/linux/userfaultfd.h).
 """
 
@@ -11,6 +11,10 @@ __all__ = [
     "FAULT_FLAG_UNSHARE",
     "FAULT_FLAG_VMA_LOCK",
     "FAULT_FLAG_WRITE",
+    "FOLL_LONGTERM",
+    "FOLL_PIN",
+    "FOLL_SPLIT_PMD",
+    "FOLL_WRITE",
     "MAP_NORESERVE",
     "MAP_PRIVATE",
     "MAP_SEALS_LATE",
@@ -110,3 +114,13 @@ UFFD_MISSING: Final = 0
 UFFD_WP: Final = 1
 UFFD_MINOR: Final = 2
 """Why a fault is user space's (UFFD_PAGEFAULT_FLAG_)."""
+
+# include/linux/mm_types.h: how pages are taken (`gup`).
+FOLL_WRITE: Final = 1
+"""The page may be written."""
+FOLL_LONGTERM: Final = 2
+"""It is kept for as long as user space likes."""
+FOLL_PIN: Final = 4
+"""A pin (pin_user_pages()); without it a reference alone, FOLL_GET (get_user_pages())."""
+FOLL_SPLIT_PMD: Final = 8
+"""Of a huge page that one entry maps each page gets an entry of its own first."""

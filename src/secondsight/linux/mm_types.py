@@ -580,6 +580,7 @@ bound("async_puts", most=1)
 bound("young_callbacks", most=1)
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
 bound("pmds", most=7)
+bound("gup_fast_steps", most=1)
 
 
 class Mm(Record):
@@ -587,7 +588,8 @@ class Mm(Record):
 
     `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`. `pmds` has half as many where there may be huge
     pages, else none: then all pages lie under one page table, which is there. `tlb` has one where it is asked what a stale TLB entry does. `async_put` is
-    async_put_work, for those who leave by mmput_async().
+    async_put_work, for those who leave by mmput_async(). `write_protect_seq` has one where pages are taken without a lock step by step (`gup_fast`): odd while a fork
+    protects pages.
     """
 
     mmap_lock: RwLock
@@ -600,6 +602,7 @@ class Mm(Record):
     tlb: Array[Tlb, Literal["tlbs"]]
     userfaultfd: Array[UserfaultfdCtx, Literal["userfaultfd"]]
     async_put: Array[bool, Literal["async_puts"]]
+    write_protect_seq: Array[Seq, Literal["gup_fast_steps"]]
 
 
 class Subscriber(Record):

@@ -75,6 +75,7 @@ from secondsight.linux.mm_types import (
     Subscriptions,
     Va,
 )
+from secondsight.linux.mmu_notifier_end import mn_itree_inv_end_as_it_goes, removal_looks_unlocked
 from secondsight.linux.mmu_notifier_hlist import (
     enter_callback,
     is_unregistered,
@@ -526,7 +527,10 @@ def mmu_notifier_invalidate_range_end(mm: Mm, rng: Range) -> None:
     elif len(mm.subscriptions.itree) + len(mm.subscriptions.nodes) > 0:
         hold_point("__mmu_notifier_invalidate_range_end:enter")
     if len(mm.subscriptions.itree) > 0:
-        mn_itree_inv_end(mm.subscriptions)
+        if len(removal_looks_unlocked) > 0:
+            mn_itree_inv_end_as_it_goes(mm.subscriptions)
+        else:
+            mn_itree_inv_end(mm.subscriptions)
     if len(mm.subscriptions.nodes) > 0:
         mn_hlist_invalidate_end(mm, rng)
     if len(mms) > 1:

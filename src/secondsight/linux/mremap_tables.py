@@ -31,6 +31,7 @@ from secondsight.linux.mm_types import (
     huge_pages,
     secondary_tlbs,
 )
+from secondsight.linux.mmu_gather import TablePlace, gup_walks, table_moves
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.pgtable import pte_clear
@@ -84,6 +85,9 @@ def move_pmd(mm: Mm, at: Va, npages: Pgoff, to: Va, need_rmap_locks: bool) -> No
     if whole:
         mm.pmds[to // HPAGE_PMD_NR].kind = kind
         mm.pmds[at // HPAGE_PMD_NR].kind = PmdKind.NONE
+        if len(gup_walks) > 0:
+            table_moves(mm, at, TablePlace.IN_TREE, TablePlace.IN_TREE, to)
+            table_moves(mm, at, TablePlace.DEPOSITED, TablePlace.DEPOSITED, to)
     else:
         pte_alloc(mm, to)
 

@@ -36,6 +36,7 @@ from secondsight.linux.mm_types import (
     huge_pages,
     secondary_tlbs,
 )
+from secondsight.linux.mmu_gather import TablePlace, gup_walks, table_moves
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
 from secondsight.linux.tlb import flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
@@ -470,3 +471,5 @@ def free_page_tables(vma: Vma) -> None:
             first = va // HPAGE_PMD_NR * HPAGE_PMD_NR
             if mm.mm_mt[first] is None and mm.mm_mt[first + 1] is None:
                 mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
+                if len(gup_walks) > 0:
+                    table_moves(mm, va, TablePlace.IN_TREE, TablePlace.UNLINKED, va)

@@ -295,6 +295,8 @@ class Encoder:
         derived["pages"] = max(1, largest_space.pages)
         if largest.get("userfaultfd"):
             derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
+        if wanted.get("gup_fast_steps") and self.is_huge:
+            derived["gup_walks"] = min(BOUNDS["gup_walks"].most, max(1, len(self.scenario.threads)) + len(self.devices))
         if largest.get("pageblocks"):  # all pages come from the block first, and all may move out of it
             derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
             derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])

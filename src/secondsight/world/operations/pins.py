@@ -5,10 +5,11 @@ from __future__ import annotations
 from secondsight.devices.device import Device
 from secondsight.lang import Char, Errno, Ref, atomic, hold_point
 from secondsight.linux.errno import EBADF, EFAULT, EPERM
-from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, unpin_user_page
+from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, unpin_user_page, unpin_user_page_range_dirty_lock
 from secondsight.linux.gup_pages import gup_fast_fallback
 from secondsight.linux.mm_types import Mm, Pgoff, Result
 from secondsight.linux.page_alloc import frame_touch
+from secondsight.linux.swapops import swap_slots
 from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs, Often
 from secondsight.world.declare import operation
 from secondsight.world.tables import Pinned, RowNumber, address, handles, makes, needs, page, pages, pins, value
@@ -39,7 +40,7 @@ def pin(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         flags = FOLL_PIN | (FOLL_LONGTERM if value[i] != 0 else 0) | (FOLL_WRITE if page[i] != 0 else 0)
         ret = gup_fast_fallback(mm, address[i], pages[i], flags, pinned)
         if ret != pages[i]:  # as the module does: what there is of too few is given back
-            unpin_all(pinned)
+            unpin_all(pinned, False)
             return ret if ret < 0 else -EFAULT
         with atomic:
             handles[makes[i]].made = True
@@ -99,21 +100,25 @@ def store(pinned: Ref[Pinned], k: Pgoff, letter: Char) -> Errno:
 
 @atomic
 def give_back(i: RowNumber) -> Errno:
-    """unpin_user_pages_dirty_lock() (mm/gup.c, Linux 6.12). Left out: the folio lock for marking pages dirty that are not yet."""
+    """unpin_user_pages_dirty_lock() (mm/gup.c, Linux 6.12) of what could be written. Left out, where nothing is swapped out: the folio lock; nobody asks whether a page is
+    dirty then."""
     pinned = handles[needs[i]].pinned
     if pinned is None:
         return -EBADF
     handles[needs[i]].pinned = None
-    unpin_all(pinned)
+    unpin_all(pinned, pinned.write)
     return 0
 
 
 @atomic
-def unpin_all(pinned: Pinned) -> None:
-    """Give back every page, and the record."""
+def unpin_all(pinned: Pinned, dirty: bool) -> None:
+    """Give back every page, and the record. `dirty`: what it holds may have been written."""
     for k in range(len(pinned.folios)):
         folio = pinned.folios[k]
         if folio is not None:
-            unpin_user_page(folio)
+            if len(swap_slots) > 0 and dirty:
+                unpin_user_page_range_dirty_lock(folio)
+            else:
+                unpin_user_page(folio)
             pinned.folios[k] = None
     pins.free(pinned)
