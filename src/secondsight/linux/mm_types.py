@@ -96,6 +96,7 @@ __all__ = [
     "completed_faults",
     "hints",
     "huge_pages",
+    "resizes",
     "secondary_tlbs",
 ]
 
@@ -210,6 +211,10 @@ completed_faults = shared_array(bool, bound("completed_faults", most=1))
 """Of size 1 where it shows that a fault which makes a file's page dirty gives the mmap lock up when it is done (`memory.fault_dirty_shared_page`): in scenarios with
 operations that take pages so, beside another thread. A driver that calls pin_user_pages_fast() itself has it where its `bounds` say so; else its pin keeps the lock, as if it
 had begun when the page was there already."""
+
+
+resizes = shared_array(bool, bound("resizes", most=1))
+"""Of size 1 where a scenario changes the size of a file (ftruncate, fallocate)."""
 
 
 class Folio(Record):
@@ -347,6 +352,9 @@ class AddressSpace(Record):
     def fallocate_punch_hole(self, first: Pgoff, length: Pgoff) -> Errno:
         """`f_op->fallocate` with FALLOC_FL_PUNCH_HOLE, behind the checks of vfs_fallocate() (fs/open.c, Linux 6.12): -ENODEV of what is no regular file."""
         return -ENODEV
+
+    def mapped_to_write(self, end: Pgoff) -> None:
+        """A new mapping that may write reaches up to page `end`: a file of huge pages is no smaller from then on (`resizes`)."""
 
     def unlinked(self) -> None:
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
