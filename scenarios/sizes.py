@@ -63,7 +63,7 @@ def kept_behind_the_end(s: Recorder) -> None:
     """Pages behind the end are no memory until the file grows, and go when it is cut to the size that it has."""
     fd = s.memfd_create(pages=1)
     a = s.mmap(fd, pages=3)
-    s.write(a, "a")
+    s.write(a, "a", pages=1)
     s.fallocate(fd, page=0, pages=2, keep_size=True)
     s.read(a, into="inside")
     s.read(a + 1, into="behind")

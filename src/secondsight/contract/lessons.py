@@ -120,6 +120,7 @@ from secondsight.devices.small import (
     RemembersByAddress,
     RemembersByProcess,
     RemembersFailures,
+    RemembersTheEnd,
     ReservesNothing,
     ReservesTooEarly,
     Resets,
@@ -315,6 +316,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
 
 ONLY_HERE: dict[str, type[Device]] = {
     "munmap-mmap": RemembersFailures,
+    "truncate": RemembersTheEnd,
     "oom-reaper": MayNotSleep,
     "dax-teardown": KeepsThePagemap,
     "part": ServesOneFaultAtATime,

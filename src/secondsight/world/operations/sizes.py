@@ -6,7 +6,7 @@ from secondsight.devices.device import Device
 from secondsight.lang import Ref, atomic
 from secondsight.linux.errno import EBADF
 from secondsight.linux.hugetlb import hugetlb_files, hugetlbfs_fallocate, hugetlbfs_setattr
-from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.mm_types import Mm, Result, resizes
 from secondsight.linux.shmem import shmem_fallocate, shmem_setattr
 from secondsight.scenario.ops import Arg, ArgType, Often
 from secondsight.world.declare import operation
@@ -34,10 +34,12 @@ def ftruncate(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     if closed:
         return -EBADF
     assert file is not None
-    if len(hugetlb_files) > 0:
-        if file.is_hugetlb():
-            return hugetlbfs_setattr(file, pages[i])  # type: ignore[arg-type]
-    return shmem_setattr(file, pages[i])
+    if len(resizes) > 0:  # else nobody asks, and programs have nothing of it
+        if len(hugetlb_files) > 0:
+            if file.is_hugetlb():
+                return hugetlbfs_setattr(file, pages[i])  # type: ignore[arg-type]
+        return shmem_setattr(file, pages[i])
+    return 0
 
 
 @operation(
@@ -59,7 +61,9 @@ def fallocate(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     if closed:
         return -EBADF
     assert file is not None
-    if len(hugetlb_files) > 0:
-        if file.is_hugetlb():
-            return hugetlbfs_fallocate(file, page[i], pages[i], value[i] != 0)  # type: ignore[arg-type]
-    return shmem_fallocate(file, page[i], pages[i], value[i] != 0)
+    if len(resizes) > 0:
+        if len(hugetlb_files) > 0:
+            if file.is_hugetlb():
+                return hugetlbfs_fallocate(file, page[i], pages[i], value[i] != 0)  # type: ignore[arg-type]
+        return shmem_fallocate(file, page[i], pages[i], value[i] != 0)
+    return 0
