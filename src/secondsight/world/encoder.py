@@ -306,7 +306,9 @@ class Encoder:
         if self.is_huge:
             self._suits_huge_pages(largest)
             if largest.get("hugetlb_pages") and largest.get("resizes"):
-                largest["hugetlb_pages"] = derived["hugetlb_pages"] = (derived["file_pages"] + 1) // HPAGE_PMD_NR
+                derived["file_pages"] += derived["file_pages"] % HPAGE_PMD_NR
+                derived["hugetlb_pages"] = derived["file_pages"] // HPAGE_PMD_NR
+                largest["hugetlb_pages"] = derived["hugetlb_pages"]
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
             derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
             derived["huge_zero_replaced"] = int(self.release is not None and not differs("huge-zero-page-is-replaced", self.release))
@@ -433,7 +435,7 @@ class Encoder:
         count = op.args["pages"]
         size = self._largest_size(fd)
         page = op.args["page"]
-        assert isinstance(count, int) and isinstance(size, int) and isinstance(page, int)
+        assert isinstance(count, int) and isinstance(page, int)
         if op.kind == "mmap_private":
             raise ScenarioError("private mappings of huge pages of files are not modelled", "map it shared", op.site)
         if count % HPAGE_PMD_NR or page + count > size:
@@ -442,8 +444,8 @@ class Encoder:
                 "map an even number of pages that the memfd has", op.site,
             )  # fmt: skip
 
-    def _largest_size(self, fd: HandleRef) -> ArgValue:
-        """How many pages a memfd has at most."""
+    def _largest_size(self, fd: HandleRef) -> int:
+        """How many pages a memfd of huge pages has at most: one may end within a page."""
         sizes = [0]
         for place in self.places:
             op, pages = place.op, place.op.args.get("pages")
@@ -452,7 +454,7 @@ class Encoder:
                 first = op.args["page"] if op.declared.grows else 0
                 assert isinstance(first, int)
                 sizes.append(first + pages)
-        return max(sizes)
+        return max(sizes) + max(sizes) % HPAGE_PMD_NR
 
     def _fork(self, derived: dict[str, int], pages: int) -> None:
         """What forks need more: a child may have each vma of its parent, and copies of all its `pages`."""
