@@ -24,8 +24,8 @@ from secondsight.contract.failures import (
     access_is_watched,
     fails_as_the_cpu,
     goes_away_meanwhile,
-    is_past_the_end_meanwhile,
     is_being_closed,
+    is_past_the_end_meanwhile,
     opens_for_who_lives,
 )
 from secondsight.contract.implicit_sync import cpu_asks, cpu_begins_when_it_is_over, is_under_way, is_under_way_no_more

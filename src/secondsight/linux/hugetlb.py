@@ -40,7 +40,17 @@ from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
 from secondsight.linux.page_alloc import alloc_huge_folio, get_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
-from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_WRITE, LAST_PAGE, Seals, ShmemFile, end_of_pages, i_size_write
+from secondsight.linux.shmem import (
+    F_SEAL_FUTURE_WRITE,
+    F_SEAL_GROW,
+    F_SEAL_SHRINK,
+    F_SEAL_WRITE,
+    LAST_PAGE,
+    Seals,
+    ShmemFile,
+    end_of_pages,
+    i_size_write,
+)
 
 __all__ = ["HugetlbFile", "hugetlb_files", "hugetlb_file_setup", "hugetlbfs_fallocate", "hugetlbfs_punch_hole", "hugetlbfs_setattr", "memfd_alloc_folio"]
 
