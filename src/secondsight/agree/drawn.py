@@ -26,6 +26,9 @@ MOST_MEMFDS = 3
 MOST_PINS = 3
 PAST_THE_END = {HandleType.MAPPING: 20, HandleType.UDMABUF: 15}
 """In how many of 100 draws the pages of a file reach past its end, by what an operation makes of them."""
+GROWS = 50
+"""The same of what may make the file larger."""
+MOST_OF_A_FILE = 8
 
 
 @dataclass
@@ -351,7 +354,10 @@ class _Arguments:
             page, pages = 0, w.draw.integer(1, max(1, min(w.most, w.budget.frames)))
         else:
             inside = any(arg.inside for arg in self.op.args.values())
-            page, pages = w.part(file, 0 if inside or self.op.makes is None else PAST_THE_END.get(self.op.makes, 0))
+            past = GROWS if self.op.grows else 0 if inside or self.op.makes is None else PAST_THE_END.get(self.op.makes, 0)
+            page, pages = w.part(file, past)
+            if self.op.grows:
+                pages = max(1, min(pages, MOST_OF_A_FILE - page))
         if w.huge and file is not None and self.op.makes is HandleType.MAPPING:
             page, pages = page - page % 2, max(2, pages - pages % 2)
             pages = min(pages, max(2, file.pages - page))
@@ -387,6 +393,10 @@ class _Arguments:
             return w.device
         if arg.type is ArgType.LENGTH:
             return self._length()
+        if arg.type is ArgType.SIZE:
+            assert file is not None
+            pages = w.draw.integer(0, min(MOST_OF_A_FILE, max(w.most, file.pages)))
+            return pages + pages % 2 if w.huge and chance(w.draw, 80) else pages
         if arg.type is ArgType.HALVES:
             return w.draw.integer(0, 2 * (file.pages if file is not None else w.most) - 1)
         if arg.type is ArgType.RANGES:
@@ -405,5 +415,5 @@ def _takes(op: Operation, args: dict[str, Any]) -> dict[str, int]:
 
 def _smallest(op: Operation, has_file: bool) -> dict[str, Any]:
     """Arguments of the smallest form of an operation, of which what it takes can be asked."""
-    small = {ArgType.COUNT: 1, ArgType.LENGTH: 1, ArgType.PAGE: 0, ArgType.HALVES: 0, ArgType.RANGES: ((None, 0, 1),), ArgType.SEALS: "", ArgType.VALUE: "a"}
+    small = {ArgType.SIZE: 0, ArgType.COUNT: 1, ArgType.LENGTH: 1, ArgType.PAGE: 0, ArgType.HALVES: 0, ArgType.RANGES: ((None, 0, 1),), ArgType.SEALS: "", ArgType.VALUE: "a"}
     return {name: small.get(arg.type, None if arg.optional and not has_file else "a handle") for name, arg in op.args.items()}

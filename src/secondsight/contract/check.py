@@ -25,6 +25,7 @@ from secondsight.contract.failures import (
     fails_as_the_cpu,
     goes_away_meanwhile,
     is_being_closed,
+    is_past_the_end_meanwhile,
     opens_for_who_lives,
 )
 from secondsight.contract.implicit_sync import cpu_asks, cpu_begins_when_it_is_over, is_under_way, is_under_way_no_more
@@ -89,7 +90,7 @@ RULES: dict[str, Rule] = {
     r.name: r
     for r in (
         _rule(
-            "as-if-cpu", as_if_cpu, same_at_rest, fails_as_the_cpu, access_is_watched, access_ends, goes_away_meanwhile,
+            "as-if-cpu", as_if_cpu, same_at_rest, fails_as_the_cpu, access_is_watched, access_ends, goes_away_meanwhile, is_past_the_end_meanwhile,
             is_being_closed, opens_for_who_lives, promises=AS_A_CPU,
         ),
         _rule("pinned", access_to_a_pinned_frame, promises=("pinned",)),

@@ -16,12 +16,13 @@ from secondsight.linux.device import device_access
 from secondsight.linux.fork import mms
 from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Driver, Folio, Mm, Result, Va, VaEnd, Vma
+from secondsight.linux.mm_types import AddressSpace, Driver, Folio, Mm, Result, Va, VaEnd, Vma, resizes
 from secondsight.linux.pgtable import pte_none
+from secondsight.linux.shmem import has_past_the_end
 from secondsight.linux.userfaultfd import userfaultfd_minor, userfaultfd_missing, userfaultfd_pte_wp
 from secondsight.linux.vma import vmas_changed
 
-__all__ = ["access_ends", "access_is_watched", "fails_as_the_cpu", "goes_away_meanwhile", "is_being_closed", "opens_for_who_lives"]
+__all__ = ["access_ends", "access_is_watched", "fails_as_the_cpu", "goes_away_meanwhile", "is_being_closed", "is_past_the_end_meanwhile", "opens_for_who_lives"]
 
 
 class Accesses(Record):
@@ -50,11 +51,21 @@ def is_not_there(mm: Mm, va: Va, write: bool) -> bool:
     if len(mm.userfaultfd) > 0:
         if is_told_of(mm, vma, va, write):
             return True
+    file = vma.vm_file
+    if len(resizes) > 0:  # what is mapped past the end is about to go
+        if file is not None and is_past_the_end(file, vma, va):
+            return True
     if not pte_none(mm.ptes[va]):
         return False
-    file = vma.vm_file
     if file is None:
         return mm.unstable
+    has_page = file.has_page(linear_page_index(vma, va))
+    return not has_page
+
+
+@atomic
+def is_past_the_end(file: AddressSpace, vma: Vma, va: Va) -> bool:
+    """Whether the file of a mapping has no page at `va` any more."""
     has_page = file.has_page(linear_page_index(vma, va))
     return not has_page
 
@@ -113,6 +124,19 @@ def goes_away_meanwhile(mm: Mm, start: Va, end: VaEnd) -> None:
         if start < here.at[thread] <= end:
             if is_not_there(mm, here.at[thread] - 1, here.writes[thread]):
                 here.refused[thread] = True
+
+
+@rule("as-if-cpu", on=has_past_the_end)
+def is_past_the_end_meanwhile(file: AddressSpace) -> None:
+    """What lies past the end of a file now a CPU is refused during every access that is going on there."""
+    for mm in mms:
+        here = accesses[mms.index(mm)]
+        for thread in range(1, 8):
+            if here.at[thread] > 0:
+                vma = mm.mm_mt[here.at[thread] - 1]
+                if vma is not None and vma.vm_file is file:
+                    if is_not_there(mm, here.at[thread] - 1, here.writes[thread]):
+                        here.refused[thread] = True
 
 
 @rule("as-if-cpu", on=device_closing)

@@ -140,6 +140,7 @@ from secondsight.devices.small import (
     RemembersByAddress,
     RemembersByProcess,
     RemembersFailures,
+    RemembersTheEnd,
     ReservesNothing,
     ReservesTooEarly,
     Resets,
@@ -356,6 +357,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
 
 ONLY_HERE: dict[str, type[Device]] = {
     "munmap-mmap": RemembersFailures,
+    "truncate": RemembersTheEnd,
     "oom-reaper": MayNotSleep,
     "dax-teardown": KeepsThePagemap,
     "part": ServesOneFaultAtATime,

@@ -24,6 +24,7 @@ __all__ = [
     "ENODEV",
     "ENOENT",
     "ENOMEM",
+    "ENOSPC",
     "ENXIO",
     "EOPNOTSUPP",
     "EPERM",
@@ -47,6 +48,7 @@ EBUSY: Final = 16
 EEXIST: Final = 17
 ENODEV: Final = 19
 EINVAL: Final = 22
+ENOSPC: Final = 28
 EDEADLK: Final = 35
 EBADFD: Final = 77
 EOPNOTSUPP: Final = 95

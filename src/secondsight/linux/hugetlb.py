@@ -18,7 +18,10 @@ The pool of huge pages, and what is reserved of it, is in `hugetlb_pool`.
 
 Each vma of such a file has a lock of its own (`hugetlb_vma_lock`).
 
-Left out: private mappings; shared page tables; both locks while munmap takes entries away (may hide a deadlock); growing and shrinking; migration. hmm_range_fault() looks at
+Changing the size (`resizes`) takes away what is behind the end in the same way, and gives back what is reserved there. A mapping that may write and reaches
+past the end makes the file larger. A fault asks for the size only where it finds no page: one that fallocate() has put behind the end is memory.
+
+Left out: private mappings; shared page tables; both locks while munmap takes entries away (may hide a deadlock); migration. hmm_range_fault() looks at
 what is asked of the first of several pages alone (hmm_vma_walk_hugetlb_entry()), here at all: where each is asked for alike nothing tells.
 """
 
@@ -27,7 +30,7 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.lang import Array, Errno, Mutex, Ref, atomic, bound, milestone, pool, wait_until
-from secondsight.linux.errno import EINVAL, ENOMEM, EPERM
+from secondsight.linux.errno import EINVAL, ENOMEM, ENOSPC, EPERM
 from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.hugetlb_pool import available_huge_pages, hstates, hugetlb_acct_memory
 from secondsight.linux.memory import VM_FAULT_SIGBUS
@@ -37,9 +40,19 @@ from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
 from secondsight.linux.page_alloc import alloc_huge_folio, get_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
-from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, Seals, ShmemFile
+from secondsight.linux.shmem import (
+    F_SEAL_FUTURE_WRITE,
+    F_SEAL_GROW,
+    F_SEAL_SHRINK,
+    F_SEAL_WRITE,
+    LAST_PAGE,
+    Seals,
+    ShmemFile,
+    end_of_pages,
+    i_size_write,
+)
 
-__all__ = ["HugetlbFile", "hugetlb_files", "hugetlb_file_setup", "hugetlbfs_punch_hole", "memfd_alloc_folio"]
+__all__ = ["HugetlbFile", "hugetlb_files", "hugetlb_file_setup", "hugetlbfs_fallocate", "hugetlbfs_punch_hole", "hugetlbfs_setattr", "memfd_alloc_folio"]
 
 bound("hugetlb_pages", most=7)
 bound("hugetlb_regions", most=7)
@@ -82,6 +95,16 @@ class HugetlbFile(ShmemFile):
             if ret == 0 and not hugetlb_reserve_pages(self, pgoff // HPAGE_PMD_NR, (pgoff + length) // HPAGE_PMD_NR, map_flags):
                 return -ENOMEM
         return ret
+
+    def mapped_to_write(self, end: Pgoff) -> None:
+        """The end of hugetlbfs_file_mmap() (fs/hugetlbfs/inode.c, Linux 6.12), which waits for the inode lock."""
+        wait_until(self.i_rwsem.owner == 0 and self.i_rwsem.readers == 0)
+        if end > self.nr_pages:
+            i_size_write(self, end)
+
+    def has_page(self, pgoff: Pgoff) -> bool:
+        """What is there is memory also past the end of the file."""
+        return pgoff // HPAGE_PMD_NR < self.nr_pages // HPAGE_PMD_NR or self.pages[pgoff] is not None
 
     def fallocate_punch_hole(self, first: Pgoff, length: Pgoff) -> Errno:
         """hugetlbfs_fallocate() (fs/hugetlbfs/inode.c, Linux 6.12)."""
@@ -143,7 +166,7 @@ def hugetlb_no_page(file: HugetlbFile, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
         return 0
     folio = file.pages[pgoff]
     if folio is None:
-        if pgoff >= file.nr_pages or not dequeue_hugetlb_folio(file, pgoff // HPAGE_PMD_NR):
+        if pgoff // HPAGE_PMD_NR >= file.nr_pages // HPAGE_PMD_NR or not dequeue_hugetlb_folio(file, pgoff // HPAGE_PMD_NR):
             return VM_FAULT_SIGBUS
         add_folio(file, pgoff)
     first = file.pages[pgoff - pgoff % HPAGE_PMD_NR]
@@ -181,6 +204,79 @@ def memfd_alloc_folio(file: HugetlbFile, pgoff: Pgoff) -> Folio:
     page = file.pages[pgoff]
     assert page is not None
     return page
+
+
+# Changing the size.
+
+
+@milestone
+def hugetlbfs_setattr(file: HugetlbFile, size: Pgoff) -> Errno:
+    """hugetlbfs_setattr(ATTR_SIZE), under do_truncate()'s inode lock (fs/hugetlbfs/inode.c, fs/open.c, Linux 6.12): the file has `size` pages. 0, -EINVAL where it would end
+    within a folio, or -EPERM where a seal forbids it."""
+    file.i_rwsem.write_lock()
+    with atomic:
+        ret: Errno = 0
+        if size % HPAGE_PMD_NR != 0:
+            ret = -EINVAL
+        elif (size < file.nr_pages and file.seals & F_SEAL_SHRINK != 0) or (size > file.nr_pages and file.seals & F_SEAL_GROW != 0):
+            ret = -EPERM
+    if ret == 0:
+        hugetlb_vmtruncate(file, size)
+    file.i_rwsem.write_unlock()
+    return ret
+
+
+def hugetlb_vmtruncate(file: HugetlbFile, size: Pgoff) -> None:
+    """hugetlb_vmtruncate() (fs/hugetlbfs/inode.c, Linux 6.12): the size, and what is behind it goes."""
+    i_size_write(file, size)
+    file.i_mmap_rwsem.write_lock()
+    hugetlb_vmdelete_list(file, size, LAST_PAGE)
+    file.i_mmap_rwsem.write_unlock()
+    end = end_of_pages(file)
+    remove_inode_hugepages(file, size, end)
+    if len(hstates) > 0:
+        hugetlb_unreserve_pages(file, size // HPAGE_PMD_NR)
+
+
+@atomic
+def hugetlb_unreserve_pages(file: HugetlbFile, start: Count) -> None:
+    """hugetlb_unreserve_pages() (mm/hugetlb.c, Linux 6.12) from a page on: those of which the pages are gone (`delete_from_page_cache`)."""
+    for i in range(start, len(file.resv_map)):
+        if file.resv_map[i]:
+            file.resv_map[i] = False
+            hstates[0].resv_huge_pages -= 1
+
+
+@milestone
+def hugetlbfs_fallocate(file: HugetlbFile, first: Pgoff, length: Pgoff, keep_size: bool) -> Errno:
+    """hugetlbfs_fallocate() (fs/hugetlbfs/inode.c, Linux 6.12): the file has the folios in which the pages lie, zeroed, and ends behind the pages if it ended before, unless
+    `keep_size`: that may be within a folio. 0, -EPERM where F_SEAL_GROW forbids it, -ENOSPC where the pool has no page."""
+    file.i_rwsem.write_lock()
+    sealed = file.seals & F_SEAL_GROW != 0 and first + length > file.nr_pages
+    if sealed:
+        file.i_rwsem.write_unlock()
+        return -EPERM
+    ret: Errno = 0
+    for i in range(first // HPAGE_PMD_NR, (first + length + HPAGE_PMD_NR - 1) // HPAGE_PMD_NR):
+        if ret == 0:
+            file.fault_mutex[i].lock()
+            ret = hugetlbfs_fallocate_folio(file, i)
+            file.fault_mutex[i].unlock()
+    with atomic:
+        if ret == 0 and not keep_size and first + length > file.nr_pages:
+            i_size_write(file, first + length)
+    file.i_rwsem.write_unlock()
+    return ret
+
+
+@atomic
+def hugetlbfs_fallocate_folio(file: HugetlbFile, index: Count) -> Errno:
+    """One folio of hugetlbfs_fallocate() (fs/hugetlbfs/inode.c, Linux 6.12), under its fault mutex."""
+    if file.pages[index * HPAGE_PMD_NR] is None:
+        if not dequeue_hugetlb_folio(file, index):
+            return -ENOSPC
+        add_folio(file, index * HPAGE_PMD_NR)
+    return 0
 
 
 # Punching holes.

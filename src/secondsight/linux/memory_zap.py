@@ -245,9 +245,9 @@ def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Gather:
 
 
 @milestone
-def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff) -> None:
+def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff, even_cows: bool = False) -> None:
     """unmap_mapping_range(), unmap_mapping_range_tree() (mm/memory.c, Linux 6.12): zap pages `first` to `last` of
-    a file; copies that private mappings have made of them stay.
+    a file; copies that private mappings have made of them stay, unless they go too (`even_cows`).
 
     Wherever any process maps them, one bracket for each vma in the order of the file's tree, under `i_mmap_rwsem` for reading.
     Takes no mmap lock.
@@ -264,7 +264,10 @@ def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff) -> Non
             start = vma.vm_start + first - vma.vm_pgoff if vma.vm_pgoff < first else vma.vm_start
             end = min(vma.vm_end, vma.vm_start + last + 1 - vma.vm_pgoff)
         if len(frames[ZERO_PFN].shared) > 0:
-            zap_file_pages(mm, start, end)
+            if even_cows:
+                zap_page_range_single(mm, start, end)
+            else:
+                zap_file_pages(mm, start, end)
         else:
             zap_page_range_single(mm, start, end)
     mapping.i_mmap_rwsem.read_unlock()

@@ -97,6 +97,7 @@ __all__ = [
     "page_notifiers",
     "hints",
     "huge_pages",
+    "resizes",
     "secondary_tlbs",
 ]
 
@@ -215,6 +216,9 @@ had begun when the page was there already."""
 
 page_notifiers = shared_array(bool, bound("page_notifiers", most=1))
 """Of size 1 where a subscriber is called as in Linux 3.2: by `invalidate_page` and `change_pte` (`mmu_notifier_2011`)."""
+
+resizes = shared_array(bool, bound("resizes", most=1))
+"""Of size 1 where a scenario changes the size of a file (ftruncate, fallocate)."""
 
 
 class Folio(Record):
@@ -352,6 +356,9 @@ class AddressSpace(Record):
     def fallocate_punch_hole(self, first: Pgoff, length: Pgoff) -> Errno:
         """`f_op->fallocate` with FALLOC_FL_PUNCH_HOLE, behind the checks of vfs_fallocate() (fs/open.c, Linux 6.12): -ENODEV of what is no regular file."""
         return -ENODEV
+
+    def mapped_to_write(self, end: Pgoff) -> None:
+        """A new mapping that may write reaches up to page `end`: a file of huge pages is no smaller from then on (`resizes`)."""
 
     def unlinked(self) -> None:
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""

@@ -25,6 +25,7 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     huge_pages,
+    resizes,
     secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_release
@@ -226,6 +227,9 @@ def mmap_region(
             ret = file.mmap(length, pgoff, map_flags)
             if flags & VM_PRIVATE != 0 and file.vm_flags() != 0:
                 ret = -EINVAL  # mmap_udmabuf() (drivers/dma-buf/udmabuf.c), check_vma() (drivers/dax/device.c)
+            if len(resizes) > 0:
+                if ret == 0 and write:
+                    file.mapped_to_write(pgoff + length)
         if ret == 0:
             link_new_vma(mm, va, length, file, pgoff, write, flags, more)
     if file is not None and flags & (VM_SEALED | VM_PRIVATE) == 0:

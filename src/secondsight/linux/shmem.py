@@ -16,8 +16,19 @@ page after `unmap_mapping_range` has passed. Truncation finds it mapped then. Lo
 mapping it and unlocking it are one step: the folio lock is held throughout, and everybody who would look waits for
 it.
 
-Left out: swap, huge pages, partial pages, growing and shrinking, preallocation by fallocate, read(2) and write(2),
-quotas. None of these raises a false alarm.
+Where a scenario changes sizes (`resizes`):
+
+    ftruncate     inode lock; seals looked at; the size is what it is to be. To make it smaller:
+                  unmap_mapping_range(all behind the end), and copies that private mappings have made of those pages go too;
+                  each page behind: as above; unmap_mapping_range() once more, for copies that were made meanwhile
+    fallocate     inode lock; seals looked at; pages that are not there are added, one by one; then the size, if it grows
+
+A fault looks at the size first, and for the page later: one that is there it maps, whatever the size has become, and truncation finds it mapped. Where
+none is there it looks at the size once more. A page that fallocate() has added is not up to date: who asks for it next, by a fault or
+by fallocate(), zeroes it (`fallocated`); until then no fault maps it as one that is at hand.
+
+Left out: swap, huge pages, partial pages, read(2) and write(2), quotas; a fault that has looked at the size and
+then maps what is at hand (map_pages: one step; the fault's own page has two); a signal that ends fallocate(). None of these raises a false alarm.
 """
 
 from __future__ import annotations
@@ -37,10 +48,12 @@ from secondsight.lang import (
     milestone,
     pool,
     shared_array,
+    tracepoint,
     wait_until,
 )
 from secondsight.linux.errno import EEXIST, EFAULT, EINVAL, ENOMEM, EPERM
 from secondsight.linux.fork import mms
+from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_WRITE,
@@ -54,7 +67,7 @@ from secondsight.linux.memory import (
 from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.mm_flags import MAP_SEALS_LATE, UFFD_MINOR, UFFD_MISSING
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma, completed_faults
+from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma, completed_faults, resizes
 from secondsight.linux.page_alloc import alloc_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
@@ -69,9 +82,14 @@ __all__ = [
     "F_SEAL_WRITE",
     "Seals",
     "ShmemFile",
+    "end_of_pages",
+    "has_past_the_end",
+    "i_size_write",
+    "shmem_fallocate",
     "shmem_fallocate_punch_hole",
     "shmem_files",
     "shmem_get_folio",
+    "shmem_setattr",
 ]
 
 F_SEAL_SEAL: Final = 1
@@ -83,7 +101,12 @@ F_SEAL_FUTURE_WRITE: Final = 16
 Seals = Annotated[int, Bounds(0, 31)]
 
 
+LAST_PAGE: Final = 15
+"""No file has a page behind it."""
+
+
 bound("file_pages", usual=8)
+bound("fallocated_pages", most=15)
 
 
 no_memory_past_the_end = shared_array(bool, bound("no_memory_past_the_end", most=1))
@@ -94,7 +117,7 @@ class ShmemFile(AddressSpace):
     """struct shmem_inode_info with its page cache. `falloc_start` to before `falloc_next` is being punched (i_private).
 
     `i_mmap_writable` counts mappings being made; those that are there are counted by looking. `deny_writable` is
-    mapping_deny_writable(): sealed against writing, or about to be.
+    mapping_deny_writable(): sealed against writing, or about to be. `fallocated`: pages that are there and not up to date (folio_test_uptodate(), negated).
     """
 
     i_rwsem: RwLock
@@ -105,6 +128,7 @@ class ShmemFile(AddressSpace):
     pages: Array[Ref[Folio], Literal["file_pages"]]
     falloc_start: Pgoff
     falloc_next: Pgoff
+    fallocated: Array[bool, Literal["fallocated_pages"]]
 
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """shmem_fault(), shmem_falloc_wait() (mm/shmem.c, Linux 6.12): map page `pgoff`, after any punch of it has
@@ -125,6 +149,10 @@ class ShmemFile(AddressSpace):
             asks, why = self.is_told_of(mm, va, pgoff)
             if asks:
                 return handle_userfault(mm, va, flags, why)
+        if len(resizes) > 0:
+            past_the_end = pgoff >= self.nr_pages
+            if past_the_end:
+                return VM_FAULT_SIGBUS
         return shmem_map_folio(self, mm, va, pgoff, flags)
 
     @atomic
@@ -181,7 +209,7 @@ class ShmemFile(AddressSpace):
             if pgoff < self.nr_pages:
                 folio = self.pages[pgoff]
                 if folio is not None and pte_none(mm.ptes[va]):
-                    if not folio.locked:
+                    if not folio.locked and not is_fallocated(self, pgoff):
                         insert_page(mm, va, folio)
 
     def migrate_folio(self, pgoff: Pgoff, folio: Folio) -> None:
@@ -237,7 +265,11 @@ shmem_files = pool(ShmemFile, bound("files", usual=4))
 def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
     """The rest of shmem_fault(), and of do_shared_fault() or who else has called it (mm/shmem.c, mm/memory.c, Linux 6.12), under the folio lock."""
     if pgoff >= file.nr_pages:
-        return VM_FAULT_SIGBUS
+        late = False
+        if len(resizes) > 0:
+            late = is_found_all_the_same(file, pgoff)
+        if not late:
+            return VM_FAULT_SIGBUS
     ret = finish_fault(mm, va, shmem_get_folio(file, pgoff), flags & FAULT_FLAG_WRITE != 0)
     if len(completed_faults) > 0:
         vma = mm.mm_mt[va]
@@ -260,7 +292,127 @@ def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
         folio_add_file_rmap(folio, file, pgoff)
         file.pages[pgoff] = folio
     wait_until(not folio.locked)
+    if len(file.fallocated) > 0:
+        bring_up_to_date(file, pgoff)
     return folio
+
+
+@atomic
+def is_found_all_the_same(file: ShmemFile, pgoff: Pgoff) -> bool:
+    """The part of shmem_get_folio_gfp() (mm/shmem.c, Linux 6.12) for a page that is behind the end by now, and was not when the fault began: whether it is still in the file, and up to date.
+    Of one that is not it looks at the size once more."""
+    if pgoff >= len(file.pages):
+        return False
+    folio = file.pages[pgoff]
+    if folio is None:
+        return False
+    wait_until(not folio.locked)
+    if len(file.fallocated) > 0:
+        if file.fallocated[pgoff]:
+            bring_up_to_date(file, pgoff)
+            return False
+    return True
+
+
+@atomic
+def is_fallocated(file: ShmemFile, pgoff: Pgoff) -> bool:
+    """folio_test_uptodate() (include/linux/page-flags.h, Linux 6.12), negated, of a page that is in the file."""
+    if len(file.fallocated) > 0:
+        return file.fallocated[pgoff]
+    return False
+
+
+@atomic
+def bring_up_to_date(file: ShmemFile, pgoff: Pgoff) -> None:
+    """The part of shmem_get_folio_gfp() (mm/shmem.c, Linux 6.12) under `clear`: a page that fallocate() has added is zeroed when somebody asks for it."""
+    folio = file.pages[pgoff]
+    if file.fallocated[pgoff] and folio is not None:
+        clear_highpage(folio)
+        file.fallocated[pgoff] = False
+
+
+# Changing the size.
+
+
+@tracepoint
+def has_past_the_end(file: AddressSpace) -> None:
+    """Pages past the end of a file cannot be had: from now on, for it was cut; or until now, for it is about to grow."""
+
+
+@milestone
+def shmem_setattr(file: ShmemFile, size: Pgoff) -> Errno:
+    """shmem_setattr(ATTR_SIZE), under do_truncate()'s inode lock (mm/shmem.c, fs/open.c, Linux 6.12): the file has `size` pages. 0, or -EPERM where a seal forbids it (F_SEAL_SHRINK,
+    F_SEAL_GROW). Of its own size it loses what fallocate() has put behind its end."""
+    file.i_rwsem.write_lock()
+    with atomic:
+        old = file.nr_pages
+        sealed = (size < old and file.seals & F_SEAL_SHRINK != 0) or (size > old and file.seals & F_SEAL_GROW != 0)
+        if not sealed:
+            i_size_write(file, size)
+        end = end_of_pages(file)
+    if sealed:
+        file.i_rwsem.write_unlock()
+        return -EPERM
+    if size < old:
+        unmap_mapping_range(file, size, LAST_PAGE, True)
+    if size <= old:
+        shmem_undo_range(file, size, end)
+    if size < old:
+        unmap_mapping_range(file, size, LAST_PAGE, True)
+    file.i_rwsem.write_unlock()
+    return 0
+
+
+@atomic
+def i_size_write(file: ShmemFile, size: Pgoff) -> None:
+    """i_size_write() (include/linux/fs.h, Linux 6.12)."""
+    if size > file.nr_pages:
+        has_past_the_end(file)
+    cut = size < file.nr_pages
+    file.nr_pages = size
+    if cut:
+        has_past_the_end(file)
+
+
+@atomic
+def end_of_pages(file: ShmemFile) -> Pgoff:
+    """The end of the last page that is in the file. The kernel's truncation looks for more until it finds none; none comes, for the size is less by then."""
+    end: Pgoff = 0
+    for pgoff in range(len(file.pages)):
+        if file.pages[pgoff] is not None:
+            end = pgoff + 1
+    return end
+
+
+@milestone
+def shmem_fallocate(file: ShmemFile, first: Pgoff, length: Pgoff, keep_size: bool) -> Errno:
+    """shmem_fallocate(0 or FALLOC_FL_KEEP_SIZE) (mm/shmem.c, Linux 6.12): the file has `length` pages from `first` on, and ends behind them if it ended before, unless
+    `keep_size`. 0, or -EPERM where F_SEAL_GROW forbids it, whether it would grow or not."""
+    file.i_rwsem.write_lock()
+    sealed = file.seals & F_SEAL_GROW != 0 and first + length > file.nr_pages
+    if sealed:
+        file.i_rwsem.write_unlock()
+        return -EPERM
+    for pgoff in range(first, first + length):
+        shmem_fallocate_folio(file, pgoff)
+    with atomic:
+        if not keep_size and first + length > file.nr_pages:
+            i_size_write(file, first + length)
+    file.i_rwsem.write_unlock()
+    return 0
+
+
+@atomic
+def shmem_fallocate_folio(file: ShmemFile, pgoff: Pgoff) -> None:
+    """shmem_get_folio(SGP_FALLOC) (mm/shmem.c, Linux 6.12): the file has the page, which is dirty. A new one is not up to date; one that was not is zeroed."""
+    is_new = file.pages[pgoff] is None
+    folio = shmem_get_folio(file, pgoff)
+    file.fallocated[pgoff] = is_new
+    if len(completed_faults) > 0:
+        folio.dirty = True
+
+
+# Holes.
 
 
 @milestone
@@ -320,6 +472,8 @@ def shmem_truncate_folio(file: ShmemFile, pgoff: Pgoff) -> bool:
         folio.locked = True
         return True
     file.pages[pgoff] = None
+    if len(file.fallocated) > 0:
+        file.fallocated[pgoff] = False
     folio_remove_file_rmap(folio)
     put_page(folio)
     return False
@@ -332,6 +486,8 @@ def shmem_remove_folio(file: ShmemFile, pgoff: Pgoff) -> None:
     folio = file.pages[pgoff]
     assert folio is not None
     file.pages[pgoff] = None
+    if len(file.fallocated) > 0:
+        file.fallocated[pgoff] = False
     folio_remove_file_rmap(folio)
     folio.locked = False
     put_page(folio)

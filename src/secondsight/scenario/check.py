@@ -28,7 +28,9 @@ from secondsight.scenario.ops import (
 
 __all__ = ["Checker", "CheckedHandle"]
 
-_NUMBERS = {ArgType.COUNT: (1, MAX_PAGES), ArgType.LENGTH: (1, MAX_PAGES), ArgType.PAGE: (0, MAX_PAGES - 1), ArgType.HALVES: (0, 2 * MAX_PAGES - 1)}
+_NUMBERS = {
+    ArgType.COUNT: (1, MAX_PAGES), ArgType.LENGTH: (1, MAX_PAGES), ArgType.PAGE: (0, MAX_PAGES - 1), ArgType.HALVES: (0, 2 * MAX_PAGES - 1), ArgType.SIZE: (0, MAX_PAGES - 1),
+}  # fmt: skip
 """What numbers an argument may be."""
 
 
@@ -91,6 +93,7 @@ class Checker:
         problem = self._range_problem(op, spec)
         if problem:
             fail(*problem)
+        self._resize(op, spec)
         if op.into is not None:
             self._name(op)
         if (op.makes is None) != (spec.makes is None):
@@ -234,6 +237,17 @@ class Checker:
                 what = "file" if handle.type in ArgType.FD.handles else handle.type.value
                 return f"page {page + pages - 1} is outside {file} (0 to {handle.pages - 1})", f"stay inside the {what}"
         return None
+
+    def _resize(self, op: Op, spec: Operation) -> None:
+        """A file that may have grown is as large from then on as it has ever been, for what must lie inside it."""
+        size = next((op.args[name] for name, arg in spec.args.items() if arg.type is ArgType.SIZE), None)
+        if spec.grows:
+            page, pages = op.args["page"], op.args["pages"]
+            assert isinstance(page, int) and isinstance(pages, int)
+            size = page + pages
+        ref = next((ref for ref in op.args.values() if isinstance(ref, HandleRef)), None)
+        if isinstance(size, int) and ref is not None:
+            self.handles[ref.handle].pages = max(self.handles[ref.handle].pages, size)
 
     def _pages_made(self, op: Op, spec: Operation) -> int:
         """The size of the handle that an operation makes."""

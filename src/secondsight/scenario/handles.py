@@ -29,7 +29,11 @@ class File:
 
     def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         self._recorder, self._handle = recorder, handle
-        self.pages = handle.pages
+
+    @property
+    def pages(self) -> int:
+        """How many pages it has; of one whose size changes, how many it has had at most."""
+        return self._handle.pages
 
     def __repr__(self) -> str:
         return self._handle.name

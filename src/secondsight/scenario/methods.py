@@ -646,3 +646,13 @@ class RecorderMethods(ABC):
     def page_is_young(self, addr: Address, *, into: str | None = None) -> None:
         """DAMON asks the same, and changes nothing: `-`, or `y`. The caller holds the mmap lock. On the model only."""
         self._operation("page_is_young", into, addr=addr)
+
+    def ftruncate(self, fd: File, pages: int, *, into: str | None = None) -> None:
+        """A memfd has `pages` pages (0 to 15) from now on. What was behind goes, with the copies that private mappings have made of it, and a touch there is SIGBUS; what it gets is holes.
+        Fails with -EPERM (smaller: sealed with shrink; larger: sealed with grow), -EINVAL (within a huge page), -EBADF (closed)."""
+        self._operation("ftruncate", into, fd=fd, pages=pages)
+
+    def fallocate(self, fd: File, *, page: int, pages: int = 1, keep_size: bool = False, into: str | None = None) -> None:
+        """Put zero pages into a memfd where it has holes, `pages` of them from `page` on (up to 15 in all). It is as large as that then, if it was smaller, but with `keep_size`.
+        Fails with -EPERM (past the end, sealed with grow), -ENOSPC (the pool has no huge page left), -EBADF (closed)."""
+        self._operation("fallocate", into, fd=fd, page=page, pages=pages, keep_size=keep_size)

@@ -98,6 +98,7 @@ class ArgType(Enum):
     COUNT = "a number of pages", "n"  # int
     PAGE = "a page's number in a file", "n"  # int
     LENGTH = "a number of pages that it is to have", "n"  # int
+    SIZE = "a number of pages that a file is to have", "n"  # int
     HALVES = "a number of half pages", "n"  # int
     VALUE = "a page's value", "n"  # str of one character
     SEALS = "seals", "n"  # str, names joined by |
@@ -192,7 +193,7 @@ class Operation:
     `model_only`, `kernel_only`: the other side cannot run it yet. `in_setup`: only before the threads. `named`: it takes
     `into=`. `own`: a thread of the process does it; otherwise a device or the rest of the kernel, and a thread of nothing else
     outlives the process. `accesses`: it is a device's load or store. `loads`: its result is a page's value. `faults`: it fails
-    with a signal, as a CPU's access does. `forks`: the process that it makes begins as a copy of the one that does it. `remaps`: it changes what is mapped. `takes_away`: it takes pages away that were there.
+    with a signal, as a CPU's access does. `forks`: the process that it makes begins as a copy of the one that does it. `remaps`: it changes what is mapped. `takes_away`: it takes pages away that were there. `grows`: it may make its file larger, by pages that it names.
     `serves`: it begins a thread that answers others, and ends with its process.
     `pages_made`: the size of the handle that it makes, if that is not its `pages`. `often`: how often it is drawn; None: see `drawn`.
     """
@@ -212,6 +213,7 @@ class Operation:
     forks: bool = False
     remaps: bool = False
     takes_away: bool = False
+    grows: bool = False
     serves: bool = False
     needs: Needs = Needs.NOTHING
     pages_made: Callable[[Mapping[str, ArgValue]], int] | None = None

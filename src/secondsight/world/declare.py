@@ -46,6 +46,7 @@ COLUMNS = {
     ArgType.COUNT: ("pages",),
     ArgType.PAGE: ("page",),
     ArgType.LENGTH: ("value",),
+    ArgType.SIZE: ("pages",),
     ArgType.HALVES: ("page", "pages"),
     ArgType.VALUE: ("value",),
     ArgType.SEALS: ("value",),

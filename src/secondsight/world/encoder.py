@@ -291,8 +291,11 @@ class Encoder:
             largest["nodes"] = 1
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["last_mmput"] = int(driver is not None and any(place.op.kind in ENDS for place in self.places))
-        derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
+        cut = largest["file_pages"] if any(ArgType.SIZE in place.op.declared.types for place in self.places) else 0
+        derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(_in_flight(thread, cut) for thread in self.scenario.threads)))
         derived["pages"] = max(1, largest_space.pages)
+        if largest.get("fallocated_pages"):
+            derived["fallocated_pages"] = derived["file_pages"]
         if largest.get("userfaultfd"):
             derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
         if wanted.get("gup_fast_steps") and self.is_huge:
@@ -304,6 +307,10 @@ class Encoder:
             derived["migrations"] = max(largest["migrations"], self._racing_migrations(largest["migrations"]))
         if self.is_huge:
             self._suits_huge_pages(largest)
+            if largest.get("hugetlb_pages") and largest.get("resizes"):
+                derived["file_pages"] += derived["file_pages"] % HPAGE_PMD_NR
+                derived["hugetlb_pages"] = derived["file_pages"] // HPAGE_PMD_NR
+                largest["hugetlb_pages"] = derived["hugetlb_pages"]
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
             derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
             derived["huge_zero_replaced"] = int(self.release is not None and not differs("huge-zero-page-is-replaced", self.release))
@@ -429,9 +436,9 @@ class Encoder:
     def _suits_hugetlb(self, op: Op, fd: HandleRef) -> None:
         """Raises `ScenarioError` for a mapping of a memfd of huge pages that the model has not."""
         count = op.args["pages"]
-        size = next(place.op.args["pages"] for place in self.places if place.op.makes == fd.handle)
+        size = self._largest_size(fd)
         page = op.args["page"]
-        assert isinstance(count, int) and isinstance(size, int) and isinstance(page, int)
+        assert isinstance(count, int) and isinstance(page, int)
         if op.kind == "mmap_private":
             raise ScenarioError("private mappings of huge pages of files are not modelled", "map it shared", op.site)
         if count % HPAGE_PMD_NR or page + count > size:
@@ -439,6 +446,18 @@ class Encoder:
                 f"mmap of {count} pages from page {page} of a memfd of {size}, which are huge: the kernel would map another number of pages, or make it larger",
                 "map an even number of pages that the memfd has", op.site,
             )  # fmt: skip
+
+    def _largest_size(self, fd: HandleRef) -> int:
+        """How many pages a memfd of huge pages has at most: one may end within a page."""
+        sizes = [0]
+        for place in self.places:
+            op, pages = place.op, place.op.args.get("pages")
+            resizes = op.args.get("fd") == fd and (op.declared.grows or ArgType.SIZE in op.declared.types)
+            if isinstance(pages, int) and (op.makes == fd.handle or resizes):
+                first = op.args["page"] if op.declared.grows else 0
+                assert isinstance(first, int)
+                sizes.append(first + pages)
+        return max(sizes) + max(sizes) % HPAGE_PMD_NR
 
     def _fork(self, derived: dict[str, int], pages: int) -> None:
         """What forks need more: a child may have each vma of its parent, and copies of all its `pages`."""
@@ -466,10 +485,15 @@ def pages_made(op: Op, pages: int) -> int:
     return op.declared.pages_made(op.args) if op.declared.pages_made is not None else pages
 
 
-def _in_flight(thread: ScenarioThread) -> int:
+def _in_flight(thread: ScenarioThread, cut: int) -> int:
     """The frames that a thread may have taken away and not given back yet: a zap takes entries away first and drops their frames
-    later; meanwhile others may be given new ones."""
-    return max([1, *(n for op in thread.ops if op.declared.takes_away and isinstance(n := op.args.get("pages"), int))])
+    later; meanwhile others may be given new ones. `cut`: how many who changes the size of a file may take away."""
+    most = 1
+    for op in thread.ops:
+        number = cut if ArgType.SIZE in op.declared.types else op.args.get("pages")
+        if op.declared.takes_away and isinstance(number, int):
+            most = max(most, number)
+    return most
 
 
 def suits_huge_pages(operation: Operation, of_files: bool) -> bool:

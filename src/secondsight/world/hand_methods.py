@@ -545,6 +545,18 @@ class ProcessMethods(ABC):
         done: str = self._do("page_is_young", addr=addr)
         return done
 
+    def ftruncate(self, fd: File, pages: int) -> str:
+        """A memfd has `pages` pages (0 to 15) from now on. What was behind goes, with the copies that private mappings have made of it, and a touch there is SIGBUS; what it gets is holes.
+        Fails with -EPERM (smaller: sealed with shrink; larger: sealed with grow), -EINVAL (within a huge page), -EBADF (closed)."""
+        done: str = self._do("ftruncate", fd=fd, pages=pages)
+        return done
+
+    def fallocate(self, fd: File, *, page: int, pages: int = 1, keep_size: bool = False) -> str:
+        """Put zero pages into a memfd where it has holes, `pages` of them from `page` on (up to 15 in all). It is as large as that then, if it was smaller, but with `keep_size`.
+        Fails with -EPERM (past the end, sealed with grow), -ENOSPC (the pool has no huge page left), -EBADF (closed)."""
+        done: str = self._do("fallocate", fd=fd, page=page, pages=pages, keep_size=keep_size)
+        return done
+
 
 class DeviceMethods(ABC):
     """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""

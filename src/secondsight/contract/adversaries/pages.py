@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secondsight.contract.adversaries.making import Adversaries, Memory, come_from_swap, two_pages, writes_once
+from secondsight.contract.adversaries.making import Adversaries, Memory, come_from_swap, reads_twice, two_pages, writes_once
 from secondsight.scenario import Recorder
 
 __all__ = ["PAGES"]
@@ -66,6 +66,14 @@ def punch_hole(s: Recorder, memory: Memory) -> None:
     s.write(memory.pages, "B", pages=2)
 
 
+@PAGES.act("the memfd that the pages belong to is cut (ftruncate), grows again, and the pages are written", of="memfd")
+def truncate(s: Recorder, memory: Memory) -> None:
+    assert memory.memfd is not None
+    s.ftruncate(memory.memfd, 0)
+    s.ftruncate(memory.memfd, 2)
+    s.write(memory.pages, "B", pages=2)
+
+
 @PAGES.act("another device takes a page for itself for a while (make_device_exclusive), then it is written")
 def exclusive_access(s: Recorder, memory: Memory) -> None:
     s.make_device_exclusive(memory.pages + 1)
@@ -125,6 +133,21 @@ def _exit_before_a_page_was_touched(s: Recorder) -> None:
     @s.thread
     def device() -> None:
         gpu.read(pages, into="read")
+
+
+@PAGES.setting("truncate", PAGES["truncate"].summary, "for good")
+def _truncate_for_good(s: Recorder) -> None:
+    """Nothing comes back: the device is refused what the CPU is refused, a copy of the process's own too, for those go with the end of the file."""
+    memfd = s.memfd_create(pages=2)
+    pages = s.mmap_private(memfd, pages=2)
+    s.write(pages, "A")
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.ftruncate(memfd, 1)
+
+    reads_twice(s, pages, gpu)
 
 
 @PAGES.setting("swap", PAGES["swap"].summary, "writes at once")

@@ -53,6 +53,7 @@ from secondsight.devices.small.failing import (
     CollisionIsAnError,
     GivesUp,
     RemembersFailures,
+    RemembersTheEnd,
     UnmappedIsAnError,
     WritesAllTheSame,
 )
@@ -225,7 +226,7 @@ __all__ = [
     "MapsWhatDidNotMove", "MarksIfItGetsTheLock", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts",
     "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "PassesOverTheReaper", "Pins", "PinsAllOrNothing",
     "PinsAllTheSame", "PinsFilesForLong", "PinsSeveral", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd",
-    "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures",
+    "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "RemembersTheEnd",
     "ReservesNothing", "ReservesTooEarly", "Resets", "RestoresItsTable", "ReturnsBeforeTheFlush", "RevokesItsKey", "RevokesItsKeyUnlocked",
     "SaysWhatIsMapped", "ServesOneFaultAtATime", "SaysThatItReads", "SignalsNothing", "SleepsWhenAsked", "SleepsWhenCleared", "SleepsWhenTested", "StaysAUser",
     "StaysAttached", "StaysBound", "StaysOff", "StaysPinned", "StopsTheDeviceLast", "SubscribesForItsFirst", "SubscribesTwice",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.small.parts import MirrorInParts
-from secondsight.lang import Bits, Errno
+from secondsight.lang import Bits, Errno, atomic
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY, EFAULT, EPERM
+from secondsight.linux.memory import vma_lookup
+from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Event, PageBits, Pfn, Va, VaEnd
 from secondsight.linux.page_writeback import set_page_dirty
 
@@ -19,6 +21,7 @@ __all__ = [
     "CollisionIsAnError",
     "GivesUp",
     "RemembersFailures",
+    "RemembersTheEnd",
     "UnmappedIsAnError",
     "WritesAllTheSame",
 ]
@@ -81,11 +84,42 @@ class RemembersFailures(Mirror):
             return -EFAULT
         ret = Mirror.fault(self, va, write)
         if ret == -EFAULT and not write:
-            self.gone |= {va}
+            with atomic:
+                mm = self.notifier.mm
+                assert mm is not None
+                if vma_lookup(mm, va) is None:
+                    self.gone |= {va}
         return ret
 
     def invalidate(self, rng: mn.Range, seq: mn.Seq) -> bool:
         self.gone = Bits()
+        return Mirror.invalidate(self, rng, seq)
+
+
+class RemembersTheEnd(Mirror):
+    """Keeps in mind what lies past the end of its file, until it is told of a change: but nobody is told when a file grows."""
+
+    behind: PageBits
+
+    def fault(self, va: Va, write: bool) -> Errno:
+        if va in self.behind:
+            return -EFAULT
+        ret = Mirror.fault(self, va, write)
+        if ret == -EFAULT:
+            with atomic:
+                mm = self.notifier.mm
+                assert mm is not None
+                vma = vma_lookup(mm, va)
+                if vma is not None:
+                    file = vma.vm_file
+                    if file is not None:
+                        has_page = file.has_page(linear_page_index(vma, va))
+                        if not has_page:
+                            self.behind |= {va}
+        return ret
+
+    def invalidate(self, rng: mn.Range, seq: mn.Seq) -> bool:
+        self.behind = Bits()
         return Mirror.invalidate(self, rng, seq)
 
 

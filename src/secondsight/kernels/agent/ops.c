@@ -311,6 +311,19 @@ int do_fallocate_punch_hole(const long *arg, int makes)
 	return fallocate(DESCRIPTOR(arg[0]), mode, arg[1] * UNIT, arg[2] * UNIT) ? failed() : DONE;
 }
 
+int do_ftruncate(const long *arg, int makes)
+{
+	(void)makes;
+	return ftruncate(DESCRIPTOR(arg[0]), arg[1] * UNIT) ? failed() : DONE;
+}
+
+int do_fallocate(const long *arg, int makes)
+{
+	(void)makes;
+	int mode = arg[3] ? FALLOC_FL_KEEP_SIZE : 0;
+	return fallocate(DESCRIPTOR(arg[0]), mode, arg[1] * UNIT, arg[2] * UNIT) ? failed() : DONE;
+}
+
 int do_madvise_dontneed(const long *arg, int makes)
 {
 	(void)makes;
