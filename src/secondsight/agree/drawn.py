@@ -105,6 +105,7 @@ class World:
     mappings: list[Mapping] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
     device: DeviceHandle | None = None
+    buffer: File | None = None
     userfaultfd: File | None = None
     files_mapped: bool = False
     most: int = 3
@@ -193,6 +194,8 @@ def can_be_drawn(w: World, op: Operation) -> bool:
     if any(kind in FILES for kind in kinds) and not (w.udmabufs if ArgType.UDMABUF in kinds else w.memfds):
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
+        return False
+    if ArgType.BUFFER in kinds and w.buffer is None:
         return False
     if ArgType.PROCESS in kinds and w.victim() is None:
         return False
@@ -385,6 +388,8 @@ class _Arguments:
             return w.span()[0]
         if arg.type is ArgType.DEVICE:
             return w.device
+        if arg.type is ArgType.BUFFER:
+            return w.buffer
         if arg.type is ArgType.LENGTH:
             return self._length()
         if arg.type is ArgType.HALVES:

@@ -9,6 +9,8 @@
   driver and a schedule (`forced.py`): both sides run that one interleaving.
 * `migrating`: private memory and a device with memory of its own, into which pages go and come back: one that no CPU reaches, or (`driver_of`) one that CPUs do;
   one or two threads of the process beside one of the device, which run freely.
+* `driven`: what else runs freely beside a device: a buffer that its exporter moves and takes away, and a device that does jobs on it; private memory, and a
+  device that takes pages of it for itself alone; memory of one thread, and a subscriber that hears of flushes.
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
 may be either's. One in eight has huge pages, of private memory or of files. Of the
@@ -37,7 +39,7 @@ from secondsight.world.encoder import suits_huge_pages
 
 __all__ = ["KINDS", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
 
-DrawnKind = Literal["sequential", "free", "forced", "migrating"]
+DrawnKind = Literal["sequential", "free", "forced", "migrating", "driven"]
 KINDS: tuple[DrawnKind, ...] = get_args(DrawnKind)
 
 WITH_HUGE = (Needs.HUGE, Needs.HUGETLB)
@@ -82,6 +84,14 @@ def _by_the_device(often: Often) -> int:
 
 def _into_its_memory(often: Often) -> int:
     return often.into_its_memory
+
+
+def _for_itself(often: Often) -> int:
+    return often.for_itself
+
+
+def _at_a_buffer(often: Often) -> int:
+    return often.at_a_buffer
 
 
 def _draw_ops(w: World, count: int, weights: _Weights) -> None:
@@ -193,7 +203,7 @@ def _forced(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
         w.add_process(4)
         assert w.other is not None
         map_file(w.other)
-    _draw_ops(w, draw.integer(0, 2), _weights(_beside))
+    _draw_ops(w, draw.integer(0, 2), _weights(_beside, "exit"))
     owner = w.either(often=50)
     with owner.process or nullcontext():
         owner.device = s.device()
@@ -227,6 +237,53 @@ def _migrating(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
             _look(w)
 
 
+def _driven(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
+    """Of one process, and no userfaultfd. Which of the three, a draw says."""
+    weighted(draw, [(4, _at_buffers), (4, _taking_pages), (2, _hearing_of_flushes)])(draw, s)
+
+
+def _at_buffers(draw: Draw, s: Recorder) -> None:
+    """Its exporter and the device each have a thread, and may both do anything: who begins, ends or gives back what nobody has is told so, or not."""
+    w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(0))
+    w.buffer = s.buffer(pages=1)
+    w.device = s.attached_device(w.buffer)
+    _draw_ops(w, draw.integer(0, 2), _weights(_at_a_buffer, "device_close"))
+    for name in ("exporter", "device"):
+        _thread(s, w, name, draw.integer(1, 3), _weights(_at_a_buffer))
+    if chance(draw, 60):
+        with s.after():
+            w.device.job_read(into=w.budget.name())
+
+
+def _taking_pages(draw: Draw, s: Recorder) -> None:
+    """Private memory alone: the driver takes no file's pages."""
+    w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(5), most=2)
+    act(w, OPS["mmap"])
+    if chance(draw, 75):
+        act(w, OPS["write"])
+    w.device = s.device()
+    if chance(draw, 50):
+        act(w, OPS["device_exclusive"])
+    for number in range(2 if chance(draw, 20) else 1):
+        _thread(s, w, f"cpu{number}", draw.integer(1, 3), _weights(_beside, "exit"))
+    _thread(s, w, "device", draw.integer(1, 2), _weights(_for_itself))
+    if chance(draw, 60):
+        with s.after():
+            _look(w)
+
+
+def _hearing_of_flushes(draw: Draw, s: Recorder) -> None:
+    """One thread; in the end, of each page, whether a flush of it was told."""
+    w = World(s, draw, Budget(frames=6), SpaceLeft(6), most=2)
+    act(w, OPS["memfd_create"])
+    act(w, OPS["mmap"])
+    s.watch_flushes(into=w.budget.name())
+    _draw_ops(w, draw.integer(2, 8), [*_weights(_racing, "exit", "fork"), (8, OPS["flushed"])])
+    for mapping in w.mappings:
+        for page in range(mapping.pages):
+            s.flushed(mapping + page, into=w.budget.name())
+
+
 def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> None:
     inner, of = w.inside(), w.process or s
 
@@ -245,7 +302,7 @@ HUGE = 8
 WATCHED = 7
 """Of so many scenarios the last has a userfaultfd, unless it is a forced one."""
 
-_DRAWN: dict[DrawnKind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced, "migrating": _migrating}
+_DRAWN: dict[DrawnKind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced, "migrating": _migrating, "driven": _driven}
 
 
 def generate(kind: DrawnKind, draw: Draw, name: str = "drawn", several: bool = False, with_uffd: bool = False) -> Scenario:
@@ -258,7 +315,7 @@ def generate(kind: DrawnKind, draw: Draw, name: str = "drawn", several: bool = F
 def scenario_of(kind: DrawnKind, seed: int, index: int) -> Scenario:
     """Scenario `index` of a seed: always the same one, whatever was drawn before."""
     name, draw = f"{kind}_{seed}_{index}", Seeded(f"{kind}/{seed}/{index}")
-    if index % HUGE == HUGE - 1 and kind != "migrating":
+    if index % HUGE == HUGE - 1 and kind not in ("migrating", "driven"):
         s = Recorder()
         _huge(kind, draw, s)
         return s.scenario(name, "")

@@ -10,6 +10,7 @@ from secondsight.agree.forced import Plan
 from secondsight.agree.shrink import without
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, boot
+from secondsight.kernels.ability import abilities
 from secondsight.kernels.jobs import Died, ForcedRun, GuestJob, Observation
 from secondsight.kernels.run import VM
 from secondsight.linux.releases import differs
@@ -54,6 +55,8 @@ class Booted:
         self.release = self._vm.release
         hello = self._vm._guest.hello
         self.lacks = frozenset(kind for kind, told in NEEDED.items() if not hello.get(told))
+        if "exclusive" not in abilities(kernel):
+            self.lacks |= {"device_exclusive"}
         if module and differs("hugetlb-goes-in-one-bracket", self.release):
             self.lacks |= {kind for kind, told in NEEDED.items() if told == "hugetlb"}
 

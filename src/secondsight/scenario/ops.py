@@ -147,13 +147,16 @@ class Arg:
 @dataclass(frozen=True)
 class Often:
     """How often an operation is drawn, relative to others, in scenarios that nobody wrote: by a process on its own, in threads that race
-    with each other, in threads beside a device, by the device, by one that has memory of its own. 0: never."""
+    with each other, in threads beside a device, by the device, by one that has memory of its own, by one that takes pages for itself alone, at a buffer
+    that moves. 0: never."""
 
     alone: int = 0
     racing: int = 0
     beside_a_device: int = 0
     by_the_device: int = 0
     into_its_memory: int = 0
+    for_itself: int = 0
+    at_a_buffer: int = 0
 
 
 class Needs(Enum):

@@ -22,7 +22,7 @@ __all__: list[str] = []
     accesses=True,
     loads=True,
     needs=Needs.MODULE,
-    often=Often(),
+    often=Often(for_itself=6),
 )
 def device_exclusive(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old

@@ -19,7 +19,7 @@ __all__: list[str] = []
 NOTHING, READABLE, WRITABLE, OWN_READABLE, OWN_WRITABLE, HUGE_READABLE, HUGE_WRITABLE = (ord(letter) for letter in "-rwRWhH")
 
 
-@operation(device=Arg(ArgType.DEVICE), addr=Arg(ArgType.ADDRESS), own=False, needs=Needs.MODULE, loads=True, often=Often())
+@operation(device=Arg(ArgType.DEVICE), addr=Arg(ArgType.ADDRESS), own=False, needs=Needs.MODULE, loads=True, often=Often(by_the_device=2, for_itself=1))
 def device_snapshot(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
     the device's own memory, `h` and `H` of a part of a huge page that one entry maps, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
