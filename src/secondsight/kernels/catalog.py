@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from secondsight.kernels import cache, debian, own
+from secondsight.kernels.dax_modules import get_dax_modules
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.image import release_of
 from secondsight.kernels.packages import OnBytes
@@ -142,7 +143,9 @@ def get(name: str, progress: OnBytes | None = None) -> Kernel:
     version = _version(name)
     if version not in GETTABLE:
         raise KernelError(f"no kernel {name} to fetch", f"there are: {', '.join(GETTABLE)}")
-    return _make(version, GETTABLE[version], progress)
+    kernel = _make(version, GETTABLE[version], progress)
+    get_dax_modules(kernel.release, cache.record(_folder(version))["packages"], progress or (lambda what, done, total: None))
+    return kernel
 
 
 def build(name: str, progress: OnBytes | None = None) -> Kernel:

@@ -18,7 +18,7 @@ from secondsight.kernels.modules import build_module
 from secondsight.scenario.data import Scenario
 from secondsight.scenario.ops import Needs
 
-__all__ = ["FREELY", "VARIANTS", "built_for", "needs_device_pages", "needs_module", "needs_movable", "variant_of"]
+__all__ = ["FREELY", "VARIANTS", "built_for", "needs_dax", "needs_device_pages", "needs_module", "needs_movable", "variant_of"]
 
 SOURCE = Path(__file__).parent / "module"
 
@@ -55,6 +55,11 @@ def needs_device_pages(scenario: Scenario) -> bool:
 def needs_movable(scenario: Scenario) -> bool:
     """Whether a scenario takes a block of memory offline."""
     return any(place.op.declared.needs is Needs.MOVABLE for place in scenario.places())
+
+
+def needs_dax(scenario: Scenario) -> bool:
+    """Whether a scenario has device memory with a file."""
+    return any(place.op.declared.needs is Needs.DAX for place in scenario.places())
 
 
 def built_for(kernel: Kernel) -> Path:

@@ -343,10 +343,15 @@ class RecorderMethods(ABC):
         self._operation("cma_alloc", into)
 
     def dax(self, pages: int) -> File:
-        """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
-        `dax_invalidate` and `dax_drain`. On the model only."""
+        """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_remove`, or by its parts: `dax_disable`,
+        `dax_invalidate` and `dax_drain`. A scenario has one on a real kernel, which is there for all its processes."""
         made: File = self._operation("dax", None, pages=pages)
         return made
+
+    def dax_remove(self, dax: File, *, into: str | None = None) -> None:
+        """Somebody takes device memory away (the driver's `unbind` in sysfs): no new faults, every mapping is zapped, and when the last reference has gone the memory
+        is. What is touched then is SIGBUS, and it can be mapped no more (-ENXIO). Fails with -ENODEV: that was done before."""
+        self._operation("dax_remove", into, dax=dax)
 
     def dax_disable(self, dax: File) -> None:
         """Teardown of device memory: no new faults, no new references to its dev_pagemap. On the model only."""

@@ -169,6 +169,7 @@ class Needs(Enum):
     HUGE = "transparent huge pages, which are made where they are asked for alone (transparent_hugepage=madvise)"
     HUGETLB = "a pool of huge pages (hugepages=)"
     MOVABLE = "a block of memory that can be taken offline"
+    DAX = "device memory that has a file (device-dax)"
     SWAP = "a swap device (secondsight.ko has one)"
     USERFAULTFD = "userfaultfd(2), all of it (CAP_SYS_PTRACE)"
 

@@ -255,9 +255,15 @@ class ProcessMethods(ABC):
         return done
 
     def dax(self, pages: int) -> File:
-        """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
-        `dax_invalidate` and `dax_drain`. On the model only."""
+        """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_remove`, or by its parts: `dax_disable`,
+        `dax_invalidate` and `dax_drain`. A scenario has one on a real kernel, which is there for all its processes."""
         done: File = self._do("dax", pages=pages)
+        return done
+
+    def dax_remove(self, dax: File) -> str:
+        """Somebody takes device memory away (the driver's `unbind` in sysfs): no new faults, every mapping is zapped, and when the last reference has gone the memory
+        is. What is touched then is SIGBUS, and it can be mapped no more (-ENXIO). Fails with -ENODEV: that was done before."""
+        done: str = self._do("dax_remove", dax=dax)
         return done
 
     def dax_disable(self, dax: File) -> str:

@@ -150,14 +150,21 @@ static void say_outcome(const struct outcome *outcome)
 	say("}\n");
 }
 
+const char *place_what_is_needed(void)
+{
+	const char *problem = place_movable(scenario.needs_movable);
+
+	if (!problem)
+		problem = place_pool(scenario.needs_pool);
+	return problem ? problem : place_dax(scenario.needs_dax);
+}
+
 static void run(uint64_t seed, int runs)
 {
 	int distinct = 0, hung = 0, n;
 
 	for (n = 0; n < runs && !hung; n++) {
-		const char *problem = place_movable(scenario.needs_movable);
-		if (!problem)
-			problem = place_pool(scenario.needs_pool);
+		const char *problem = place_what_is_needed();
 		if (problem) {
 			say("{\"error\":\"cannot run %s: %s\"}\n", scenario.name, problem);
 			return;
@@ -218,6 +225,7 @@ static const char *read_op(char *line, struct op *op)
 	scenario.needs_module |= needs_module(op->kind);
 	scenario.needs_movable |= needs_movable(op->kind);
 	scenario.needs_pool |= needs_pool(op->kind);
+	scenario.needs_dax |= needs_dax(op->kind);
 	return NULL;
 }
 
@@ -308,8 +316,8 @@ int main(int count, char **words)
 	drop_rights();
 	keep_page_tables();
 	note_memory();
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"userfaultfd\":%s,\"module\":%s}\n", kernel.release,
-	    udmabuf ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_movable() ? "true" : "false", has_userfaultfd() ? "true" : "false", has_module() ? "true" : "false");
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"dax\":%s,\"userfaultfd\":%s,\"module\":%s}\n", kernel.release,
+	    udmabuf ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_movable() ? "true" : "false", has_dax() ? "true" : "false", has_userfaultfd() ? "true" : "false", has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed, points;

@@ -40,7 +40,7 @@ static int store(struct page *page, unsigned int offset, u32 value)
 
 	if (page != ss_behind(page))
 		page = ss_behind(page);
-	else if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio)))
+	else if (is_zero_pfn(page_to_pfn(page)) || !(is_zone_device_page(page) || folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio)))
 		return -EPERM;
 	at = kmap_local_page(page);
 	WRITE_ONCE(at[offset], value);
