@@ -34,7 +34,7 @@ from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
 from secondsight.linux import BOUNDS
 from secondsight.scenario import Recorder, Scenario
-from secondsight.scenario.ops import OPS, HandleType, Needs, Often, Operation
+from secondsight.scenario.ops import OPS, ArgType, HandleType, Needs, Often, Operation
 from secondsight.world.encoder import suits_huge_pages
 
 __all__ = ["KINDS", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
@@ -243,13 +243,13 @@ def _driven(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
 
 
 def _at_buffers(draw: Draw, s: Recorder) -> None:
-    """Its exporter and the device each have a thread, and may both do anything: who begins, ends or gives back what nobody has is told so, or not."""
+    """Its exporter and the device's user have a thread each: the model has one who moves a buffer, and one who waits for a device's job."""
     w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(0))
     w.buffer = s.buffer(pages=1)
     w.device = s.attached_device(w.buffer)
-    _draw_ops(w, draw.integer(0, 2), _weights(_at_a_buffer, "device_close"))
-    for name in ("exporter", "device"):
-        _thread(s, w, name, draw.integer(1, 3), _weights(_at_a_buffer))
+    weights = _weights(_at_a_buffer)
+    _thread(s, w, "exporter", draw.integer(1, 4), [(n, op) for n, op in weights if ArgType.BUFFER in op.types])
+    _thread(s, w, "device", draw.integer(1, 4), [(n, op) for n, op in weights if ArgType.DEVICE in op.types])
     if chance(draw, 60):
         with s.after():
             w.device.job_read(into=w.budget.name())
@@ -278,10 +278,7 @@ def _hearing_of_flushes(draw: Draw, s: Recorder) -> None:
     act(w, OPS["memfd_create"])
     act(w, OPS["mmap"])
     s.watch_flushes(into=w.budget.name())
-    _draw_ops(w, draw.integer(2, 8), [*_weights(_racing, "exit", "fork"), (8, OPS["flushed"])])
-    for mapping in w.mappings:
-        for page in range(mapping.pages):
-            s.flushed(mapping + page, into=w.budget.name())
+    _thread(s, w, "cpu", draw.integer(2, 8), [*_weights(_racing, "exit", "fork"), (8, OPS["flushed"])])
 
 
 def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> None:

@@ -23,7 +23,7 @@ NEEDED = {
     "move_pages": "nodes", "madvise_pageout": "swap", "madvise_free": "swap", "memfd_create_hugetlb": "hugetlb", "hugetlb_pool": "hugetlb", "mmap_noreserve": "hugetlb",
     "madvise_hugepage": "huge", "madvise_collapse": "huge", "page_is_huge": "huge",
     "userfaultfd": "userfaultfd",
-    "offline_pages": "movable",
+    "offline_pages": "movable", "dax": "dax",
 }  # fmt: skip
 """With what an operation's name may begin, and what the agent says of the device that it needs."""
 BOOT_SECONDS = 240.0  # campaigns run on busy machines
@@ -51,7 +51,7 @@ class Booted:
 
     def __init__(self, kernel: Kernel, module: bool = False, answer_seconds: float = 60, vm: VM | None = None, coherent: bool = False) -> None:
         movable = kernel.image is not None and not module
-        self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds, movable=movable, coherent=coherent)
+        self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds, movable=movable, coherent=coherent, dax="device dax" in abilities(kernel))
         self.release = self._vm.release
         hello = self._vm._guest.hello
         self.lacks = frozenset(kind for kind, told in NEEDED.items() if not hello.get(told))

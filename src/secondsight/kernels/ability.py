@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from secondsight.kernels.catalog import Kernel
+from secondsight.kernels.dax_modules import has_dax_modules
 
 __all__ = ["ABILITIES", "abilities"]
 
@@ -41,6 +42,8 @@ def abilities(kernel: Kernel) -> list[str]:
     found = ["system calls"]
     for ability, options in _WANTED.items():
         if ability in _WITH_HEADERS and kernel.headers is None:
+            continue
+        if ability == "device dax" and not has_dax_modules(kernel.release):
             continue
         if all(config.get(option) in ("y", "m") for option in options):
             found.append(ability)

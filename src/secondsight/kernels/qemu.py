@@ -43,7 +43,7 @@ PLUGGED = " memhp_default_state=offline"
 COHERENT = 512
 """MiB of the memory that two coherent devices of lib/test_hmm.c have: DEVMEM_CHUNK_SIZE (Linux 6.12) for each."""
 DAX = 4
-"""MiB of memory for a special purpose ("soft reserved"), which dax_hmem makes a device of. It is in a section of memory that is partly RAM: so its struct pages stay when
+"""MiB (secondsight.ko's SS_DAX_BYTES) of memory for a special purpose ("soft reserved"), which dax_hmem makes a device of. It is in a section of memory that is partly RAM: so its struct pages stay when
 it has gone, and a device that has an entry of it still does no harm."""
 RAM, SOFT_RESERVED = 1, 0xEFFFFFFF
 """E820_TYPE_RAM, E820_TYPE_SOFT_RESERVED (arch/x86/include/asm/e820/types.h)."""
@@ -246,9 +246,9 @@ def _reserved(memory: int) -> str:
 
 
 def _for_a_purpose(memory: int) -> str:
-    """The last but one of the first node's stretches of such a size, as memory for a special purpose: behind it is RAM of the same section."""
+    """The last but one of the first node's stretches of such a size, as memory for a special purpose, and where secondsight.ko finds it: behind it is RAM of the same section."""
     start = memory - NODE - 2 * DAX << 20
-    return f" memmap={DAX}M%{start:#x}-{RAM}+{SOFT_RESERVED:#x}"
+    return f" memmap={DAX}M%{start:#x}-{RAM}+{SOFT_RESERVED:#x} secondsight.dax={start:#x}"
 
 
 def _nodes(memory: int) -> list[str]:

@@ -183,7 +183,7 @@ static struct miscdevice ss_misc = {
 	.fops = &ss_operations,
 };
 
-unsigned long ss_coherent_start;
+unsigned long ss_coherent_start, ss_dax_start;
 
 /*
  * Read the machine's command line: whether it has the word that the tool starts its machines with, and where memory is that is no System RAM, if there
@@ -208,6 +208,8 @@ static bool has_token(void)
 		found |= !strcmp(word, SS_TOKEN);
 		if (!strncmp(word, SS_COHERENT, strlen(SS_COHERENT)) && kstrtoul(word + strlen(SS_COHERENT), 0, &ss_coherent_start))
 			pr_err("secondsight: no address: %s\n", word);
+		if (!strncmp(word, SS_DAX, strlen(SS_DAX)) && kstrtoul(word + strlen(SS_DAX), 0, &ss_dax_start))
+			pr_err("secondsight: no address: %s\n", word);
 	}
 	kfree(line);
 	return found;
@@ -221,6 +223,7 @@ static int __init ss_init(void)
 		pr_err("secondsight: this is no virtual machine that secondsight has started; not loading\n");
 		return -EPERM;
 	}
+	ss_dax_init();
 	ret = misc_register(&ss_misc);
 	if (ret)
 		return ret;

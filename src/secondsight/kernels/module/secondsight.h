@@ -19,6 +19,8 @@
 
 #define SS_DEVICE "/dev/secondsight"
 #define SS_TOKEN "secondsight.guest=1" /* on the command line of a machine that the tool started */
+#define SS_DAX "secondsight.dax=" /* there too: where memory is that is a device's, with a file */
+#define SS_DAX_BYTES (4UL << 20)
 #define SS_COHERENT "secondsight.coherent=" /* there too: where memory is that is no System RAM, for mirrors with coherent memory */
 enum { SS_COHERENT_SLOTS = 8 }; /* of 2 MiB each: one for each of the machine's mirrors at a time */
 

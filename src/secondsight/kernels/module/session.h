@@ -138,8 +138,12 @@ int ss_half_store(struct page *page, u32 value);
 /* hooks.c */
 long ss_hook(struct ss_hook *hook);
 
-/* main.c: where memory for coherent devices begins; 0: there is none */
-extern unsigned long ss_coherent_start;
+/* main.c: where memory for coherent devices begins, and a device's with a file; 0: there is none */
+extern unsigned long ss_coherent_start, ss_dax_start;
+
+/* dax.c: where a page of the latter is; NULL: it is another's */
+void ss_dax_init(void);
+unsigned char *ss_in_dax(struct page *page);
 
 /* swap.c: the swap device */
 int ss_swap_init(void);
