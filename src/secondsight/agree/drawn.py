@@ -106,6 +106,7 @@ class World:
     pins: list[Pin] = field(default_factory=list)
     device: DeviceHandle | None = None
     buffer: File | None = None
+    dax: File | None = None
     userfaultfd: File | None = None
     files_mapped: bool = False
     most: int = 3
@@ -195,7 +196,7 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
         return False
-    if ArgType.BUFFER in kinds and w.buffer is None:
+    if (ArgType.BUFFER in kinds and w.buffer is None) or (ArgType.DAX in kinds and w.dax is None):
         return False
     if ArgType.PROCESS in kinds and w.victim() is None:
         return False
@@ -353,7 +354,7 @@ class _Arguments:
         if file is None:
             page, pages = 0, w.draw.integer(1, max(1, min(w.most, w.budget.frames)))
         else:
-            inside = any(arg.inside for arg in self.op.args.values())
+            inside = file is w.dax or any(arg.inside for arg in self.op.args.values())  # a real one goes on behind its end
             page, pages = w.part(file, 0 if inside or self.op.makes is None else PAST_THE_END.get(self.op.makes, 0))
         if w.huge and file is not None and self.op.makes is HandleType.MAPPING:
             page, pages = page - page % 2, max(2, pages - pages % 2)
@@ -390,6 +391,8 @@ class _Arguments:
             return w.device
         if arg.type is ArgType.BUFFER:
             return w.buffer
+        if arg.type is ArgType.DAX:
+            return w.dax
         if arg.type is ArgType.LENGTH:
             return self._length()
         if arg.type is ArgType.HALVES:

@@ -13,7 +13,7 @@
   device that takes pages of it for itself alone; memory of one thread, and a subscriber that hears of flushes.
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
-may be either's. One in eight has huge pages, of private memory or of files. Of the
+may be either's. One in eight has huge pages, of private memory or of files, and one in thirteen device memory that has a file (device-dax), which goes. Of the
 others one in seven has a userfaultfd: touches of missing pages are signals where there is one thread; else a thread answers, and reads of changes. (Which, says the number: all others are
 what they were before there were any.)
 
@@ -217,6 +217,37 @@ def _forced(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
             _look(w)
 
 
+def _with_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
+    """A scenario with device memory that has a file, and of which others may take it away at any time. What is modelled of it: no advice, no locks, no
+    pins of it, nor what reclaim or migration says to it."""
+    w = World(s, draw, Budget(FRAMES if kind == "sequential" else 6, buffers=0), SpaceLeft(PAGES if kind == "sequential" else 6), most=3 if kind == "sequential" else 2)
+    w.dax = s.dax(pages=draw.integer(1, 3))
+    w.memfds.append((w.dax, False))
+
+    def suited(weights: _Weights) -> _Weights:
+        return [(n, op) for n, op in weights if op.name in OF_DAX]
+
+    map_file(w)
+    if kind == "sequential":
+        _draw_ops(w, draw.integer(3, 15), suited(_weights(_alone)))
+    elif kind == "free":
+        for number in range(2):
+            _thread(s, w, f"t{number}", draw.integer(1, 3), suited(_weights(_racing)))
+        for child in w.forked:
+            _thread(s, child, "child", draw.integer(1, 2), suited(_weights(_racing)))
+    else:
+        if chance(draw, 70):
+            act(w, OPS["write"])
+        w.device = s.device()
+        if chance(draw, 25):
+            act(w, OPS["device_read"])
+        _thread(s, w, "cpu", draw.integer(1, 3), suited(_weights(_beside)))
+        _thread(s, w, "device", draw.integer(1, 2), _weights(_by_the_device))
+    if chance(draw, 60):
+        with nullcontext() if kind == "sequential" else s.after():
+            _look(w)
+
+
 def _migrating(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     """Of one process, and no userfaultfd: what those do to pages in a device's memory is not modelled, or not yet compared."""
     w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(5), most=2)
@@ -291,6 +322,14 @@ def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> 
     of.thread(body)
 
 
+OF_DAX = frozenset({
+    "mmap", "mmap_read_only", "mmap_private", "munmap", "read", "write", "madvise_dontneed", "madvise_populate_read", "madvise_populate_write", "mprotect",
+    "mprotect_none", "mremap", "mremap_dontunmap", "fork", "exit", "close", "dax_remove",
+})  # fmt: skip
+"""What is drawn beside device memory that has a file."""
+
+WITH_DAX = 13
+"""Of so many scenarios the last has such memory, unless it has huge pages."""
 SEVERAL = 5
 """Of so many scenarios the last has two processes."""
 HUGE = 8
@@ -315,6 +354,10 @@ def scenario_of(kind: DrawnKind, seed: int, index: int) -> Scenario:
     if index % HUGE == HUGE - 1 and kind not in ("migrating", "driven"):
         s = Recorder()
         _huge(kind, draw, s)
+        return s.scenario(name, "")
+    if index % WITH_DAX == WITH_DAX - 1 and kind not in ("migrating", "driven"):
+        s = Recorder()
+        _with_dax(kind, draw, s)
         return s.scenario(name, "")
     return generate(kind, draw, name, index % SEVERAL == SEVERAL - 1, index % WATCHED == WATCHED - 1)
 

@@ -59,7 +59,7 @@ def mmap_dax(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(dax=DAX, own=False, needs=Needs.DAX, often=Often())
+@operation(dax=DAX, own=False, needs=Needs.DAX, often=Often(3, 4, 5))
 def dax_remove(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Somebody takes device memory away (the driver's `unbind` in sysfs): no new faults, every mapping is zapped, and when the last reference has gone the memory
     is. What is touched then is SIGBUS, and it can be mapped no more (-ENXIO). Fails with -ENODEV: that was done before."""
