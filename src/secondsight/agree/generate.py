@@ -203,14 +203,15 @@ def _forced(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
         w.add_process(4)
         assert w.other is not None
         map_file(w.other)
-    _draw_ops(w, draw.integer(0, 2), _weights(_beside, "exit"))
+    but = ("madvise_pageout",) if w.memfds else ()  # a file's pages stay where they are in the model: nobody is told of what is swapped out
+    _draw_ops(w, draw.integer(0, 2), _weights(_beside, "exit", *but))
     owner = w.either(often=50)
     with owner.process or nullcontext():
         owner.device = s.device()
     if chance(draw, 25):
         act(owner, OPS["device_read"])
     for number in range(2 if chance(draw, 20) else 1):
-        _thread(s, w.either(often=30), f"cpu{number}", draw.integer(1, 3), _weights(_beside))
+        _thread(s, w.either(often=30), f"cpu{number}", draw.integer(1, 3), _weights(_beside, *but))
     _thread(s, owner, "device", draw.integer(1, 2), _weights(_by_the_device))
     if chance(draw, 60):
         with s.after():
