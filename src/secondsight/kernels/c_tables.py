@@ -35,7 +35,7 @@ def operations_header() -> str:
     rows = []
     for op in OPS.values():
         if not op.model_only:
-            who = ("INSIDE" if op.own else "OUTSIDE") if op.needs is Needs.MODULE else "PLAIN" if op.own else "ELSEWHERE"
+            who = ("INSIDE" if op.own else "OUTSIDE") if op.needs in (Needs.MODULE, Needs.CMA) else "PLAIN" if op.own else "ELSEWHERE"
             rows.append(f'\trow({op.name}, "{op.shape}", {who})')
     return _header("operations", "world/operations/", "#define SS_OPERATIONS(row) \\\n" + " \\\n".join(rows) + "\n")
 

@@ -310,7 +310,7 @@ class RecorderMethods(ABC):
 
     def make_device_exclusive(self, addr: Address, *, into: str | None = None) -> None:
         """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
-        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory)."""
         self._operation("make_device_exclusive", into, addr=addr)
 
     def pin(
@@ -339,7 +339,7 @@ class RecorderMethods(ABC):
 
     def cma_alloc(self, *, into: str | None = None) -> None:
         """A driver allocates the block as contiguous memory (CMA): pages that lie in it move elsewhere. -EBUSY: somebody holds one, or has the
-        block already. On the model only."""
+        block already. A scenario has this or `offline_pages`."""
         self._operation("cma_alloc", into)
 
     def dax(self, pages: int) -> File:

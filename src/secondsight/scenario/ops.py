@@ -170,6 +170,7 @@ class Needs(Enum):
     HUGETLB = "a pool of huge pages (hugepages=)"
     MOVABLE = "a block of memory that can be taken offline"
     DAX = "device memory that has a file (device-dax)"
+    CMA = "an area of contiguous memory (CMA), which secondsight.ko allocates"
     SWAP = "a swap device (secondsight.ko has one)"
     USERFAULTFD = "userfaultfd(2), all of it (CAP_SYS_PTRACE)"
 

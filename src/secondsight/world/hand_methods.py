@@ -218,7 +218,7 @@ class ProcessMethods(ABC):
 
     def make_device_exclusive(self, addr: Address) -> str:
         """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
-        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory)."""
         done: str = self._do("make_device_exclusive", addr=addr)
         return done
 
@@ -250,7 +250,7 @@ class ProcessMethods(ABC):
 
     def cma_alloc(self) -> str:
         """A driver allocates the block as contiguous memory (CMA): pages that lie in it move elsewhere. -EBUSY: somebody holds one, or has the
-        block already. On the model only."""
+        block already. A scenario has this or `offline_pages`."""
         done: str = self._do("cma_alloc")
         return done
 

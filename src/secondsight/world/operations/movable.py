@@ -29,10 +29,10 @@ def offline_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(own=False, model_only=True, at_least=lambda args: _of_a_block(args) | {"cma": 1})
+@operation(own=False, at_least=lambda args: _of_a_block(args) | {"cma": 1}, needs=Needs.CMA, often=Often(3, 2, 0))
 def cma_alloc(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """A driver allocates the block as contiguous memory (CMA): pages that lie in it move elsewhere. -EBUSY: somebody holds one, or has the
-    block already. On the model only."""
+    block already. A scenario has this or `offline_pages`."""
     if len(pageblocks) > 0:
         if len(pageblocks[0].allocated) > 0:
             return cma.cma_alloc()
