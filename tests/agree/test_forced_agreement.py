@@ -62,6 +62,15 @@ def test_nearly_all_can_be_forced_and_have_one_end() -> None:
     assert sum(1 for one in plans if len(one.expected) == 1) >= 17
 
 
+def test_what_counts_references_is_beside_the_right_driver_alone() -> None:
+    """A real driver that is wrong holds what it uses, and a page that somebody holds is not moved."""
+    for number in range(200):
+        drawn = scenario_of("forced", 3, number)
+        if {place.op.kind for place in drawn.places()} & {"move_pages", "madvise_pageout"} and len(drawn.threads) == 2:
+            assert plan_of(drawn, 3, number).driver is Mirror
+            break
+
+
 def test_a_smaller_scenario_that_the_model_has_not_is_none_to_compare() -> None:
     @scenario
     def of_huge_pages(s: Recorder) -> None:

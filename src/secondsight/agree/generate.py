@@ -37,7 +37,7 @@ from secondsight.scenario import Recorder, Scenario
 from secondsight.scenario.ops import OPS, ArgType, HandleType, Needs, Often, Operation
 from secondsight.world.encoder import suits_huge_pages
 
-__all__ = ["KINDS", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
+__all__ = ["KINDS", "WITH_DAX", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
 
 DrawnKind = Literal["sequential", "free", "forced", "migrating", "driven"]
 KINDS: tuple[DrawnKind, ...] = get_args(DrawnKind)
@@ -100,6 +100,11 @@ def _draw_ops(w: World, count: int, weights: _Weights) -> None:
         act(here, weighted(w.draw, [(n, op) for n, op in weights if can_be_drawn(here, op)]))
 
 
+def _other_block(draw: Draw) -> str:
+    """Who does not empty the block of memory that pages come from first: it is either to go, or contiguous memory."""
+    return "offline_pages" if chance(draw, 30) else "cma_alloc"
+
+
 def _look(w: World) -> None:
     """Read every page of every mapping."""
     for here in filter(None, (w, w.other, *w.forked)):
@@ -118,7 +123,7 @@ def _sequential(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None
         act(w, OPS["uffd_register"])
     if several:
         w.add_process(PAGES)
-    _draw_ops(w, draw.integer(3, 17), _weights(_alone))
+    _draw_ops(w, draw.integer(3, 17), _weights(_alone, _other_block(draw)))
     if chance(draw, 60):
         _look(w)
 
@@ -133,7 +138,8 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
         map_file(w.other)
     if chance(draw, 60):
         act(w, OPS["write"])
-    _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit"))
+    but = _other_block(draw)
+    _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit", but))
     if with_uffd:
         w.userfaultfd = s.userfaultfd(events=True, forks=chance(draw, 50))
         act(w, OPS["mmap"])
@@ -143,9 +149,9 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     threads = 3 if chance(draw, 25) else 2
     for number in range(threads):
         here = w if number == 0 else w.either(often=25)
-        _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _weights(_racing))
+        _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _weights(_racing, but))
     for child in w.forked:
-        _thread(s, child, "child", draw.integer(1, 2), _weights(_racing))
+        _thread(s, child, "child", draw.integer(1, 2), _weights(_racing, but))
     if chance(draw, 60):
         with s.after():
             _look(w)
@@ -285,6 +291,9 @@ def _at_buffers(draw: Draw, s: Recorder) -> None:
     if chance(draw, 60):
         with s.after():
             w.device.job_read(into=w.budget.name())
+            if chance(draw, 50):  # once: of a device that is closed nothing is asked but a job
+                w.device.close(into=w.budget.name())
+                w.device.job_read(into=w.budget.name())
 
 
 def _taking_pages(draw: Draw, s: Recorder) -> None:
@@ -310,7 +319,7 @@ def _hearing_of_flushes(draw: Draw, s: Recorder) -> None:
     act(w, OPS["memfd_create"])
     act(w, OPS["mmap"])
     s.watch_flushes(into=w.budget.name())
-    _thread(s, w, "cpu", draw.integer(2, 8), [*_weights(_racing, "exit", "fork"), (8, OPS["flushed"])])
+    _thread(s, w, "cpu", draw.integer(2, 8), [*_weights(_racing, "exit", "fork", "offline_pages", "cma_alloc"), (8, OPS["flushed"])])
 
 
 def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> None:

@@ -98,9 +98,10 @@ def scenario_of(column: str) -> Scenario:
     def teardown() -> None:
         assert dax is not None
         if column == RIGHT_ORDER:
-            return s.dax_remove(dax)
-        for step in _ORDERS[column]:
-            {"D": s.dax_disable, "I": s.dax_invalidate, "R": s.dax_drain}[step](dax)
+            s.dax_remove(dax)
+        else:
+            for step in _ORDERS[column]:
+                {"D": s.dax_disable, "I": s.dax_invalidate, "R": s.dax_drain}[step](dax)
 
     def device() -> None:
         gpu.read(a, into="read")

@@ -24,7 +24,7 @@ from secondsight.kernels.errors import KernelError
 from secondsight.kernels.image import release_of
 from secondsight.kernels.packages import OnBytes
 
-__all__ = ["BUILDABLE", "GETTABLE", "HOST", "Kernel", "build", "get", "selftest_sources"]
+__all__ = ["BUILDABLE", "GETTABLE", "HOST", "Kernel", "build", "get", "get_modules", "selftest_sources"]
 
 HOST = "host"
 
@@ -143,9 +143,12 @@ def get(name: str, progress: OnBytes | None = None) -> Kernel:
     version = _version(name)
     if version not in GETTABLE:
         raise KernelError(f"no kernel {name} to fetch", f"there are: {', '.join(GETTABLE)}")
-    kernel = _make(version, GETTABLE[version], progress)
-    get_dax_modules(kernel.release, cache.record(_folder(version))["packages"], progress or (lambda what, done, total: None))
-    return kernel
+    return _make(version, GETTABLE[version], progress)
+
+
+def get_modules(kernel: Kernel, progress: OnBytes) -> None:
+    """Fetch the modules for device-dax of a fetched kernel, unless they are here and whole: a kernel boots without them. Raises KernelError as `get` does."""
+    get_dax_modules(kernel.release, cache.record(_folder(_version(kernel.name)))["packages"], progress)
 
 
 def build(name: str, progress: OnBytes | None = None) -> Kernel:

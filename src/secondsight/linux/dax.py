@@ -18,9 +18,9 @@ from secondsight.linux.errno import ENODEV, ENXIO
 from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn
 from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.memremap import DevPagemap, memremap_pages, memunmap_pages
-from secondsight.linux.mm_flags import VM_DEVMAP
+from secondsight.linux.mm_flags import MAP_PRIVATE, VM_DEVMAP
 from secondsight.linux.mm_types import AddressSpace, Count, Flags, Mm, Pgoff, Result, Va
-from secondsight.linux.mmap import MAP_PRIVATE, do_mmap
+from secondsight.linux.mmap import do_mmap
 
 __all__ = [
     "DevDax",

@@ -14,7 +14,22 @@ from secondsight.linux.mmap import do_mmap, do_mmap_fixed
 from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often, Op
 from secondsight.world.declare import arm, before_the_threads, operation
 from secondsight.world.operations.memfd import map_flags
-from secondsight.world.tables import FIXED, READ_ONLY, Handle, RowNumber, address, dax_of, flags, handles, high, low, makes, needs, page, pages
+from secondsight.world.tables import (
+    FIXED,
+    READ_ONLY,
+    Handle,
+    RowNumber,
+    address,
+    dax_of,
+    flags,
+    handles,
+    high,
+    low,
+    makes,
+    needs,
+    page,
+    pages,
+)
 
 __all__: list[str] = []
 

@@ -70,7 +70,7 @@ def device_compare(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0 if cpu == found or (cpu < 0 and found < 0) else DIFFERS
 
 
-@operation(device=DEVICE, own=False, turns=CLOSES, needs=Needs.MODULE, often=Often(by_the_device=1, for_itself=1, at_a_buffer=1))
+@operation(device=DEVICE, own=False, turns=CLOSES, needs=Needs.MODULE, often=Often(by_the_device=1, for_itself=1))
 def device_close(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
     assert device is not None
