@@ -14,8 +14,9 @@ from secondsight.agree.draw import Draw, chance, choice
 from secondsight.scenario import Address, DeviceHandle, File, Mapping, Process, Recorder
 from secondsight.scenario.handles import Pin
 from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Needs, Op, Operation
-from secondsight.world.declare import on_model
+from secondsight.world.declare import model_of, on_model
 from secondsight.world.encoder import MOVES
+from secondsight.world.tables import CLOSES
 
 __all__ = ["Budget", "SpaceLeft", "World", "act", "can_be_drawn", "map_file"]
 
@@ -105,6 +106,7 @@ class World:
     mappings: list[Mapping] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
     device: DeviceHandle | None = None
+    is_closed: bool = False
     buffer: File | None = None
     dax: File | None = None
     userfaultfd: File | None = None
@@ -196,6 +198,8 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
         return False
+    if model_of(op.name).turns == CLOSES and w.is_closed:  # a second time is the driver's fault, or its user's
+        return False
     if (ArgType.BUFFER in kinds and w.buffer is None) or (ArgType.DAX in kinds and w.dax is None):
         return False
     if ArgType.PROCESS in kinds and w.victim() is None:
@@ -238,6 +242,7 @@ def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
         takes = _takes(op, args)
     w.budget.spend(takes)
     named = op.named and (op.loads or op.of is HandleType.DEVICE)
+    w.is_closed |= model_of(op.name).turns == CLOSES
     made = w.s._operation(op.name, w.budget.name() if named else None, **args)
     if op.makes is HandleType.MEMFD:
         w.memfds.append((made, "shrink" in args["seals"] and "write" not in args["seals"]))

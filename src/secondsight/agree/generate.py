@@ -10,7 +10,7 @@
 * `migrating`: private memory and a device with memory of its own, into which pages go and come back: one that no CPU reaches, or (`driver_of`) one that CPUs do;
   one or two threads of the process beside one of the device, which run freely.
 * `driven`: what else runs freely beside a device: a buffer that its exporter moves and takes away, and a device that does jobs on it; private memory, and a
-  device that takes pages of it for itself alone; memory of one thread, and a subscriber that hears of flushes.
+  device that takes pages of it for itself alone, beside another that does; memory of one thread, and a subscriber that hears of flushes.
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
 may be either's. One in eight has huge pages, of private memory or of files, and one in thirteen device memory that has a file (device-dax), which goes. Of the

@@ -59,6 +59,7 @@ def device_write(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return device.write(address[i], value[i])
 
 
+# Not drawn: what it says is broken or not, and what drawn scenarios compare are the values that the CPU and the device have read.
 @operation(device=DEVICE, addr=ADDRESS, needs=Needs.MODULE, often=Often())
 def device_compare(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The CPU reads the page, then the device does: both get the same value, or both fail (rule as-if-cpu). For

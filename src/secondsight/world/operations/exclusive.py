@@ -31,7 +31,7 @@ def device_exclusive(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return device.exchange(address[i], value[i])
 
 
-@operation(addr=Arg(ArgType.ADDRESS), own=False, needs=Needs.MODULE, at_least=lambda args: {"owners": 1}, often=Often())
+@operation(addr=Arg(ArgType.ADDRESS), own=False, needs=Needs.MODULE, at_least=lambda args: {"owners": 1}, often=Often(for_itself=2))
 def make_device_exclusive(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
     (not mapped, or not for writing), -EBUSY (in use, or no private memory)."""

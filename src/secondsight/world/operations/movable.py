@@ -20,6 +20,8 @@ def _of_a_block(args: Mapping[str, Any]) -> dict[str, int]:
     return {"pageblocks": 1, "migrations": 2, "anon_vmas": 1}
 
 
+# Neither is drawn beside a device, where runs are forced: a process of its own asks sysfs to take the block offline, and nobody would hold that; and forced guests have
+# no area of contiguous memory.
 @operation(own=False, at_least=_of_a_block, needs=Needs.MOVABLE, often=Often(3, 2, 0))
 def offline_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Somebody takes the block of memory offline that the processes' pages lie in first: they move elsewhere. Fails with -EINTR (somebody holds
