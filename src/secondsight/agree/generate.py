@@ -250,6 +250,8 @@ def _with_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
             act(w, OPS["device_read"])
         _thread(s, w, "cpu", draw.integer(1, 3), suited(_weights(_beside)))
         _thread(s, w, "device", draw.integer(1, 2), _weights(_by_the_device))
+    if kind != "sequential" and chance(draw, 60):
+        _thread(s, w, "teardown", 1, [(1, OPS["dax_remove"])])
     if chance(draw, 60):
         with nullcontext() if kind == "sequential" else s.after():
             _look(w)
