@@ -62,6 +62,34 @@ def test_nearly_all_can_be_forced_and_have_one_end() -> None:
     assert sum(1 for one in plans if len(one.expected) == 1) >= 17
 
 
+def test_what_counts_references_is_beside_the_right_driver_alone() -> None:
+    """A real driver that is wrong holds what it uses, and a page that somebody holds is not moved."""
+    for number in range(200):
+        drawn = scenario_of("forced", 3, number)
+        if {place.op.kind for place in drawn.places()} & {"move_pages", "madvise_pageout"} and len(drawn.threads) == 2:
+            assert plan_of(drawn, 3, number).driver is Mirror
+            break
+
+
+def test_a_process_that_is_killed_can_be_in_a_forced_run() -> None:
+    @scenario
+    def killed(s: Recorder) -> None:
+        other = s.process()
+        with other:
+            a = s.mmap(pages=1)
+
+        @s.thread
+        def kills() -> None:
+            s.kill(other)
+            s.process_mrelease(other)
+
+        @other.thread
+        def writes() -> None:
+            s.write(a, "A")
+
+    assert not replanned(killed, Mirror, 0).problem
+
+
 def test_a_smaller_scenario_that_the_model_has_not_is_none_to_compare() -> None:
     @scenario
     def of_huge_pages(s: Recorder) -> None:
@@ -83,11 +111,20 @@ def test_what_the_model_expects_agrees() -> None:
 
 
 def test_every_difference_is_seen() -> None:
-    found = plan(13)
+    @scenario
+    def stores(s: Recorder) -> None:
+        a, gpu = s.mmap(pages=1), s.device()
+
+        @s.thread
+        def device() -> None:
+            gpu.read(a, into="r1")
+            gpu.write(a, "a", into="r2")
+
+    found = replanned(stores, Mirror, 0)
     run = as_run(found)
     other = tuple((name, "x" if name == "r2" else value) for name, value in run.outcome)
     assert judge_forced(found, replace(run, outcome=other)) == "device_write: model ok, kernel a value"
-    assert judge_forced(found, replace(run, retries=tuple(n + 1 for n in run.retries))).endswith("fault rounds, kernel 1")
+    assert judge_forced(found, replace(run, retries=tuple(n + 1 for n in run.retries))).endswith("fault rounds, kernel 2")
     assert judge_forced(found, replace(run, probe=("other",))) == "the device's table: model same+w, kernel other"
     assert judge_forced(found, replace(run, late=("same",) * len(run.late))) == "late use: model none at all, kernel same"
     assert judge_forced(found, replace(run, timed_out=1)) == "a hold was given up"

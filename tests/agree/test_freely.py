@@ -46,7 +46,7 @@ def races(s: Recorder) -> None:
 
 @scenario
 def on_the_model_only(s: Recorder) -> None:
-    s.cma_alloc(into="had")
+    s.page_is_young(s.mmap(pages=1), into="had")
 
 
 def test_what_is_seen_must_be_possible_and_have_the_property() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from secondsight.agree.draw import Seeded
-from secondsight.agree.generate import KINDS, DrawnKind, fingerprint, scenario_of
+from secondsight.agree.generate import KINDS, WITH_DAX, DrawnKind, fingerprint, scenario_of
 from secondsight.agree.judge import ask, only_outcome
 from secondsight.agree.shrink import renumbered, shrink, without
 from secondsight.agree.source import source_of
@@ -48,9 +48,36 @@ def test_every_operation_is_drawn_and_every_failure_can_happen(kind: DrawnKind) 
     if kind == "migrating":
         assert drawn >= {"device", "device_migrate", "device_evict", "device_read", "device_write", "munmap", "mprotect", "pin", "write", "read"}
         return
+    if kind == "driven":
+        jobs = {"buffer", "attached_device", "device_job", "device_job_read", "buffer_move", "buffer_revoke", "buffer_restore", "buffer_begin_cpu_access", "buffer_end_cpu_access"}
+        assert drawn >= jobs | {"device_exclusive", "device_snapshot", "device_close", "watch_flushes", "flushed", "madvise_pageout", "move_pages"}
+        return
     expected = {"memfd_create", "mmap", "munmap", "write", "read", "fallocate_punch_hole", "madvise_dontneed", "udmabuf_create"}
-    own = {"device", "device_read", "device_write"} if kind == "forced" else {"udmabuf_create_list", "exit"}
-    assert drawn >= expected | own | {"add_seals", "close"}
+    beside = {"device", "device_read", "device_write", "device_snapshot", "device_close", "move_pages", "madvise_pageout", "kill", "process_mrelease"}
+    own = beside if kind == "forced" else {"udmabuf_create_list"}
+    assert drawn >= expected | own | {"add_seals", "close", "exit", "dax", "dax_remove"}
+
+
+def test_what_is_before_the_threads_is_there_where_there_are_none() -> None:
+    """A device's memory, in plain execution without a search."""
+
+    @scenario
+    def of_device_memory(s: Recorder) -> None:
+        a = s.mmap(s.dax(pages=1))
+        s.write(a, "A")
+        s.read(a, into="a")
+
+    assert only_outcome(of_device_memory) == (("a", "A"),)
+    drawn = renumbered(scenario_of("sequential", 1, WITH_DAX - 1))
+    assert "s.dax(pages=" in source_of(drawn, "")
+    assert not ask(drawn).problem
+
+
+def test_nothing_is_swapped_out_beside_a_device_where_files_are_mapped() -> None:
+    """Nobody is told of that in the model, where they stay; on a kernel a device is."""
+    for number in range(400):
+        kinds = {place.op.kind for place in scenario_of("forced", 2, number).places()}
+        assert not ({"memfd_create", "dax"} & kinds and "madvise_pageout" in kinds)
 
 
 def test_failures_of_every_kind_come_up() -> None:
@@ -119,7 +146,7 @@ def test_the_source_of_a_scenario_records_it(tmp_path_factory: pytest.TempPathFa
 
 
 def test_what_needs_a_handle_goes_with_it() -> None:
-    drawn = scenario_of("sequential", 1, 0)
+    drawn = next(one for one in (scenario_of("sequential", 1, n) for n in range(50)) if {"udmabuf_create", "read"} <= {place.op.kind for place in one.places()})
     left = without(drawn, lambda place: place.op.kind.startswith("udmabuf"))
     check(left)
     assert "udmabuf" not in " ".join(texts(left))

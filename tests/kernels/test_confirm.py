@@ -98,9 +98,9 @@ def test_a_value_that_is_not_as_the_model_says_is_refuted(vm: VM, monkeypatch: p
 
 
 def test_what_no_real_kernel_runs_cannot_be_forced(vm: VM) -> None:
-    scenario = scenario_of("DAX DIR")
+    scenario = scenario_of("DAX RID")
     found = confirm(vm, Schedule(scenario, "Mirror", ()))
-    assert (found.verdict, found.why) == (Confirmed.CANNOT, "dax is the model's alone: no real kernel runs it here")
+    assert (found.verdict, found.why) == (Confirmed.CANNOT, "dax_drain is the model's alone: no real kernel runs it here")
 
 
 # The commands.

@@ -299,13 +299,14 @@ def test_the_agents_table_is_the_operations() -> None:
     """Whether each has its function says the compiler."""
     rows = {name: (shape, who) for name, shape, who in re.findall(r'row\((\w+), "(\w*)", (\w+)\)', operations_header())}
     assert rows == {
-        name: (op.shape, ("INSIDE" if op.own else "OUTSIDE") if op.needs is Needs.MODULE else "PLAIN")
+        name: (op.shape, ("INSIDE" if op.own else "OUTSIDE") if op.needs in (Needs.MODULE, Needs.CMA) else "PLAIN" if op.own else "ELSEWHERE")
         for name, op in OPS.items()
         if not op.model_only
     }
     assert rows["mmap"] == ("hnna", "PLAIN")
     assert rows["device_compare"] == ("ha", "INSIDE")
     assert rows["device_close"] == ("h", "OUTSIDE")
+    assert rows["dax_remove"] == ("h", "ELSEWHERE")
 
 
 def test_the_lines_of_a_scenario() -> None:
@@ -371,6 +372,6 @@ def test_the_archive_is_aligned_and_complete() -> None:
 
 def test_an_operation_that_only_the_model_has_is_refused_before_any_guest_is_asked() -> None:
     s = Recorder()
-    s.dax(pages=1)
-    with pytest.raises(KernelError, match="dax cannot run on a real kernel yet"):
+    s.dax_drain(s.dax(pages=1))
+    with pytest.raises(KernelError, match="dax_drain cannot run on a real kernel yet"):
         encode(s.scenario("with_device_memory", ""))

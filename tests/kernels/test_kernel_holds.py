@@ -281,7 +281,7 @@ def test_a_guest_that_an_answer_has_cost_is_booted_again(monkeypatch: pytest.Mon
             return super().force()
 
     booted = []
-    monkeypatch.setattr(confirming, "boot", lambda kernel, module, movable: booted.append(Booted()) or booted[-1])
+    monkeypatch.setattr(confirming, "boot", lambda kernel, **_: booted.append(Booted()) or booted[-1])
     ask = confirming.Asking(Kernel("linux-6.12", None, "6.12"), confirming.Running())
     question = Question(schedule_of("shmem_fault:enter", (*USUAL, "shmem_fault:enter")))
     assert [ask("cell", question).why for _ in range(2)] == [WithoutHooks.WHY] * 2

@@ -8,12 +8,13 @@ import pytest
 from linux_world import A, Mirror, device_main, free_frames, mirror_of, search, world
 
 from secondsight.lang import ModelError, atomic
-from secondsight.linux import EINVAL, ENXIO, SIGBUS, hmm
+from secondsight.linux import EINVAL, ENODEV, ENXIO, SIGBUS, hmm
 from secondsight.linux.dax import (
     DevDax,
     dax_mmap,
     dev_dax_invalidate,
     dev_dax_probe,
+    dev_dax_unbind,
     kill_dax,
     synchronize_dax,
     unregister_dev_dax,
@@ -62,6 +63,19 @@ def test_after_removal_nothing_can_be_mapped_or_reached() -> None:
         assert cpu_read(mm, 0) == -SIGBUS
         vm_munmap(mm, 0, 1)
         assert dax_mmap(dax, mm, 0, 1, 0, True) == -ENXIO
+
+
+def test_what_user_space_asks_for_is_all_of_the_removal_and_once() -> None:
+    with world(**SIZES) as (_, mm):
+        dax = dev_dax_probe(1)
+        dax_mmap(dax, mm, 0, 1, 0, True)
+        cpu_write(mm, 0, A)
+        assert dev_dax_unbind(dax) == 0
+        assert mm.ptes[0].frame is None and dax.pgmap is not None and dax.pgmap.nr_pages == 0
+        assert cpu_read(mm, 0) == -SIGBUS
+        assert dev_dax_unbind(dax) == -ENODEV
+        vm_munmap(mm, 0, 1)
+        assert [dax_mmap(dax, mm, 0, 1, 0, shared) for shared in (True, False)] == [-ENXIO] * 2  # whether it lives is asked first
 
 
 def test_a_killed_pagemap_gives_no_references_and_drains_those_it_gave() -> None:

@@ -14,8 +14,9 @@ from secondsight.agree.draw import Draw, chance, choice
 from secondsight.scenario import Address, DeviceHandle, File, Mapping, Process, Recorder
 from secondsight.scenario.handles import Pin
 from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Needs, Op, Operation
-from secondsight.world.declare import on_model
+from secondsight.world.declare import model_of, on_model
 from secondsight.world.encoder import MOVES
+from secondsight.world.tables import CLOSES
 
 __all__ = ["Budget", "SpaceLeft", "World", "act", "can_be_drawn", "map_file"]
 
@@ -108,6 +109,9 @@ class World:
     mappings: list[Mapping] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
     device: DeviceHandle | None = None
+    is_closed: bool = False
+    buffer: File | None = None
+    dax: File | None = None
     userfaultfd: File | None = None
     files_mapped: bool = False
     most: int = 3
@@ -197,6 +201,10 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
         return False
+    if model_of(op.name).turns == CLOSES and w.is_closed:  # a second time is the driver's fault, or its user's
+        return False
+    if (ArgType.BUFFER in kinds and w.buffer is None) or (ArgType.DAX in kinds and w.dax is None):
+        return False
     if ArgType.PROCESS in kinds and w.victim() is None:
         return False
     if ArgType.USERFAULTFD in kinds and w.userfaultfd is None:
@@ -237,6 +245,7 @@ def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
         takes = _takes(op, args)
     w.budget.spend(takes)
     named = op.named and (op.loads or op.of is HandleType.DEVICE)
+    w.is_closed |= model_of(op.name).turns == CLOSES
     made = w.s._operation(op.name, w.budget.name() if named else None, **args)
     if op.makes is HandleType.MEMFD:
         w.memfds.append((made, "shrink" in args["seals"] and "write" not in args["seals"]))
@@ -353,7 +362,7 @@ class _Arguments:
         if file is None:
             page, pages = 0, w.draw.integer(1, max(1, min(w.most, w.budget.frames)))
         else:
-            inside = any(arg.inside for arg in self.op.args.values())
+            inside = file is w.dax or any(arg.inside for arg in self.op.args.values())  # a real one goes on behind its end
             past = GROWS if self.op.grows else 0 if inside or self.op.makes is None else PAST_THE_END.get(self.op.makes, 0)
             page, pages = w.part(file, past)
             if self.op.grows:
@@ -391,6 +400,10 @@ class _Arguments:
             return w.span()[0]
         if arg.type is ArgType.DEVICE:
             return w.device
+        if arg.type is ArgType.BUFFER:
+            return w.buffer
+        if arg.type is ArgType.DAX:
+            return w.dax
         if arg.type is ArgType.LENGTH:
             return self._length()
         if arg.type is ArgType.SIZE:

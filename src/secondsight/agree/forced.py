@@ -61,7 +61,17 @@ class Plan:
 def plan_of(scenario: Scenario, seed: int, index: int, release: str | None = None) -> Plan:
     """The plan of scenario `index` of a seed on a kernel release: always the same one, as long as the model is."""
     draw = Seeded(f"schedule/{seed}/{index}")
-    return _plan(scenario, choice(draw, DRIVERS), draw, release)
+    driver = choice(draw, DRIVERS)
+    return _plan(scenario, Mirror if _counts_references(scenario) else driver, draw, release)
+
+
+COUNTS_REFERENCES = ("move_pages", "madvise_pageout")
+"""What leaves a page alone that somebody holds."""
+
+
+def _counts_references(scenario: Scenario) -> bool:
+    """Whether a page moves or goes in a scenario that would not if somebody held it: a real driver that is wrong holds what it uses, the model's does not."""
+    return any(place.op.kind in COUNTS_REFERENCES for place in scenario.places())
 
 
 def replanned(scenario: Scenario, driver: type[Device], again: int, release: str | None = None) -> Plan:

@@ -9,9 +9,11 @@
   driver and a schedule (`forced.py`): both sides run that one interleaving.
 * `migrating`: private memory and a device with memory of its own, into which pages go and come back: one that no CPU reaches, or (`driver_of`) one that CPUs do;
   one or two threads of the process beside one of the device, which run freely.
+* `driven`: what else runs freely beside a device: a buffer that its exporter moves and takes away, and a device that does jobs on it; private memory, and a
+  device that takes pages of it for itself alone, beside another that does; memory of one thread, and a subscriber that hears of flushes.
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
-may be either's. One in eight has huge pages, of private memory or of files. Of the
+may be either's. One in eight has huge pages, of private memory or of files, and one in thirteen device memory that has a file (device-dax), which goes. Of the
 others one in seven has a userfaultfd: touches of missing pages are signals where there is one thread; else a thread answers, and reads of changes. (Which, says the number: all others are
 what they were before there were any.)
 
@@ -32,12 +34,12 @@ from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
 from secondsight.linux import BOUNDS
 from secondsight.scenario import Recorder, Scenario
-from secondsight.scenario.ops import OPS, HandleType, Needs, Often, Operation
+from secondsight.scenario.ops import OPS, ArgType, HandleType, Needs, Often, Operation
 from secondsight.world.encoder import suits_huge_pages
 
-__all__ = ["KINDS", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
+__all__ = ["KINDS", "WITH_DAX", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
 
-DrawnKind = Literal["sequential", "free", "forced", "migrating"]
+DrawnKind = Literal["sequential", "free", "forced", "migrating", "driven"]
 KINDS: tuple[DrawnKind, ...] = get_args(DrawnKind)
 
 WITH_HUGE = (Needs.HUGE, Needs.HUGETLB)
@@ -84,10 +86,23 @@ def _into_its_memory(often: Often) -> int:
     return often.into_its_memory
 
 
+def _for_itself(often: Often) -> int:
+    return often.for_itself
+
+
+def _at_a_buffer(often: Often) -> int:
+    return often.at_a_buffer
+
+
 def _draw_ops(w: World, count: int, weights: _Weights) -> None:
     for _ in range(count):
         here = w.either()
         act(here, weighted(w.draw, [(n, op) for n, op in weights if can_be_drawn(here, op)]))
+
+
+def _other_block(draw: Draw) -> str:
+    """Who does not empty the block of memory that pages come from first: it is either to go, or contiguous memory."""
+    return "offline_pages" if chance(draw, 30) else "cma_alloc"
 
 
 def _look(w: World) -> None:
@@ -108,7 +123,7 @@ def _sequential(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None
         act(w, OPS["uffd_register"])
     if several:
         w.add_process(PAGES)
-    _draw_ops(w, draw.integer(3, 17), _weights(_alone))
+    _draw_ops(w, draw.integer(3, 17), _weights(_alone, _other_block(draw)))
     if chance(draw, 60):
         _look(w)
 
@@ -123,7 +138,8 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
         map_file(w.other)
     if chance(draw, 60):
         act(w, OPS["write"])
-    _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit"))
+    but = _other_block(draw)
+    _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit", but))
     if with_uffd:
         w.userfaultfd = s.userfaultfd(events=True, forks=chance(draw, 50))
         act(w, OPS["mmap"])
@@ -133,9 +149,9 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     threads = 3 if chance(draw, 25) else 2
     for number in range(threads):
         here = w if number == 0 else w.either(often=25)
-        _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _weights(_racing))
+        _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _weights(_racing, but))
     for child in w.forked:
-        _thread(s, child, "child", draw.integer(1, 2), _weights(_racing))
+        _thread(s, child, "child", draw.integer(1, 2), _weights(_racing, but))
     if chance(draw, 60):
         with s.after():
             _look(w)
@@ -193,17 +209,51 @@ def _forced(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
         w.add_process(4)
         assert w.other is not None
         map_file(w.other)
-    _draw_ops(w, draw.integer(0, 2), _weights(_beside))
+    but = ("madvise_pageout",) if w.memfds else ()  # a file's pages stay where they are in the model: nobody is told of what is swapped out
+    _draw_ops(w, draw.integer(0, 2), _weights(_beside, "exit", *but))
     owner = w.either(often=50)
     with owner.process or nullcontext():
         owner.device = s.device()
     if chance(draw, 25):
         act(owner, OPS["device_read"])
     for number in range(2 if chance(draw, 20) else 1):
-        _thread(s, w.either(often=30), f"cpu{number}", draw.integer(1, 3), _weights(_beside))
+        _thread(s, w.either(often=30), f"cpu{number}", draw.integer(1, 3), _weights(_beside, *but))
     _thread(s, owner, "device", draw.integer(1, 2), _weights(_by_the_device))
     if chance(draw, 60):
         with s.after():
+            _look(w)
+
+
+def _with_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
+    """A scenario with device memory that has a file, and of which others may take it away at any time. What is modelled of it: no advice, no locks, no
+    pins of it, nor what reclaim or migration says to it."""
+    w = World(s, draw, Budget(FRAMES if kind == "sequential" else 6, buffers=0), SpaceLeft(PAGES if kind == "sequential" else 6), most=3 if kind == "sequential" else 2)
+    w.dax = s.dax(pages=draw.integer(1, 3))
+    w.memfds.append((w.dax, False))
+
+    def suited(weights: _Weights) -> _Weights:
+        return [(n, op) for n, op in weights if op.name in OF_DAX]
+
+    map_file(w)
+    if kind == "sequential":
+        _draw_ops(w, draw.integer(3, 15), suited(_weights(_alone)))
+    elif kind == "free":
+        for number in range(2):
+            _thread(s, w, f"t{number}", draw.integer(1, 3), suited(_weights(_racing)))
+        for child in w.forked:
+            _thread(s, child, "child", draw.integer(1, 2), suited(_weights(_racing)))
+    else:
+        if chance(draw, 70):
+            act(w, OPS["write"])
+        w.device = s.device()
+        if chance(draw, 25):
+            act(w, OPS["device_read"])
+        _thread(s, w, "cpu", draw.integer(1, 3), suited(_weights(_beside)))
+        _thread(s, w, "device", draw.integer(1, 2), _weights(_by_the_device))
+    if kind != "sequential" and chance(draw, 60):
+        _thread(s, w, "teardown", 1, [(1, OPS["dax_remove"])])
+    if chance(draw, 60):
+        with nullcontext() if kind == "sequential" else s.after():
             _look(w)
 
 
@@ -227,6 +277,53 @@ def _migrating(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
             _look(w)
 
 
+def _driven(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
+    """Of one process, and no userfaultfd. Which of the three, a draw says."""
+    weighted(draw, [(4, _at_buffers), (4, _taking_pages), (2, _hearing_of_flushes)])(draw, s)
+
+
+def _at_buffers(draw: Draw, s: Recorder) -> None:
+    """Its exporter and the device's user have a thread each: the model has one who moves a buffer, and one who waits for a device's job."""
+    w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(0))
+    w.buffer = s.buffer(pages=1)
+    w.device = s.attached_device(w.buffer)
+    weights = _weights(_at_a_buffer)
+    _thread(s, w, "exporter", draw.integer(1, 4), [(n, op) for n, op in weights if ArgType.BUFFER in op.types])
+    _thread(s, w, "device", draw.integer(1, 4), [(n, op) for n, op in weights if ArgType.DEVICE in op.types])
+    if chance(draw, 60):
+        with s.after():
+            w.device.job_read(into=w.budget.name())
+            if chance(draw, 50):  # once: of a device that is closed nothing is asked but a job
+                w.device.close(into=w.budget.name())
+                w.device.job_read(into=w.budget.name())
+
+
+def _taking_pages(draw: Draw, s: Recorder) -> None:
+    """Private memory alone: the driver takes no file's pages."""
+    w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(5), most=2)
+    act(w, OPS["mmap"])
+    if chance(draw, 75):
+        act(w, OPS["write"])
+    w.device = s.device()
+    if chance(draw, 50):
+        act(w, OPS["device_exclusive"])
+    for number in range(2 if chance(draw, 20) else 1):
+        _thread(s, w, f"cpu{number}", draw.integer(1, 3), _weights(_beside, "exit"))
+    _thread(s, w, "device", draw.integer(1, 2), _weights(_for_itself))
+    if chance(draw, 60):
+        with s.after():
+            _look(w)
+
+
+def _hearing_of_flushes(draw: Draw, s: Recorder) -> None:
+    """One thread; in the end, of each page, whether a flush of it was told."""
+    w = World(s, draw, Budget(frames=6), SpaceLeft(6), most=2)
+    act(w, OPS["memfd_create"])
+    act(w, OPS["mmap"])
+    s.watch_flushes(into=w.budget.name())
+    _thread(s, w, "cpu", draw.integer(2, 8), [*_weights(_racing, "exit", "fork", "offline_pages", "cma_alloc"), (8, OPS["flushed"])])
+
+
 def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> None:
     inner, of = w.inside(), w.process or s
 
@@ -237,6 +334,14 @@ def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> 
     of.thread(body)
 
 
+OF_DAX = frozenset({
+    "mmap", "mmap_read_only", "mmap_private", "munmap", "read", "write", "madvise_dontneed", "madvise_populate_read", "madvise_populate_write", "mprotect",
+    "mprotect_none", "mremap", "mremap_dontunmap", "fork", "exit", "close", "dax_remove",
+})  # fmt: skip
+"""What is drawn beside device memory that has a file."""
+
+WITH_DAX = 13
+"""Of so many scenarios the last has such memory, unless it has huge pages."""
 SEVERAL = 5
 """Of so many scenarios the last has two processes."""
 HUGE = 8
@@ -245,7 +350,7 @@ HUGE = 8
 WATCHED = 7
 """Of so many scenarios the last has a userfaultfd, unless it is a forced one."""
 
-_DRAWN: dict[DrawnKind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced, "migrating": _migrating}
+_DRAWN: dict[DrawnKind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced, "migrating": _migrating, "driven": _driven}
 
 
 def generate(kind: DrawnKind, draw: Draw, name: str = "drawn", several: bool = False, with_uffd: bool = False) -> Scenario:
@@ -258,9 +363,13 @@ def generate(kind: DrawnKind, draw: Draw, name: str = "drawn", several: bool = F
 def scenario_of(kind: DrawnKind, seed: int, index: int) -> Scenario:
     """Scenario `index` of a seed: always the same one, whatever was drawn before."""
     name, draw = f"{kind}_{seed}_{index}", Seeded(f"{kind}/{seed}/{index}")
-    if index % HUGE == HUGE - 1 and kind != "migrating":
+    if index % HUGE == HUGE - 1 and kind not in ("migrating", "driven"):
         s = Recorder()
         _huge(kind, draw, s)
+        return s.scenario(name, "")
+    if index % WITH_DAX == WITH_DAX - 1 and kind not in ("migrating", "driven"):
+        s = Recorder()
+        _with_dax(kind, draw, s)
         return s.scenario(name, "")
     return generate(kind, draw, name, index % SEVERAL == SEVERAL - 1, index % WATCHED == WATCHED - 1)
 

@@ -10,6 +10,7 @@ from secondsight.agree.forced import Plan
 from secondsight.agree.shrink import without
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, boot
+from secondsight.kernels.ability import abilities
 from secondsight.kernels.jobs import Died, ForcedRun, GuestJob, Observation
 from secondsight.kernels.run import VM
 from secondsight.linux.releases import differs
@@ -22,7 +23,7 @@ NEEDED = {
     "move_pages": "nodes", "madvise_pageout": "swap", "madvise_free": "swap", "memfd_create_hugetlb": "hugetlb", "hugetlb_pool": "hugetlb", "mmap_noreserve": "hugetlb",
     "madvise_hugepage": "huge", "madvise_collapse": "huge", "page_is_huge": "huge",
     "userfaultfd": "userfaultfd",
-    "offline_pages": "movable",
+    "offline_pages": "movable", "dax": "dax", "cma_alloc": "cma",
 }  # fmt: skip
 """With what an operation's name may begin, and what the agent says of the device that it needs."""
 BOOT_SECONDS = 240.0  # campaigns run on busy machines
@@ -41,20 +42,25 @@ class KernelAnswer:
 
 class Booted:
     """A kernel in QEMU, or the running one. A context manager. `release` is the kernel's own name; `lacks` the devices it has
-    not. `module`: with secondsight.ko, for devices; else with a block of memory that must stay movable. (A long-term pin moves pages out of
-    such a block, which a forced run's device is told of, and the model only where a scenario has one.) `vm`: one that is booted already. `coherent`: with
-    memory for a device of which CPUs can reach what it has.
+    not. `devices`: for scenarios that have some; others have a block of memory that must stay movable, and an area of contiguous memory. (A long-term pin moves pages out of
+    such a block, which a forced run's device is told of, and the model only where a scenario has one.) secondsight.ko is there for both, where a kernel can have it: pages
+    are swapped to a device of its. `vm`: one that is booted already. `coherent`: with memory for a device of which CPUs can reach what it has.
 
     A guest that dies costs the scenario that it died of: the answer says so, and the next is asked of a new boot.
     """
 
-    def __init__(self, kernel: Kernel, module: bool = False, answer_seconds: float = 60, vm: VM | None = None, coherent: bool = False) -> None:
-        movable = kernel.image is not None and not module
-        self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds, movable=movable, coherent=coherent)
+    def __init__(self, kernel: Kernel, devices: bool = False, answer_seconds: float = 60, vm: VM | None = None, coherent: bool = False) -> None:
+        able = abilities(kernel)
+        self._vm = vm or boot(
+            kernel, module="device" in able, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds, movable=kernel.image is not None and not devices,
+            coherent=coherent, dax="device dax" in able, cma="contiguous memory" in able and not devices,
+        )  # fmt: skip
         self.release = self._vm.release
         hello = self._vm._guest.hello
         self.lacks = frozenset(kind for kind, told in NEEDED.items() if not hello.get(told))
-        if module and differs("hugetlb-goes-in-one-bracket", self.release):
+        if "exclusive" not in able:
+            self.lacks |= {"device_exclusive", "make_device_exclusive"}
+        if devices and differs("hugetlb-goes-in-one-bracket", self.release):
             self.lacks |= {kind for kind, told in NEEDED.items() if told == "hugetlb"}
 
     def fitted(self, scenario: Scenario) -> Scenario:

@@ -10,6 +10,7 @@ included.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 
 from secondsight.cases.table import Answer, CaseTable, Finding, FreeRun, Heading, Kernels, Question, forced
@@ -79,6 +80,10 @@ _ACTS: dict[str, tuple[str, Callable[[Recorder, Mapping], None]]] = {
 _ORDERS = {f"DAX {a}{b}{c}": (a, b, c) for a, b, c in permutations("DIR")}
 
 
+RIGHT_ORDER = "DAX DIR"
+"""The one that Linux has: what user space asks for, by the driver's `unbind`, is all three steps in this order."""
+
+
 def scenario_of(column: str) -> Scenario:
     """The scenario of a column: the device reads and writes one page while it happens, and once more afterwards."""
     s = Recorder()
@@ -92,8 +97,11 @@ def scenario_of(column: str) -> Scenario:
 
     def teardown() -> None:
         assert dax is not None
-        for step in _ORDERS[column]:
-            {"D": s.dax_disable, "I": s.dax_invalidate, "R": s.dax_drain}[step](dax)
+        if column == RIGHT_ORDER:
+            s.dax_remove(dax)
+        else:
+            for step in _ORDERS[column]:
+                {"D": s.dax_disable, "I": s.dax_invalidate, "R": s.dax_drain}[step](dax)
 
     def device() -> None:
         gpu.read(a, into="read")
@@ -128,28 +136,32 @@ def _program(row: str, column: str) -> Program:
     return driver_program(DRIVERS[row], scenario_of(column))
 
 
+_WRONG_ORDERS = tuple(name for name in _ORDERS if name != RIGHT_ORDER)
+_NOT_ASKED_FOR = "user space can ask for one order of the teardown: a device that is unbound is disabled, invalidated, drained"
+_KERNELS = (Kernels(abilities=("device",)), Kernels(abilities=("device", "device dax")))
+
+
 def _on_kernel(row: str, column: str, violation: Violation) -> Question | CannotForce:
     """A broken cell of today's interface: its shortest schedule, on the real device."""
     if row.startswith("2019"):
         return CannotForce("the row is written against the interface of Linux 5.3, which this kernel does not have")
-    if column in _ORDERS:
-        return CannotForce("the real device has no device memory that could be torn down")
-    return forced(scenario_of(column), DRIVERS[row], violation)
+    if column in _WRONG_ORDERS:
+        return CannotForce(_NOT_ASKED_FOR)
+    question = forced(scenario_of(column), DRIVERS[row], violation)
+    return replace(question, kernels=_KERNELS[column == RIGHT_ORDER]) if isinstance(question, Question) else question
 
 
 def _runs_on_kernel(row: str, column: str) -> FreeRun | CannotForce:
     """A cell that holds: the right driver is the module's too."""
     if row != "today loop":
         return CannotForce("the row is written against the interface of Linux 5.3, which this kernel does not have")
-    if column in _ORDERS:
-        return CannotForce("the real device has no device memory that could be torn down")
-    return FreeRun(scenario_of(column), kernels=Kernels(abilities=("device",)))
+    if column in _WRONG_ORDERS:
+        return CannotForce(_NOT_ASKED_FOR)
+    return FreeRun(scenario_of(column), kernels=_KERNELS[column == RIGHT_ORDER])
 
 
 HOLDS, BROKEN = Verdict.HOLDS, Verdict.BROKEN
 RIGHT = ("munmap", "munmap+mmap", "DONTNEED", "exit", "DAX DIR")
-WRONG_ORDERS = tuple(c for c in _ORDERS if c != "DAX DIR")
-
 FINDINGS = (
     Finding(
         "If we race, we see the racing notifier call and retry, which triggers a regular fault, which returns an error (on the "
@@ -175,7 +187,7 @@ FINDINGS = (
     ),
     Finding(
         "A driver that obeys the notifiers needs no reference to the dev_pagemap.",
-        {("today loop", "DAX DIR"): HOLDS, **{("today loop", c): BROKEN for c in WRONG_ORDERS}},
+        {("today loop", "DAX DIR"): HOLDS, **{("today loop", c): BROKEN for c in _WRONG_ORDERS}},
         "Stands, for exactly one order of the teardown: disable, invalidate, drain. Every other order breaks the right driver "
         "too: it hangs (drain before disable) or takes memory away that is still mapped.",
         "Falls.",

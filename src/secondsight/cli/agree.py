@@ -41,8 +41,8 @@ def agree(
         stopped: BaseException | None = None
         with Running() as running:
             for kernel, kind in todo:
-                if kind == "forced" and "device" not in abilities(kernel):
-                    warn(f"{kernel.name} cannot run forced scenarios: secondsight.ko is for kernels that this tool boots")
+                if kind in ("forced", "driven") and "device" not in abilities(kernel):
+                    warn(f"{kernel.name} cannot run {kind} scenarios: secondsight.ko is for kernels that this tool boots")
                     continue
                 if kind == "migrating" and not {"device", "exclusive"} <= set(abilities(kernel)):
                     warn(f"{kernel.name} cannot run migrating scenarios: it has no memory of a device's own (CONFIG_DEVICE_PRIVATE), or is not booted by this tool")

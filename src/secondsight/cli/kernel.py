@@ -16,6 +16,7 @@ from secondsight.agree.selftest import AGREES, DIFFERS, SelftestReport, selftest
 from secondsight.cli.common import BAD_INPUT, BROKEN, HOLDS, Running, show, warn, width, write_json
 from secondsight.kernels import BUILDABLE, GETTABLE, HOST, Kernel, KernelError, build, get
 from secondsight.kernels.ability import ABILITIES, abilities
+from secondsight.kernels.catalog import get_modules
 from secondsight.kernels.selftest_table import UNKNOWN, here
 from secondsight.kernels.tap import FAIL, TapVerdict
 from secondsight.report import SCHEMA
@@ -29,7 +30,12 @@ def fetch(name: str, kernel: Path | None, headers: Path | None) -> None:
         found = Kernel.from_path(kernel, headers)
     else:
         with Running() as running:
-            found = get(name, lambda what, done, total: running.say(_megabytes(what, done, total), done, total or None))
+
+            def tell(what: str, done: int, total: int) -> None:
+                running.say(_megabytes(what, done, total), done, total or None)
+
+            found = get(name, tell)
+            get_modules(found, tell)
     print(f"{found.name}: Linux {found.release}\n{found.image}")
 
 

@@ -181,13 +181,12 @@ def _model(
 def _on_kernel(compared: list[Compared], kernel: Kernel, runs: int, seed: int, running: Running) -> BaseException | None:
     """What one boot of the kernel showed of every scenario goes to `compared`; what has cut that short, to be raised later."""
     from secondsight.kernels import KernelError, boot
-    from secondsight.kernels.real_device import needs_module, needs_movable
+    from secondsight.kernels.real_device import needs_cma, needs_dax, needs_module, needs_movable
 
     running.say(f"booting {kernel.name}")
     try:
-        with boot(
-            kernel, module=any(needs_module(one.scenario) for one in compared), movable=any(needs_movable(one.scenario) for one in compared)
-        ) as vm:
+        module, movable, dax, cma = (any(needs(one.scenario) for one in compared) for needs in (needs_module, needs_movable, needs_dax, needs_cma))
+        with boot(kernel, module=module, movable=movable, dax=dax, cma=cma) as vm:
             for number, one in enumerate(compared):
                 name = one.scenario.name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from secondsight.kernels.catalog import Kernel
+from secondsight.kernels.dax_modules import has_dax_modules
 
 __all__ = ["ABILITIES", "abilities"]
 
@@ -15,6 +16,8 @@ ABILITIES = {
     "exclusive": "device-private and device-exclusive pages",
     "ftrace holds": "hold points inside the kernel's own functions",
     "memory offline": "a block of memory that is taken offline",
+    "contiguous memory": "an area of contiguous memory (CMA) that a driver wants",
+    "device dax": "device memory that has a file, and is taken away",
     "own tests": "the kernel's own tests of HMM: secondsight kernel selftest",
     "lockdep": "lock order and sleeping while atomic are checked by the kernel itself",
 }
@@ -25,10 +28,12 @@ _WANTED = {
     "exclusive": ("DEVICE_PRIVATE",),
     "ftrace holds": ("FUNCTION_TRACER", "DYNAMIC_FTRACE", "KALLSYMS", "KPROBES"),
     "memory offline": ("MEMORY_HOTREMOVE", "ACPI_HOTPLUG_MEMORY"),
+    "contiguous memory": ("CMA", "DMA_CMA", "MODULES"),
+    "device dax": ("DEV_DAX", "DEV_DAX_HMEM", "DEV_DAX_HMEM_DEVICES"),
     "own tests": ("TEST_HMM",),
     "lockdep": ("PROVE_LOCKING",),
 }
-_WITH_HEADERS = ("device", "exclusive", "ftrace holds")
+_WITH_HEADERS = ("device", "exclusive", "ftrace holds", "contiguous memory")
 
 
 def abilities(kernel: Kernel) -> list[str]:
@@ -39,6 +44,8 @@ def abilities(kernel: Kernel) -> list[str]:
     found = ["system calls"]
     for ability, options in _WANTED.items():
         if ability in _WITH_HEADERS and kernel.headers is None:
+            continue
+        if ability == "device dax" and not has_dax_modules(kernel.release):
             continue
         if all(config.get(option) in ("y", "m") for option in options):
             found.append(ability)

@@ -30,12 +30,12 @@ def operations_header() -> str:
     """The operations: `SS_OPERATIONS(row)` is a `row(name, shape, who)` for each, where `do_NAME` performs it.
 
     `shape`: the arguments' encoding: n a number, h a handle, a an address (handle, page), r ranges. `who`: nobody of
-    secondsight.ko's (`PLAIN`), or its devices, for a thread of the process (`INSIDE`) or of nobody of it (`OUTSIDE`).
+    secondsight.ko's (`PLAIN`), or its devices, for a thread of the process (`INSIDE`) or of nobody of it (`OUTSIDE`); or somebody else (`ELSEWHERE`).
     """
     rows = []
     for op in OPS.values():
         if not op.model_only:
-            who = "PLAIN" if op.needs is not Needs.MODULE else "INSIDE" if op.own else "OUTSIDE"
+            who = ("INSIDE" if op.own else "OUTSIDE") if op.needs in (Needs.MODULE, Needs.CMA) else "PLAIN" if op.own else "ELSEWHERE"
             rows.append(f'\trow({op.name}, "{op.shape}", {who})')
     return _header("operations", "world/operations/", "#define SS_OPERATIONS(row) \\\n" + " \\\n".join(rows) + "\n")
 

@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from secondsight.kernels import cache, debian, own
+from secondsight.kernels.dax_modules import get_dax_modules
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.image import release_of
 from secondsight.kernels.packages import OnBytes
 
-__all__ = ["BUILDABLE", "GETTABLE", "HOST", "Kernel", "build", "get", "selftest_sources"]
+__all__ = ["BUILDABLE", "GETTABLE", "HOST", "Kernel", "build", "get", "get_modules", "selftest_sources"]
 
 HOST = "host"
 
@@ -143,6 +144,11 @@ def get(name: str, progress: OnBytes | None = None) -> Kernel:
     if version not in GETTABLE:
         raise KernelError(f"no kernel {name} to fetch", f"there are: {', '.join(GETTABLE)}")
     return _make(version, GETTABLE[version], progress)
+
+
+def get_modules(kernel: Kernel, progress: OnBytes) -> None:
+    """Fetch the modules for device-dax of a fetched kernel, unless they are here and whole: a kernel boots without them. Raises KernelError as `get` does."""
+    get_dax_modules(kernel.release, cache.record(_folder(_version(kernel.name)))["packages"], progress)
 
 
 def build(name: str, progress: OnBytes | None = None) -> Kernel:

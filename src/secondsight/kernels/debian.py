@@ -31,7 +31,7 @@ from secondsight.kernels.packages import (
     with_backports,
 )
 
-__all__ = ["fetch", "fetch_unstable"]
+__all__ = ["fetch", "fetch_unstable", "load_order", "module_of", "unpack_modules"]
 
 TOOLS = ("make", "dash", "coreutils", "findutils", "grep", "mawk", "sed")
 """What building a module takes besides the packages that the headers depend on."""
@@ -131,13 +131,23 @@ def _take_image(package_file: Path, made: Path) -> None:
     def wanted(name: str) -> Path | None:
         if kind := re.fullmatch(r"boot/(vmlinuz|config)-.*|usr/lib/modules/[^/]+/(vmlinuz|config)", name):
             return made / (kind[1] or kind[2])
-        module = re.fullmatch(r"(?:usr/)?lib/modules/[^/]+/kernel/.*/([^/]+)\.ko(\.xz)?", name)
-        if module and (base := module[1].replace("-", "_")) in LINE_MODULES:
-            return modules / f"{base}.ko{module[2] or ''}"
-        return None
+        return module_of(name, modules, LINE_MODULES)
 
     members(package_file, wanted)
-    for packed in modules.glob("*.xz"):
+    unpack_modules(modules)
+
+
+def module_of(name: str, folder: Path, wanted: set[str]) -> Path | None:
+    """Where in a folder the file of a package belongs, if it is one of the modules of those names."""
+    module = re.fullmatch(r"(?:usr/)?lib/modules/[^/]+/kernel/.*/([^/]+)\.ko(\.xz)?", name)
+    if module and (base := module[1].replace("-", "_")) in wanted:
+        return folder / f"{base}.ko{module[2] or ''}"
+    return None
+
+
+def unpack_modules(folder: Path) -> None:
+    """Unpack the packed ones among the modules in a folder."""
+    for packed in folder.glob("*.xz"):
         packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
         packed.unlink()
 

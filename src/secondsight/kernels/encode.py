@@ -39,6 +39,7 @@ def encode(scenario: Scenario, variant: str = "") -> str:
                 f"{scenario.name}: {place.op.kind} cannot run on a real kernel yet",
                 "run it on the model: secondsight run without --on",
             )
+    _check_dax(scenario)
     made = [place.op.makes for place in places if place.op.makes]
     processes = scenario.processes
     number = {name: i for i, name in enumerate(made)}
@@ -65,6 +66,25 @@ def encode(scenario: Scenario, variant: str = "") -> str:
         words = [section, place.op.kind, makes, *_arguments(place.op, number, processes)]
         lines.append("op " + " ".join(str(word) for word in words))
     return "\n".join(lines) + "\n"
+
+
+def _check_dax(scenario: Scenario) -> None:
+    """Raises KernelError for what a real kernel's device memory does not do, or does otherwise than the model: there is one, larger than the scenario's, of small pages; and what
+    pins it is not waited for when it is taken away."""
+    places = list(scenario.places())
+    size = {place.op.makes: place.op.args["pages"] for place in places if place.op.declared.makes is HandleType.DAX}
+    if not size:
+        return
+    if len(size) > 1:
+        raise KernelError(f"{scenario.name}: a guest has one dax device, and the scenario {len(size)}", "give it one")
+    for op in (place.op for place in places):
+        fd, page, pages = (op.args.get(name) for name in ("fd", "page", "pages"))
+        if op.declared.makes is HandleType.MAPPING and isinstance(fd, HandleRef) and fd.handle in size and page + pages > size[fd.handle]:  # type: ignore[operator]
+            raise KernelError(f"{scenario.name}: a mapping reaches past the end of the dax device; a real one goes on there", "give the device more pages")
+        if op.declared.makes is HandleType.PIN or op.kind == "direct_read":
+            raise KernelError(f"{scenario.name}: {op.kind} beside a dax device, which is not modelled", "leave one of them out")
+        if op.declared.needs in (Needs.HUGE, Needs.HUGETLB):
+            raise KernelError(f"{scenario.name}: huge pages beside a dax device, which has small ones", "leave one of them out")
 
 
 def pages_of(scenario: Scenario, process: str | None = None) -> list[tuple[str, int]]:

@@ -42,6 +42,13 @@ PLUGGED = " memhp_default_state=offline"
 """Of a guest with a memory module: the agent brings it online where a scenario needs it (agent/movable.c)."""
 COHERENT = 512
 """MiB of the memory that two coherent devices of lib/test_hmm.c have: DEVMEM_CHUNK_SIZE (Linux 6.12) for each."""
+DAX = 4
+"""MiB (secondsight.ko's SS_DAX_BYTES) of memory for a special purpose ("soft reserved"), which dax_hmem makes a device of. It is in a section of memory that is partly RAM: so its struct pages stay when
+it has gone, and a device that has an entry of it still does no harm."""
+CONTIGUOUS = 16
+"""MiB of an area of contiguous memory: more than the buddy allocator has in one piece, so that a driver has it from there or not at all."""
+RAM, SOFT_RESERVED = 1, 0xEFFFFFFF
+"""E820_TYPE_RAM, E820_TYPE_SOFT_RESERVED (arch/x86/include/asm/e820/types.h)."""
 SLOTS = 16
 """The same of secondsight.ko's: SS_COHERENT_SLOTS."""
 TAIL_LINES = 30
@@ -64,16 +71,17 @@ class Guest:
     Raises KernelError when QEMU is missing, when the guest ends, panics or complains (`COMPLAINT`), and when it gives
     no answer in time; each but the first with the end of the console. After an error the guest is gone.
     `memory` is in MiB; `movable`: so many more in a block of their own, which can be taken offline. `coherent`: with memory that the kernel
-    leaves alone, for the coherent devices of lib/test_hmm.c and of secondsight.ko.
+    leaves alone, for the coherent devices of lib/test_hmm.c and of secondsight.ko. `dax`: with memory that is a device's, which has a file. `cma`: with an area of contiguous
+    memory.
     `token`: a word on its command line, by which secondsight.ko knows that the tool has started the machine.
     """
 
     process = "QEMU"
 
-    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60, memory: int = 512, token: str = TOKEN, movable: int = 0, coherent: bool = False) -> None:
+    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60, memory: int = 512, token: str = TOKEN, movable: int = 0, coherent: bool = False, dax: bool = False, cma: bool = False) -> None:
         if shutil.which(QEMU) is None:
             raise KernelError(f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)")
-        self._start(lambda line: self._command(image, initramfs, line, memory, token, movable, coherent), boot_timeout)
+        self._start(lambda line: self._command(image, initramfs, line, memory, token, movable, coherent, dax, cma), boot_timeout)
 
     def _start(self, command: Callable[[int], list[str]], timeout: float) -> None:
         """Start the machine's process, by the command for a descriptor of the agent's line, and wait for `hello`."""
@@ -103,9 +111,9 @@ class Guest:
         self.boot_seconds = time.monotonic() - start
         self.doing = "waiting for work"
 
-    def _command(self, image: Path, initramfs: Path, line: int, memory: int, token: str, movable: int, coherent: bool) -> list[str]:
+    def _command(self, image: Path, initramfs: Path, line: int, memory: int, token: str, movable: int, coherent: bool, dax: bool, cma: bool) -> list[str]:
         memory += COHERENT + SLOTS if coherent else 0
-        words = f"{COMMAND_LINE} {token}{PLUGGED if movable else ''}{_reserved(memory) if coherent else ''}"
+        words = f"{COMMAND_LINE} {token}{PLUGGED if movable else ''}{_reserved(memory) if coherent else ''}{_for_a_purpose(memory - (COHERENT + SLOTS if coherent else 0)) if dax else ''}{_contiguous(memory) if cma else ''}"
         return [
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", f"{memory},slots=1,maxmem=4G" if movable else str(memory)),
@@ -238,6 +246,17 @@ def _reserved(memory: int) -> str:
     ends = start, start + (COHERENT << 19)
     own = f" secondsight.coherent={start + (COHERENT << 20):#x}"
     return f" memmap={COHERENT + SLOTS}M${start:#x}{own}" + "".join(f" test_hmm.spm_addr_dev{number}={place:#x}" for number, place in enumerate(ends))
+
+
+def _for_a_purpose(memory: int) -> str:
+    """The last but one of the first node's stretches of such a size, as memory for a special purpose, and where secondsight.ko finds it: behind it is RAM of the same section."""
+    start = memory - NODE - 2 * DAX << 20
+    return f" memmap={DAX}M%{start:#x}-{RAM}+{SOFT_RESERVED:#x} secondsight.dax={start:#x}"
+
+
+def _contiguous(memory: int) -> str:
+    """An area of contiguous memory in the first node, and for secondsight.ko how large it is."""
+    return f" cma={CONTIGUOUS}M@0-{memory - NODE << 20:#x} secondsight.cma={CONTIGUOUS << 20:#x}"
 
 
 def _nodes(memory: int) -> list[str]:

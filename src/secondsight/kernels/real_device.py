@@ -18,7 +18,7 @@ from secondsight.kernels.modules import build_module
 from secondsight.scenario.data import Scenario
 from secondsight.scenario.ops import Needs
 
-__all__ = ["FREELY", "VARIANTS", "built_for", "needs_device_pages", "needs_module", "needs_movable", "variant_of"]
+__all__ = ["FREELY", "VARIANTS", "built_for", "needs_cma", "needs_dax", "needs_device_pages", "needs_module", "needs_movable", "variant_of"]
 
 SOURCE = Path(__file__).parent / "module"
 
@@ -44,17 +44,27 @@ def variant_of(driver: type[Device] | None) -> str | None:
 
 def needs_module(scenario: Scenario) -> bool:
     """Whether a scenario has operations on the module's devices, its swap device among them."""
-    return any(place.op.declared.needs in (Needs.MODULE, Needs.SWAP) for place in scenario.places())
+    return any(place.op.declared.needs in (Needs.MODULE, Needs.SWAP, Needs.CMA) for place in scenario.places())
 
 
 def needs_device_pages(scenario: Scenario) -> bool:
     """Whether a scenario has pages that are a device's alone (CONFIG_DEVICE_PRIVATE)."""
-    return any(place.op.kind in ("device_exclusive", "device_migrate", "device_evict") for place in scenario.places())
+    return any(place.op.kind in ("device_exclusive", "make_device_exclusive", "device_migrate", "device_evict") for place in scenario.places())
 
 
 def needs_movable(scenario: Scenario) -> bool:
     """Whether a scenario takes a block of memory offline."""
     return any(place.op.declared.needs is Needs.MOVABLE for place in scenario.places())
+
+
+def needs_cma(scenario: Scenario) -> bool:
+    """Whether a scenario wants an area of contiguous memory."""
+    return any(place.op.declared.needs is Needs.CMA for place in scenario.places())
+
+
+def needs_dax(scenario: Scenario) -> bool:
+    """Whether a scenario has device memory with a file."""
+    return any(place.op.declared.needs is Needs.DAX for place in scenario.places())
 
 
 def built_for(kernel: Kernel) -> Path:

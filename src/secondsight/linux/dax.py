@@ -5,17 +5,20 @@
                    unmap_mapping_range()     every mapping's entries go, in notifier brackets          invalidate
                    memunmap_pages()          kill, drain, remove (`memremap`)                          drain
 
-`unregister_dev_dax` is that order. Each of its steps can be called on its own, to see what another order does.
+`unregister_dev_dax` is that order. Each of its steps can be called on its own, to see what another order does. User space has the one order:
+it writes to the driver's `unbind` (`dev_dax_unbind`).
+
+Left out: pins of such memory; faults of huge pages (`align` is a page); that the device is bound again, and its memory is then what it was.
 """
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic, bound, milestone, pool, wait_until
-from secondsight.linux.errno import EINVAL, ENXIO
+from secondsight.lang import Errno, Ref, atomic, bound, milestone, pool, wait_until
+from secondsight.linux.errno import ENODEV, ENXIO
 from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn
 from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.memremap import DevPagemap, memremap_pages, memunmap_pages
-from secondsight.linux.mm_flags import VM_DEVMAP
+from secondsight.linux.mm_flags import MAP_PRIVATE, VM_DEVMAP
 from secondsight.linux.mm_types import AddressSpace, Count, Flags, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
 
@@ -25,6 +28,7 @@ __all__ = [
     "dax_mmap",
     "dev_dax_invalidate",
     "dev_dax_probe",
+    "dev_dax_unbind",
     "kill_dax",
     "kill_dev_dax",
     "synchronize_dax",
@@ -46,6 +50,11 @@ class DevDax(AddressSpace):
     def has_page(self, pgoff: Pgoff) -> bool:
         """While the device is alive."""
         return self.alive
+
+    @atomic
+    def mmap(self, length: Pgoff, pgoff: Pgoff, map_flags: Flags) -> Errno:
+        """dax_mmap(), check_vma() (drivers/dax/device.c, Linux 6.12): -ENXIO once it is not alive."""
+        return 0 if self.alive else -ENXIO
 
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """dev_dax_fault(), __dev_dax_pte_fault() (drivers/dax/device.c, Linux 6.12): map page `pgoff`, if still
@@ -99,11 +108,7 @@ def dax_mmap(dev_dax: DevDax, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, share
 
     -ENXIO when it is not alive, -EINVAL for a private mapping, else as `do_mmap`.
     """
-    if not shared:
-        return -EINVAL
-    if not dev_dax.alive:
-        return -ENXIO
-    return do_mmap(mm, va, length, dev_dax, pgoff, write)
+    return do_mmap(mm, va, length, dev_dax, pgoff, write, 0 if shared else MAP_PRIVATE)
 
 
 def unregister_dev_dax(dev_dax: DevDax) -> None:
@@ -113,6 +118,28 @@ def unregister_dev_dax(dev_dax: DevDax) -> None:
         pgmap = dev_dax.pgmap
     if pgmap is not None:
         memunmap_pages(pgmap)
+
+
+def dev_dax_unbind(dev_dax: DevDax) -> Errno:
+    """What user space asks for by the driver's file `unbind` in sysfs: unbind_store() (drivers/base/bus.c, Linux 6.12), and
+    device_unbind_cleanup() (drivers/base/dd.c, Linux 6.12), which undoes in turn what dev_dax_probe() has done. -ENODEV: the device has no driver any more. Who asks
+    while another's request is under way waits for its end (the device's lock), and has succeeded then."""
+    with atomic:
+        pgmap = dev_dax.pgmap
+        bound_ = pgmap is not None and pgmap.nr_pages > 0
+        first = bound_ and dev_dax.alive
+        if first:
+            dev_dax.alive = False  # the first half of kill_dax()
+    if not bound_:
+        return -ENODEV
+    assert pgmap is not None
+    if first:
+        synchronize_dax(dev_dax)
+        dev_dax_invalidate(dev_dax)
+        memunmap_pages(pgmap)
+    else:
+        wait_until(pgmap.nr_pages == 0)
+    return 0
 
 
 @milestone

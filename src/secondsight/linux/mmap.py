@@ -225,7 +225,7 @@ def mmap_region(
             if not write or flags & VM_PRIVATE != 0:  # no seal forbids it
                 map_flags = map_flags & (255 - MAP_SEALS_LATE)
             ret = file.mmap(length, pgoff, map_flags)
-            if flags & VM_PRIVATE != 0 and file.vm_flags() != 0:
+            if ret == 0 and flags & VM_PRIVATE != 0 and file.vm_flags() != 0:
                 ret = -EINVAL  # mmap_udmabuf() (drivers/dma-buf/udmabuf.c), check_vma() (drivers/dax/device.c)
             if len(resizes) > 0:
                 if ret == 0 and write:

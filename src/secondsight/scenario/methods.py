@@ -314,7 +314,7 @@ class RecorderMethods(ABC):
 
     def make_device_exclusive(self, addr: Address, *, into: str | None = None) -> None:
         """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
-        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory)."""
         self._operation("make_device_exclusive", into, addr=addr)
 
     def pin(
@@ -343,14 +343,19 @@ class RecorderMethods(ABC):
 
     def cma_alloc(self, *, into: str | None = None) -> None:
         """A driver allocates the block as contiguous memory (CMA): pages that lie in it move elsewhere. -EBUSY: somebody holds one, or has the
-        block already. On the model only."""
+        block already. A scenario has this or `offline_pages`."""
         self._operation("cma_alloc", into)
 
     def dax(self, pages: int) -> File:
-        """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
-        `dax_invalidate` and `dax_drain`. On the model only."""
+        """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_remove`, or by its parts: `dax_disable`,
+        `dax_invalidate` and `dax_drain`. A scenario has one on a real kernel, which is there for all its processes."""
         made: File = self._operation("dax", None, pages=pages)
         return made
+
+    def dax_remove(self, dax: File, *, into: str | None = None) -> None:
+        """Somebody takes device memory away (the driver's `unbind` in sysfs): no new faults, every mapping is zapped, and when the last reference has gone the memory
+        is. What is touched then is SIGBUS, and it can be mapped no more (-ENXIO). Fails with -ENODEV: that was done before."""
+        self._operation("dax_remove", into, dax=dax)
 
     def dax_disable(self, dax: File) -> None:
         """Teardown of device memory: no new faults, no new references to its dev_pagemap. On the model only."""

@@ -148,13 +148,16 @@ class Arg:
 @dataclass(frozen=True)
 class Often:
     """How often an operation is drawn, relative to others, in scenarios that nobody wrote: by a process on its own, in threads that race
-    with each other, in threads beside a device, by the device, by one that has memory of its own. 0: never."""
+    with each other, in threads beside a device, by the device, by one that has memory of its own, by one that takes pages for itself alone, at a buffer
+    that moves. 0: never."""
 
     alone: int = 0
     racing: int = 0
     beside_a_device: int = 0
     by_the_device: int = 0
     into_its_memory: int = 0
+    for_itself: int = 0
+    at_a_buffer: int = 0
 
 
 class Needs(Enum):
@@ -167,6 +170,8 @@ class Needs(Enum):
     HUGE = "transparent huge pages, which are made where they are asked for alone (transparent_hugepage=madvise)"
     HUGETLB = "a pool of huge pages (hugepages=)"
     MOVABLE = "a block of memory that can be taken offline"
+    DAX = "device memory that has a file (device-dax)"
+    CMA = "an area of contiguous memory (CMA), which secondsight.ko allocates"
     SWAP = "a swap device (secondsight.ko has one)"
     USERFAULTFD = "userfaultfd(2), all of it (CAP_SYS_PTRACE)"
 

@@ -223,7 +223,7 @@ class ProcessMethods(ABC):
 
     def make_device_exclusive(self, addr: Address) -> str:
         """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
-        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory)."""
         done: str = self._do("make_device_exclusive", addr=addr)
         return done
 
@@ -255,14 +255,20 @@ class ProcessMethods(ABC):
 
     def cma_alloc(self) -> str:
         """A driver allocates the block as contiguous memory (CMA): pages that lie in it move elsewhere. -EBUSY: somebody holds one, or has the
-        block already. On the model only."""
+        block already. A scenario has this or `offline_pages`."""
         done: str = self._do("cma_alloc")
         return done
 
     def dax(self, pages: int) -> File:
-        """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
-        `dax_invalidate` and `dax_drain`. On the model only."""
+        """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_remove`, or by its parts: `dax_disable`,
+        `dax_invalidate` and `dax_drain`. A scenario has one on a real kernel, which is there for all its processes."""
         done: File = self._do("dax", pages=pages)
+        return done
+
+    def dax_remove(self, dax: File) -> str:
+        """Somebody takes device memory away (the driver's `unbind` in sysfs): no new faults, every mapping is zapped, and when the last reference has gone the memory
+        is. What is touched then is SIGBUS, and it can be mapped no more (-ENXIO). Fails with -ENODEV: that was done before."""
+        done: str = self._do("dax_remove", dax=dax)
         return done
 
     def dax_disable(self, dax: File) -> str:

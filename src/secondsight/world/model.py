@@ -60,6 +60,9 @@ def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
         proc_caches_init()
         spaces = [mm_alloc() for _ in encoder.processes]
         _unborn(encoder)
+        for i, place in enumerate(encoder.places):
+            if on_model(place.op).begins is not None:
+                _set_up(place.op, i, encoder, spaces[encoder.rows["process"][i]], None)
         tables.process.running = 1
         if len(spaces) == 1:
             run_ops(0, len(encoder.places), spaces[0], None, True)

@@ -107,11 +107,11 @@ class ForcedModel:
         self.holds: list[str | None] = [None, *(c.hold if c.hold in self.points else None for c in program.counters)]
         self.begun = [False, *(c.hold == "read_begun" for c in program.counters)]
         self.rooted = [True, *(c.frame.is_root for c in program.counters)]
-        self.row_at: list[tuple[int, Slot]] = []
+        self.row_at: list[tuple[int, Slot | None]] = []  # None: of the end of a process that is killed
         rooms = list(program.frames.values())
         for base, (root, _) in zip(program.bases, program.roots, strict=True):
             slots = rooms[root.number].slots
-            self.row_at.append((base, next(slot for v, slot in slots.items() if v.name == "i")))
+            self.row_at.append((base, next((slot for v, slot in slots.items() if v.name == "i"), None)))
         with machine:
             processes = [tables.process, *tables.other_processes]
             spaces = [mms[number] for number in range(len(processes))]
@@ -174,6 +174,7 @@ class ForcedModel:
     def _row(self, state: bytes, thread: int) -> int:
         """The number of the operation that a thread is at, in the order of `scenario.places()`."""
         base, slot = self.row_at[thread]
+        assert slot is not None
         return slot.value(state, base)
 
     # Coarse steps.

@@ -150,14 +150,23 @@ static void say_outcome(const struct outcome *outcome)
 	say("}\n");
 }
 
+const char *place_what_is_needed(void)
+{
+	const char *problem = place_movable(scenario.needs_movable);
+
+	if (!problem)
+		problem = place_pool(scenario.needs_pool);
+	if (!problem)
+		problem = place_dax(scenario.needs_dax);
+	return problem ? problem : place_cma(scenario.needs_cma);
+}
+
 static void run(uint64_t seed, int runs)
 {
 	int distinct = 0, hung = 0, n;
 
 	for (n = 0; n < runs && !hung; n++) {
-		const char *problem = place_movable(scenario.needs_movable);
-		if (!problem)
-			problem = place_pool(scenario.needs_pool);
+		const char *problem = place_what_is_needed();
 		if (problem) {
 			say("{\"error\":\"cannot run %s: %s\"}\n", scenario.name, problem);
 			return;
@@ -218,6 +227,8 @@ static const char *read_op(char *line, struct op *op)
 	scenario.needs_module |= needs_module(op->kind);
 	scenario.needs_movable |= needs_movable(op->kind);
 	scenario.needs_pool |= needs_pool(op->kind);
+	scenario.needs_dax |= needs_dax(op->kind);
+	scenario.needs_cma |= needs_cma(op->kind);
 	return NULL;
 }
 
@@ -305,11 +316,12 @@ int main(int count, char **words)
 	left = mmap(NULL, sizeof *left, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uname(&kernel);
 	int udmabuf = open_devices(), swap = start_swap();
+	begin_cma();
 	drop_rights();
 	keep_page_tables();
 	note_memory();
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"userfaultfd\":%s,\"module\":%s}\n", kernel.release,
-	    udmabuf ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_movable() ? "true" : "false", has_userfaultfd() ? "true" : "false", has_module() ? "true" : "false");
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"dax\":%s,\"cma\":%s,\"userfaultfd\":%s,\"module\":%s}\n", kernel.release,
+	    udmabuf ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_movable() ? "true" : "false", has_dax() ? "true" : "false", has_cma() ? "true" : "false", has_userfaultfd() ? "true" : "false", has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed, points;

@@ -49,7 +49,7 @@ struct scenario {
 	char name[64];
 	char driver[24]; /* the form of secondsight.ko's mirror that its device is */
 	int loaded, handles, threads, processes, ops, expected;
-	int needs_module, needs_movable, needs_pool;
+	int needs_module, needs_movable, needs_pool, needs_dax, needs_cma;
 	int page_bits; /* PAGE_BITS or HUGE_BITS */
 	int forked[MAX_PROCESSES]; /* of a process that comes by fork: its handle, and 1; 0 of others */
 	int probes; /* pages of which a device's table is looked at in the end */
@@ -138,6 +138,8 @@ int keep_file(int fd, int makes); /* give a new file its descriptor */
 int needs_module(int kind);
 int needs_movable(int kind);
 int needs_pool(int kind);
+int needs_dax(int kind);
+int needs_cma(int kind);
 int is_outside(int kind);
 
 /* The machine that the agent runs on: guest.c, or host.c. Of the two, one is compiled in. */
@@ -194,6 +196,19 @@ const char *place_movable(int needed);
 /* The same of a pool of huge pages that a scenario limits: the next one has a large one again. */
 enum { POOL = 16 };
 const char *place_pool(int needed);
+
+/* The same of device memory that has a file: there, bound to its driver, and zero. Of a guest: have its pages mapped one by one. */
+void begin_dax(void);
+int has_dax(void);
+const char *place_dax(int needed);
+
+/* The same of the area of contiguous memory, which is secondsight.ko's where no scenario asks for it. */
+void begin_cma(void);
+int has_cma(void);
+const char *place_cma(int needed);
+
+/* agent.c: all of these. */
+const char *place_what_is_needed(void);
 
 /* Whether secondsight.ko is there. */
 int has_module(void);

@@ -117,6 +117,14 @@ int do_device_exclusive(const long *arg, int makes)
 	return do_access(SS_MIRROR_EXCLUSIVE, &access) ? ERRNO | errno : loaded(&access);
 }
 
+int do_make_device_exclusive(const long *arg, int makes)
+{
+	struct ss_access access = {.addr = (unsigned long)address(arg)};
+
+	(void)makes;
+	return outcome(ioctl(session, SS_MAKE_EXCLUSIVE, &access));
+}
+
 int do_device_migrate(const long *arg, int makes)
 {
 	struct ss_access access = {.handle = arg[0], .addr = (unsigned long)address(arg + 1), .value = arg[3]};

@@ -215,9 +215,7 @@ void run_forced(int steps, unsigned long long points)
 			problem = read_step(line, &schedule[i], i ? schedule[i - 1].where : start);
 	}
 	if (!problem)
-		problem = place_movable(scenario.needs_movable);
-	if (!problem)
-		problem = place_pool(scenario.needs_pool);
+		problem = place_what_is_needed();
 	session = problem ? -1 : open(SS_DEVICE, O_RDWR);
 	if (!problem && (session < 0 || ioctl(session, SS_ARM, &arm)))
 		problem = strerror(errno);

@@ -52,6 +52,7 @@ int begin_machine(int count, char **words)
 	want_huge_pages();
 	begin_movable();
 	load_modules();
+	begin_dax();
 	for (int i = 0; i < 2000; i++) {
 		int port = open("/dev/vport0p1", O_RDWR | O_CLOEXEC);
 		if (port >= 0)

@@ -511,8 +511,8 @@ int do_exit(const long *arg, int makes)
 	_exit(0);
 }
 
-/* Who does an operation: the process alone; secondsight.ko's devices, for a thread of the process; or they, for nobody of it. */
-enum { PLAIN, INSIDE, OUTSIDE };
+/* Who does an operation: the process alone; secondsight.ko's devices, for a thread of the process; or they, for nobody of it; or somebody else. */
+enum { PLAIN, INSIDE, OUTSIDE, ELSEWHERE };
 
 /* `shape` is the arguments' encoding: n a number, h a handle, a an address (handle, page), r ranges. */
 static const struct {
@@ -552,10 +552,12 @@ int open_devices(void)
 	return udmabuf >= 0;
 }
 
-int needs_module(int kind) { return kinds[kind].who != PLAIN; }
+int needs_module(int kind) { return kinds[kind].who == INSIDE || kinds[kind].who == OUTSIDE; }
 int needs_pool(int kind) { return kinds[kind].run == do_hugetlb_pool; }
 int needs_movable(int kind) { return kinds[kind].run == do_offline_pages; }
-int is_outside(int kind) { return kinds[kind].who == OUTSIDE; }
+int needs_dax(int kind) { return kinds[kind].run == do_dax || kinds[kind].run == do_dax_remove; }
+int needs_cma(int kind) { return kinds[kind].run == do_cma_alloc; }
+int is_outside(int kind) { return kinds[kind].who == OUTSIDE || kinds[kind].who == ELSEWHERE; }
 
 int find_kind(const char *name)
 {

@@ -9,19 +9,47 @@
 
 #ifdef CONFIG_DEVICE_PRIVATE
 /* The page at @addr, which the CPU cannot reach until it faults: locked, and with a reference. */
-static struct page *exclusive_page(struct ss_mirror *mirror, unsigned long addr)
+static struct page *exclusive_page_of(struct mm_struct *mm, unsigned long addr, void *owner)
 {
 	struct page *page;
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
-	int ret = make_device_exclusive_range(mirror->mm, addr, addr + PAGE_SIZE, &page, mirror);
+	int ret = make_device_exclusive_range(mm, addr, addr + PAGE_SIZE, &page, owner);
 
 	return ret == 1 && page ? page : ERR_PTR(ret < 0 ? ret : -EBUSY);
 #else
 	struct folio *folio;
 
-	page = make_device_exclusive(mirror->mm, addr, mirror, &folio);
+	page = make_device_exclusive(mm, addr, owner, &folio);
 	return page;
 #endif
+}
+
+static struct page *exclusive_page(struct ss_mirror *mirror, unsigned long addr)
+{
+	return exclusive_page_of(mirror->mm, addr, mirror);
+}
+
+/* Some other device of a process that has one, or else of the caller's: it has no mirror, and no notifier that would know it. */
+long ss_make_exclusive(struct ss_session *session, const struct ss_access *access)
+{
+	struct mm_struct *mm = current->mm;
+	struct page *page;
+	u32 i;
+
+	for (i = 0; i < SS_MAX_HANDLES; i++)
+		if (ss_mirror_of(session, i))
+			mm = ss_mirror_of(session, i)->mm;
+	if (!mmget_not_zero(mm))
+		return -EFAULT;
+	mmap_read_lock(mm);
+	page = exclusive_page_of(mm, access->addr, NULL);
+	mmap_read_unlock(mm);
+	mmput(mm);
+	if (IS_ERR(page))
+		return PTR_ERR(page);
+	unlock_page(page);
+	put_page(page);
+	return 0;
 }
 
 /* How long to try, in ms. */
@@ -111,6 +139,11 @@ long ss_mirror_exclusive(struct ss_session *session, struct ss_access *access)
 }
 #else
 long ss_mirror_exclusive(struct ss_session *session, struct ss_access *access)
+{
+	return -EOPNOTSUPP;
+}
+
+long ss_make_exclusive(struct ss_session *session, const struct ss_access *access)
 {
 	return -EOPNOTSUPP;
 }

@@ -16,6 +16,8 @@
  *	buffer.c	a dma-buf that moves, and a device that does jobs on it
  *	hooks.c		hold points at the entry and exit of the kernel's own functions
  *	page.c		loading and storing a page's value
+ *	dax.c		device memory that has a file, as a device reaches it
+ *	cma.c		a driver that wants the area of contiguous memory
  *	swap.c		a swap device in memory
  */
 #include <linux/dma-mapping.h>
@@ -145,6 +147,10 @@ static long call(struct ss_session *session, unsigned int command, unsigned long
 		return ss_worker_attach(session, &arg->attach, ss_misc.this_device);
 	case SS_WORKER_JOB:
 		return ss_worker_job(session, &arg->access);
+	case SS_CMA:
+		return ss_cma(ss_misc.this_device, number);
+	case SS_MAKE_EXCLUSIVE:
+		return ss_make_exclusive(session, &arg->access);
 	}
 	return -ENOTTY;
 }
@@ -183,14 +189,18 @@ static struct miscdevice ss_misc = {
 	.fops = &ss_operations,
 };
 
-unsigned long ss_coherent_start;
+unsigned long ss_coherent_start, ss_dax_start, ss_cma_bytes;
 
 /*
- * Read the machine's command line: whether it has the word that the tool starts its machines with, and where memory is that is no System RAM, if there
- * is such.
+ * Read the machine's command line: whether it has the word that the tool starts its machines with, and the numbers that it says.
  */
 static bool has_token(void)
 {
+	static const struct {
+		const char *name;
+		unsigned long *value;
+	} numbers[] = { { SS_COHERENT, &ss_coherent_start }, { SS_DAX, &ss_dax_start }, { SS_CMA_BYTES, &ss_cma_bytes } };
+	unsigned int i;
 	struct file *file;
 	char *line, *word, *rest;
 	loff_t at = 0;
@@ -206,8 +216,10 @@ static bool has_token(void)
 	rest = size > 0 ? strim(line) : NULL;
 	while ((word = strsep(&rest, " "))) {
 		found |= !strcmp(word, SS_TOKEN);
-		if (!strncmp(word, SS_COHERENT, strlen(SS_COHERENT)) && kstrtoul(word + strlen(SS_COHERENT), 0, &ss_coherent_start))
-			pr_err("secondsight: no address: %s\n", word);
+		for (i = 0; i < ARRAY_SIZE(numbers); i++)
+			if (!strncmp(word, numbers[i].name, strlen(numbers[i].name)) &&
+			    kstrtoul(word + strlen(numbers[i].name), 0, numbers[i].value))
+				pr_err("secondsight: no number: %s\n", word);
 	}
 	kfree(line);
 	return found;
@@ -221,6 +233,7 @@ static int __init ss_init(void)
 		pr_err("secondsight: this is no virtual machine that secondsight has started; not loading\n");
 		return -EPERM;
 	}
+	ss_dax_init();
 	ret = misc_register(&ss_misc);
 	if (ret)
 		return ret;

@@ -183,23 +183,20 @@ long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access)
 
 		found = 0;
 		range.notifier_seq = ss_read_begin(mirror, access);
-		if (!mmget_not_zero(mirror->mm))
-			return -EFAULT;
-		mmap_read_lock(mirror->mm);
-		ret = hmm_range_fault(&range);
-		mmap_read_unlock(mirror->mm);
-		mmput(mirror->mm);
+		ret = -EFAULT;
+		if (mmget_not_zero(mirror->mm)) {
+			mmap_read_lock(mirror->mm);
+			ret = hmm_range_fault(&range);
+			mmap_read_unlock(mirror->mm);
+			mmput(mirror->mm);
+		}
 		if (ret == -EBUSY)
 			continue;
-		if (ret)
-			return ret;
-		ss_driver_lock(mirror);
 		if (!mmu_interval_read_retry(&mirror->notifier, range.notifier_seq))
 			break;
-		mutex_unlock(&mirror->lock);
 	}
-	mutex_unlock(&mirror->lock);
-	if (found & HMM_PFN_ERROR)
+	ss_hold(session, SS_POINT_TESTED);
+	if (ret || found & HMM_PFN_ERROR)
 		return -EFAULT;
 	access->value = !(found & HMM_PFN_VALID) ? 0 : found & HMM_PFN_WRITE ? 2 : 1;
 	if (access->value && is_device_private_page(hmm_pfn_to_page(found)))

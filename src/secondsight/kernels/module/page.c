@@ -9,13 +9,22 @@
 
 #define HALF (PAGE_SIZE / 2)
 
-u32 ss_page_load(struct page *page)
+static u32 load(const unsigned char *at)
 {
-	unsigned char *at = kmap_local_page(ss_behind(page));
 	u32 value = READ_ONCE(*at);
 
-	if (memchr_inv(at + 8, 0, HALF - 8) || memchr_inv(at + HALF + 8, 0, HALF - 8))
-		value = SS_TORN;
+	return memchr_inv(at + 8, 0, HALF - 8) || memchr_inv(at + HALF + 8, 0, HALF - 8) ? SS_TORN : value;
+}
+
+u32 ss_page_load(struct page *page)
+{
+	unsigned char *at = ss_in_dax(page);
+	u32 value;
+
+	if (at)
+		return load(at);
+	at = kmap_local_page(ss_behind(page));
+	value = load(at);
 	kunmap_local(at);
 	return value;
 }
@@ -36,8 +45,12 @@ u32 ss_half_load(struct page *page)
 static int store(struct page *page, unsigned int offset, u32 value)
 {
 	struct folio *folio = page_folio(page);
-	unsigned char *at;
+	unsigned char *at = ss_in_dax(page);
 
+	if (at) {
+		WRITE_ONCE(at[offset], value);
+		return 0;
+	}
 	if (page != ss_behind(page))
 		page = ss_behind(page);
 	else if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio)))

@@ -19,6 +19,9 @@
 
 #define SS_DEVICE "/dev/secondsight"
 #define SS_TOKEN "secondsight.guest=1" /* on the command line of a machine that the tool started */
+#define SS_DAX "secondsight.dax=" /* there too: where memory is that is a device's, with a file */
+#define SS_DAX_BYTES (4UL << 20)
+#define SS_CMA_BYTES "secondsight.cma=" /* there too: how large the area of contiguous memory is */
 #define SS_COHERENT "secondsight.coherent=" /* there too: where memory is that is no System RAM, for mirrors with coherent memory */
 enum { SS_COHERENT_SLOTS = 8 }; /* of 2 MiB each: one for each of the machine's mirrors at a time */
 
@@ -141,5 +144,7 @@ struct ss_hook {
 #define SS_BUFFER_CHANGE _IOW('S', 41, struct ss_attach)
 #define SS_WORKER_ATTACH _IOW('S', 42, struct ss_attach)
 #define SS_WORKER_JOB _IOWR('S', 43, struct ss_access)
+#define SS_CMA _IO('S', 44) /* 1: allocate the area of contiguous memory; 0: give it back */
+#define SS_MAKE_EXCLUSIVE _IOW('S', 45, struct ss_access) /* some other device takes a page for itself, and is done with it */
 
 #endif

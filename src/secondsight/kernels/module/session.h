@@ -90,6 +90,7 @@ long ss_mirror_open(struct ss_session *session, const struct ss_mirror_open *ope
 long ss_mirror_access(struct ss_session *session, struct ss_access *access);
 long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access);
 long ss_mirror_exclusive(struct ss_session *session, struct ss_access *access);
+long ss_make_exclusive(struct ss_session *session, const struct ss_access *access);
 long ss_mirror_migrate(struct ss_session *session, struct ss_access *access);
 long ss_mirror_evict(struct ss_session *session, struct ss_access *access);
 long ss_mirror_close(struct ss_session *session, unsigned long handle);
@@ -138,8 +139,18 @@ int ss_half_store(struct page *page, u32 value);
 /* hooks.c */
 long ss_hook(struct ss_hook *hook);
 
-/* main.c: where memory for coherent devices begins; 0: there is none */
-extern unsigned long ss_coherent_start;
+/* main.c: where memory for coherent devices begins, and a device's with a file; 0: there is none */
+extern unsigned long ss_coherent_start, ss_dax_start;
+
+/* main.c: the size of the area of contiguous memory; 0: there is none */
+extern unsigned long ss_cma_bytes;
+
+/* cma.c */
+long ss_cma(struct device *device, unsigned long allocates);
+
+/* dax.c: where a page of the latter is; NULL: it is another's */
+void ss_dax_init(void);
+unsigned char *ss_in_dax(struct page *page);
 
 /* swap.c: the swap device */
 int ss_swap_init(void);

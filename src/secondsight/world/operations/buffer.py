@@ -60,7 +60,7 @@ def attach(device: Ref[BufferDevice], found: MovingBuffer) -> Result:
     return device.attach_to(found)
 
 
-@operation(device=Arg(ArgType.DEVICE), value=Arg(ArgType.VALUE), own=False, accesses=True, needs=Needs.MODULE, often=Often())
+@operation(device=Arg(ArgType.DEVICE), value=Arg(ArgType.VALUE), own=False, accesses=True, needs=Needs.MODULE, often=Often(at_a_buffer=6))
 def device_job(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
     with what the driver's `submit` returns."""
@@ -74,7 +74,7 @@ def do_job(device: Ref[BufferDevice], i: RowNumber) -> Result:
     return device.do_job(value[i])
 
 
-@operation(device=Arg(ArgType.DEVICE), own=False, accesses=True, loads=True, needs=Needs.MODULE, often=Often())
+@operation(device=Arg(ArgType.DEVICE), own=False, accesses=True, loads=True, needs=Needs.MODULE, often=Often(at_a_buffer=6))
 def device_job_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The same with a job that loads the first page of the buffer."""
     return do_job_read(device)  # type: ignore[arg-type]  # looked at when it runs
@@ -87,14 +87,14 @@ def do_job_read(device: Ref[BufferDevice]) -> Result:
     return device.do_job(0)
 
 
-@operation(buffer=BUFFER, own=False, needs=Needs.MODULE, often=Often(), named=False)
+@operation(buffer=BUFFER, own=False, needs=Needs.MODULE, often=Often(at_a_buffer=5), named=False)
 def buffer_move(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The exporter puts the buffer somewhere else; ends when that is done."""
     found = buffer_of(i)
     return found.move()
 
 
-@operation(buffer=BUFFER, own=False, needs=Needs.MODULE, often=Often(), named=False)
+@operation(buffer=BUFFER, own=False, needs=Needs.MODULE, often=Often(at_a_buffer=3), named=False)
 def buffer_revoke(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The exporter takes the buffer's memory away; ends when nobody uses it any more."""
     found = buffer_of(i)
@@ -102,7 +102,7 @@ def buffer_revoke(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(buffer=BUFFER, own=False, needs=Needs.MODULE, often=Often(), named=False, takes=lambda args: {"frames": 1})
+@operation(buffer=BUFFER, own=False, needs=Needs.MODULE, often=Often(at_a_buffer=3), named=False, takes=lambda args: {"frames": 1})
 def buffer_restore(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The exporter gives a buffer that was revoked memory again."""
     found = buffer_of(i)
@@ -113,14 +113,14 @@ def buffer_restore(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 WRITE = Arg(ArgType.FLAG, False, keyword=True)
 
 
-@operation(buffer=BUFFER, write=WRITE, needs=Needs.MODULE, often=Often())
+@operation(buffer=BUFFER, write=WRITE, needs=Needs.MODULE, often=Often(at_a_buffer=2))
 def buffer_begin_cpu_access(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """DMA_BUF_IOCTL_SYNC of the buffer with DMA_BUF_SYNC_START, to read, or to read and write."""
     found = buffer_of(i)
     return found.begin_cpu(value[i] != 0)
 
 
-@operation(buffer=BUFFER, write=WRITE, needs=Needs.MODULE, often=Often())
+@operation(buffer=BUFFER, write=WRITE, needs=Needs.MODULE, often=Often(at_a_buffer=2))
 def buffer_end_cpu_access(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """DMA_BUF_IOCTL_SYNC of the buffer with DMA_BUF_SYNC_END."""
     found = buffer_of(i)

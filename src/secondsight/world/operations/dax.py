@@ -1,4 +1,4 @@
-"""Device memory with a file to map (device-dax), and the parts of its teardown. On the model only."""
+"""Device memory with a file to map (device-dax), its removal, and the parts of that, which are on the model only."""
 
 from __future__ import annotations
 
@@ -6,13 +6,30 @@ from typing import Any
 
 from secondsight.devices.device import Device
 from secondsight.lang import Ref, atomic
-from secondsight.linux.dax import dax_mmap, dev_dax_invalidate, dev_dax_probe, kill_dax, synchronize_dax
+from secondsight.linux.dax import dev_dax_invalidate, dev_dax_probe, dev_dax_unbind, kill_dax, synchronize_dax
 from secondsight.linux.errno import EBADF
 from secondsight.linux.memremap import dev_pagemap_drain, dev_pagemap_kill, dev_pagemap_remove
 from secondsight.linux.mm_types import Mm, Result
-from secondsight.scenario.ops import Arg, ArgType, HandleType, Op
+from secondsight.linux.mmap import do_mmap, do_mmap_fixed
+from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often, Op
 from secondsight.world.declare import arm, before_the_threads, operation
-from secondsight.world.tables import READ_ONLY, Handle, RowNumber, address, dax_of, flags, handles, makes, needs, page, pages
+from secondsight.world.operations.memfd import map_flags
+from secondsight.world.tables import (
+    FIXED,
+    READ_ONLY,
+    Handle,
+    RowNumber,
+    address,
+    dax_of,
+    flags,
+    handles,
+    high,
+    low,
+    makes,
+    needs,
+    page,
+    pages,
+)
 
 __all__: list[str] = []
 
@@ -22,14 +39,14 @@ DAX = Arg(ArgType.DAX)
 @before_the_threads(
     pages=Arg(ArgType.COUNT),
     makes=HandleType.DAX,
-    model_only=True,
+    needs=Needs.DAX,
     named=False,
     takes=lambda args: {"frames": args["pages"], "pagemaps": 1, "dax_devices": 1},
     at_least=lambda args: {"file_pages": args["pages"]},
 )
 def dax(handle: Handle, op: Op, mm: Any, device: Any) -> int:
-    """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
-    `dax_invalidate` and `dax_drain`. On the model only."""
+    """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_remove`, or by its parts: `dax_disable`,
+    `dax_invalidate` and `dax_drain`. A scenario has one on a real kernel, which is there for all its processes."""
     handle.made = True
     handle.file = dev_dax_probe(op.args["pages"])  # type: ignore[arg-type]
     return 0
@@ -38,18 +55,33 @@ def dax(handle: Handle, op: Op, mm: Any, device: Any) -> int:
 @arm("mmap", HandleType.DAX)
 def mmap_dax(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """mmap() of device memory."""
+    ret: Result = 0
+    write = flags[i] & READ_ONLY == 0
     with atomic:
         closed = handles[needs[i]].closed
         file = dax_of(handles[needs[i]])
     if closed:
         return -EBADF
     assert file is not None
-    ret = dax_mmap(file, mm, address[i], pages[i], page[i], True, flags[i] & READ_ONLY == 0)
+    if flags[i] & FIXED != 0:
+        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], write, map_flags(i), low[i], high[i])
+    else:
+        ret = do_mmap(mm, address[i], pages[i], file, page[i], write, map_flags(i))
     if ret < 0:
         return ret
     with atomic:
         handles[makes[i]].made = True
     return 0
+
+
+@operation(dax=DAX, own=False, needs=Needs.DAX, often=Often(3, 4, 5))
+def dax_remove(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """Somebody takes device memory away (the driver's `unbind` in sysfs): no new faults, every mapping is zapped, and when the last reference has gone the memory
+    is. What is touched then is SIGBUS, and it can be mapped no more (-ENXIO). Fails with -ENODEV: that was done before."""
+    with atomic:
+        file = dax_of(handles[needs[i]])
+        assert file is not None
+    return dev_dax_unbind(file)
 
 
 @operation(dax=DAX, own=False, model_only=True, named=False)

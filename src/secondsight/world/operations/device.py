@@ -45,20 +45,21 @@ def device_open(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(device=DEVICE, addr=ADDRESS, own=False, accesses=True, loads=True, needs=Needs.MODULE, often=Often(by_the_device=3, into_its_memory=3))
+@operation(device=DEVICE, addr=ADDRESS, own=False, accesses=True, loads=True, needs=Needs.MODULE, often=Often(by_the_device=3, into_its_memory=3, for_itself=3))
 def device_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device loads one page's value. Fails with what the driver's `fault` returns."""
     assert device is not None
     return device.read(address[i])
 
 
-@operation(device=DEVICE, addr=ADDRESS, value=VALUE, own=False, accesses=True, needs=Needs.MODULE, often=Often(by_the_device=2, into_its_memory=2))
+@operation(device=DEVICE, addr=ADDRESS, value=VALUE, own=False, accesses=True, needs=Needs.MODULE, often=Often(by_the_device=2, into_its_memory=2, for_itself=2))
 def device_write(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device stores `value` to one page."""
     assert device is not None
     return device.write(address[i], value[i])
 
 
+# Not drawn: what it says is broken or not, and what drawn scenarios compare are the values that the CPU and the device have read.
 @operation(device=DEVICE, addr=ADDRESS, needs=Needs.MODULE, often=Often())
 def device_compare(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The CPU reads the page, then the device does: both get the same value, or both fail (rule as-if-cpu). For
@@ -70,7 +71,7 @@ def device_compare(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0 if cpu == found or (cpu < 0 and found < 0) else DIFFERS
 
 
-@operation(device=DEVICE, own=False, turns=CLOSES, needs=Needs.MODULE, often=Often())
+@operation(device=DEVICE, own=False, turns=CLOSES, needs=Needs.MODULE, often=Often(by_the_device=1, for_itself=1))
 def device_close(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
     assert device is not None

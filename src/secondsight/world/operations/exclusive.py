@@ -22,7 +22,7 @@ __all__: list[str] = []
     accesses=True,
     loads=True,
     needs=Needs.MODULE,
-    often=Often(),
+    often=Often(for_itself=6),
 )
 def device_exclusive(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
@@ -31,10 +31,10 @@ def device_exclusive(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return device.exchange(address[i], value[i])
 
 
-@operation(addr=Arg(ArgType.ADDRESS), own=False, model_only=True, at_least=lambda args: {"owners": 1})
+@operation(addr=Arg(ArgType.ADDRESS), own=False, needs=Needs.MODULE, at_least=lambda args: {"owners": 1}, often=Often(for_itself=2))
 def make_device_exclusive(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
-    (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+    (not mapped, or not for writing), -EBUSY (in use, or no private memory)."""
     if len(owners) > 0:
         mm.mmap_lock.read_lock()
         pfn = make_device_exclusive_range(mm, address[i], None)

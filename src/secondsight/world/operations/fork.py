@@ -14,6 +14,7 @@ from secondsight.world.tables import RowNumber, forks, handles, makes, other_pro
 __all__: list[str] = []
 
 
+# Not drawn beside a device: in a forced run what the agent itself shares with the child would be copied on write too (kernels/encode.py).
 @operation(
     makes=HandleType.PROCESS,
     forks=True,

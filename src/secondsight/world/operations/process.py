@@ -24,7 +24,7 @@ def process(handle: Handle, op: Op, mm: Any, record: Any) -> int:
     return 0
 
 
-@operation(named=False, often=Often(1, 1, 0), asks={"exit_mm": "exit"})
+@operation(named=False, often=Often(1, 1, 1), asks={"exit_mm": "exit"})
 def exit_(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """End the process and all its threads; other processes go on. Results that are missing then read `exited`."""
     # do_group_exit(): the threads of the process end at their next operation, then the address space goes. One that calls

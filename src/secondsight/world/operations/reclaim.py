@@ -28,7 +28,7 @@ def of_reclaim(args: Mapping[str, Any]) -> dict[str, int]:
     return {"swap_slots": 3, "migrations": 1, "anon_vmas": 1}
 
 
-@operation(addr=ADDRESS, pages=SPAN, at_least=of_reclaim, needs=Needs.SWAP, often=Often(6, 5, 0))
+@operation(addr=ADDRESS, pages=SPAN, at_least=of_reclaim, needs=Needs.SWAP, often=Often(6, 5, 4))
 def madvise_pageout(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
     with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
@@ -64,8 +64,7 @@ def memory_pressure(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-# Not drawn for forced runs: a real driver that is wrong keeps references to what it uses, and a page with references is not moved.
-@operation(addr=ADDRESS, takes=lambda args: {"frames": 1}, at_least=of_reclaim, needs=Needs.NODES, often=Often(4, 6, 0))
+@operation(addr=ADDRESS, takes=lambda args: {"frames": 1}, at_least=of_reclaim, needs=Needs.NODES, often=Often(4, 6, 4))
 def move_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
     there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place

@@ -6,7 +6,7 @@ from secondsight.devices.device import Device
 from secondsight.lang import Ref, atomic
 from secondsight.linux.errno import EBUSY
 from secondsight.linux.hmm import HMM_PFN_NONE, hmm_range_snapshot
-from secondsight.linux.mm_types import Mm, Result, Va
+from secondsight.linux.mm_types import Mm, Pfn, Result, Va
 from secondsight.linux.mmu_notifier import mmu_interval_read_begin, mmu_interval_read_retry
 from secondsight.linux.pgtable import pmd_trans_huge
 from secondsight.linux.swapops import is_device_private_entry
@@ -19,7 +19,7 @@ __all__: list[str] = []
 NOTHING, READABLE, WRITABLE, OWN_READABLE, OWN_WRITABLE, HUGE_READABLE, HUGE_WRITABLE = (ord(letter) for letter in "-rwRWhH")
 
 
-@operation(device=Arg(ArgType.DEVICE), addr=Arg(ArgType.ADDRESS), own=False, needs=Needs.MODULE, loads=True, often=Often())
+@operation(device=Arg(ArgType.DEVICE), addr=Arg(ArgType.ADDRESS), own=False, needs=Needs.MODULE, loads=True, often=Often(by_the_device=2, for_itself=1))
 def device_snapshot(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
     the device's own memory, `h` and `H` of a part of a huge page that one entry maps, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
@@ -29,16 +29,17 @@ def device_snapshot(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         pfn = hmm_range_snapshot(device.notifier, address[i])
         if pfn == -EBUSY:
             continue
-        if pfn < 0:
-            return NOTHING if pfn == HMM_PFN_NONE else pfn
+        found = letter(device, address[i], pfn)
         retry = mmu_interval_read_retry(device.notifier, seq)
         if not retry:
-            return letter(device, address[i])
+            return found
 
 
 @atomic
-def letter(device: Device, va: Va) -> Result:
-    """What is there, now that it is known to be true still."""
+def letter(device: Device, va: Va, pfn: Pfn) -> Result:
+    """What is there, if it is found to be true still."""
+    if pfn < 0:
+        return NOTHING if pfn == HMM_PFN_NONE else pfn
     mm = device.notifier.mm
     assert mm is not None
     pte = mm.ptes[va]
