@@ -207,8 +207,9 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "tlb.py": ("agreement", "arch/x86/mm/tlb.c and mm/mmu_gather.c: what is modelled is which CPU may still use an entry; interrupts have no counterpart in user space"),
     "rmap_migrate.py": ("agreement", "functions of mm/rmap.c (106 outside symbols) and mm/migrate.c (151): as rmap.py. move_pages(2) runs them in guests"),
     "rmap_exclusive.py": (
-        "neither",
-        "mm/rmap.c (106 outside symbols): make_device_exclusive_range() needs mm/gup.c (80) as a place, and what rmap.py needs",
+        "agreement",
+        "mm/rmap.c (106 outside symbols): make_device_exclusive_range() needs mm/gup.c (80) as a place, and what rmap.py needs. The kernel's hmm-tests and "
+        "scenarios/hmm_tests.py run it",
     ),
     "swap.py": (
         "agreement",

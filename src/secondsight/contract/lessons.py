@@ -21,7 +21,7 @@ from secondsight.devices.gfn_to_pfn_cache import GfnToPfnCache
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
-from secondsight.devices.rdma_mr import RdmaMr, RdmaMrForgetsAPart, RdmaMrReleasedFirst, RdmaMrUncounted
+from secondsight.devices.rdma_mr import RdmaMr, RdmaMrForgetsAPart, RdmaMrMarksNothing, RdmaMrReleasedFirst, RdmaMrUncounted
 from secondsight.devices.shared_notifier import FreesAtOnce, GetsItsNotifier, LeavesTheFreeBehind
 from secondsight.devices.small import (
     AddsItsFenceLate,
@@ -244,6 +244,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "part", RdmaMrForgetsAPart, RdmaMr),
     ("memlock", "munmap", RdmaMrUncounted, RdmaMr),
     ("pinned", "close", RdmaMrReleasedFirst, RdmaMr),
+    ("lost-write", "swap", RdmaMrMarksNothing, RdmaMr),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "munmap", IgnoresFlushes, Sva),
     ("as-if-cpu", "munmap", WaitsForNoFlush, Sva),

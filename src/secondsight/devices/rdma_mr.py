@@ -23,14 +23,14 @@ from secondsight.devices.device import Device, DevicePageTable, Promise
 from secondsight.lang import Array, Errno, Mutex, Ref, atomic
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EFAULT, ENOENT, ENOMEM
-from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE
-from secondsight.linux.gup_pages import PageArray, gup_fast_fallback, unpin_user_page_range_dirty_lock
+from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, unpin_user_page, unpin_user_page_range_dirty_lock
+from secondsight.linux.gup_pages import PageArray, gup_fast_fallback
 from secondsight.linux.mm_types import Flags, Folio, Mm, Pgoff, Va, VaEnd
 from secondsight.linux.page_alloc import page_to_pfn
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
 from secondsight.linux.util import locked_vm
 
-__all__ = ["RdmaMr", "RdmaMrForgetsAPart", "RdmaMrForRemoteRead", "RdmaMrReleasedFirst", "RdmaMrUncounted"]
+__all__ = ["RdmaMr", "RdmaMrForgetsAPart", "RdmaMrForRemoteRead", "RdmaMrMarksNothing", "RdmaMrReleasedFirst", "RdmaMrUncounted"]
 
 LONG: Flags = FOLL_PIN | FOLL_LONGTERM
 
@@ -158,7 +158,10 @@ class RdmaMr(Device):
             folio = self.pages[va]
             if folio is not None:
                 self.pages[va] = None
-                unpin_user_page_range_dirty_lock(folio, dirty)
+                if dirty:
+                    unpin_user_page_range_dirty_lock(folio)
+                else:
+                    unpin_user_page(folio)
                 pages += 1
         return pages
 
@@ -195,3 +198,10 @@ class RdmaMrUncounted(RdmaMr):
 
     def count_down(self, mm: Mm, length: Pgoff) -> None:
         pass
+
+
+class RdmaMrMarksNothing(RdmaMr):
+    """Wrong: unpins, and says nothing of what the device has written."""
+
+    def unpin(self, start: Va, end: VaEnd, dirty: bool) -> Pgoff:
+        return RdmaMr.unpin(self, start, end, False)

@@ -48,7 +48,6 @@ from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
 from secondsight.linux.mm_types import Count, Flags, Folio, Gather, Mm, Pfn, Pgoff, Result, Va, coherent_memory, huge_pages
 from secondsight.linux.mmzone import pageblocks
 from secondsight.linux.page_alloc import frames, get_page
-from secondsight.linux.page_writeback import set_page_dirty_lock
 from secondsight.linux.pgtable import pmd_trans_huge
 
 __all__ = [
@@ -56,7 +55,6 @@ __all__ = [
     "get_user_pages",
     "gup_fast_fallback",
     "pin_user_pages",
-    "unpin_user_page_range_dirty_lock",
     "unpin_user_pages",
 ]
 
@@ -104,13 +102,6 @@ def unpin_user_pages(pages: PageArray, nr_pages: Pgoff) -> None:
         folio = pages.folios[k]
         assert folio is not None, "unpins a page that the array does not have"
         unpin_user_page(folio)
-
-
-def unpin_user_page_range_dirty_lock(folio: Folio, make_dirty: bool) -> None:
-    """unpin_user_page_range_dirty_lock() (mm/gup.c, Linux 6.12), of one page: it is marked dirty first, under the folio lock, if it may have been written."""
-    if make_dirty:
-        set_page_dirty_lock(folio)
-    unpin_user_page(folio)
 
 
 def gup_fast(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Count:

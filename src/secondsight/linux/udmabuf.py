@@ -11,7 +11,7 @@ or none, and nobody is told: the exporter is not dynamic and never calls move_no
 Seals: F_SEAL_SHRINK is wanted, F_SEAL_WRITE and F_SEAL_FUTURE_WRITE are refused, both -EINVAL. Holes may be
 punched all the same.
 
-Left out: size limits (list_limit, size_limit_mb; bounds of the model instead), hugetlb memfds, alignment (all is
+Left out: size limits (list_limit, size_limit_mb; bounds of the model instead), alignment (all is
 counted in pages), vmap; a machine whose bound `udmabuf_sg` is 0 has no access of CPUs that begins. The inode lock around the check and the pinning is of later
 6.12.y.
 """
