@@ -190,6 +190,12 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "mm/mprotect.c (81 outside symbols): change_pte_range() needs real page tables (as mm/hmm.c's conformer has), and "
         "mprotect_fixup() the maple tree",
     ),
+    "mempolicy.py": (
+        "neither",
+        "mm/mempolicy.c and mm/mprotect.c: change_pte_range() needs real page tables (as mm/hmm.c's conformer has). No system call makes NUMA balancing look at a page: a kernel "
+        "does it when it likes, and guests are booted without",
+    ),
+    "memory_numa.py": ("neither", "functions of mm/memory.c, as memory_swap.py; what leads there is in mempolicy.py"),
     "workqueue.py": ("neither", "kernel/workqueue.c: of it one work of one thread is modelled; the rest of the file is about which thread takes it (read line by line)"),
     "task_mmu.py": ("agreement", "fs/proc/task_mmu.c: of it one bracket and one walk are modelled, which need real page tables (as mm/hmm.c's conformer has)"),
     "page_writeback.py": (

@@ -402,6 +402,8 @@ KEPT = {
     "end of the mapping (UnmappedIsAnError) fails there in the shortest way",
     "migration": "the only one in which the contents go to another frame and the address keeps them; the smallest in which a driver is called "
     "under the folio lock",
+    "numa-balancing": "the only one in which no vma changes, the mmap lock is held for reading, and the device's own fault has the page moved, so that the driver is called back "
+    "in the middle of it; drivers that ignore the event (IgnoresProtection) break with `mprotect` too",
     "read-only": "the memory is read-only from the beginning; `mprotect` makes it so, and breaks its drivers too",
     "buffer-revoked": "the only one in which the memory goes for good, and the exporter waits for the unmapping: its drivers hang there, and break another rule when a "
     "buffer moves",

@@ -31,6 +31,7 @@ from secondsight.linux.huge_memory import (
     pte_alloc,
     split_huge_pmd,
 )
+from secondsight.linux.memory_numa import do_numa_page
 from secondsight.linux.memory_swap import do_swap_page
 from secondsight.linux.memory_wp import map_new_page, wp_can_reuse_anon_folio, wp_page_copy
 from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
@@ -50,7 +51,7 @@ from secondsight.linux.mm_flags import (
     VM_FAULT_UNLOCKED,
 )
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Flags, Folio, Mm, Va, Vma, completed_faults, huge_pages
+from secondsight.linux.mm_types import Flags, Folio, Mm, Va, Vma, completed_faults, huge_pages, numa_hints
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
@@ -95,6 +96,7 @@ SPLIT: Final = 6
 MISSING: Final = 3
 WRITE_PROTECTED: Final = 7
 REPLACE: Final = 9
+NUMA: Final = 10
 
 
 # Looking at an address space. Callers hold the mmap lock, or the page-table lock (an atomic step).
@@ -164,6 +166,9 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if what == NOT_PRESENT:
             return do_swap_page(mm, va, flags)
+    if len(numa_hints) > 0:
+        if what == NUMA:
+            return do_numa_page(mm, va)
     if len(mm.userfaultfd) > 0:
         if what in (MISSING, WRITE_PROTECTED):
             return handle_userfault(mm, va, flags, UFFD_WP if what == WRITE_PROTECTED else UFFD_MISSING)
@@ -207,6 +212,9 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if is_swap_pte(pte):
             return NOT_PRESENT
+    if len(numa_hints) > 0:
+        if pte.prot_none[0]:
+            return NUMA
     if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0 and not pte.writable:
         return do_wp_page(vma, va, flags)
     if len(swap_slots) > 0:

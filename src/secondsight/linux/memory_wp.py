@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from secondsight.lang import Char, Ref, atomic, milestone
 from secondsight.linux.highmem import second_half
-from secondsight.linux.mm import folio_test_anon, page_anon_exclusive
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
 from secondsight.linux.mm_types import (
     Event,
     Flags,
@@ -47,9 +47,7 @@ from secondsight.linux.page_alloc import (
     put_page,
 )
 from secondsight.linux.page_alloc_slowpath import GFP_HIGHUSER_MOVABLE, direct_reclaim, might_alloc
-from secondsight.linux.pgtable import (
-    pte_present,
-)
+from secondsight.linux.pgtable import pte_page, pte_present
 from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap, folio_remove_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
@@ -57,8 +55,10 @@ from secondsight.linux.swap_state import (
 )
 from secondsight.linux.swapops import swap_slots
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.userfaultfd import userfaultfd_pte_wp
 
 __all__ = [
+    "can_change_pte_writable",
     "map_new_page",
     "wp_can_reuse_anon_folio",
     "wp_page_copy",
@@ -215,3 +215,19 @@ def replace_zero_page(mm: Mm, va: Va, unshare: bool) -> None:
             new = mm.ptes[va].frame
             assert new is not None
             mmu_notifier_change_pte(mm, va, new, not unshare)
+
+
+@atomic
+def can_change_pte_writable(vma: Vma, va: Va) -> bool:
+    """can_change_pte_writable(), and vma_wants_manual_pte_write_upgrade() (mm/mprotect.c, mm/internal.h, Linux 6.12): whether an
+    entry of a vma that may be written becomes writable at once. One of a shared mapping does, for nothing here wants to hear of the
+    first write; of private memory only a page that is the process's alone does: not the zero page, the file's, or one that it shares."""
+    mm = vma.vm_mm
+    assert mm is not None
+    if len(mm.userfaultfd) > 0:
+        if userfaultfd_pte_wp(vma, mm.ptes[va]):
+            return False
+    if not is_cow_mapping(vma):
+        return True
+    folio = pte_page(mm.ptes[va])
+    return folio is not None and folio_test_anon(vma, va, folio) and page_anon_exclusive(folio)

@@ -10,8 +10,8 @@
 The brackets say MMU_NOTIFY_CLEAR, as those of reclaim do: MMU_NOTIFY_MIGRATE is for device-private memory (migrate_device.c).
 A page that somebody holds a reference to is never moved, and one that is pinned not even unmapped, if it is anonymous.
 
-Who wants it: move_pages(2), here; memory offline and CMA (`page_isolation`); a long-term pin (`gup`). Which of two nodes a page is on is kept where a scenario can
-tell (`Folio.nid`). Left out: NUMA balancing, compaction; the retries: one attempt, at any time, does what the last of several does; batches.
+Who wants it: move_pages(2), here; memory offline and CMA (`page_isolation`); a long-term pin (`gup`); a fault, where NUMA balancing has hinted (`memory_numa`). Which of two nodes a page is on is kept where a scenario can
+tell (`Folio.nid`). Left out: compaction, which does as move_pages(2) does, without an address; the retries: one attempt, at any time, does what the last of several does; batches.
 
 A huge page moves as a whole: the one entry that maps it becomes one migration entry (`huge_memory_pmd`). One that is mapped in part alone is split
 first (`huge_memory_split`), and both its pages are moved.
@@ -44,7 +44,7 @@ from secondsight.linux.rmap_migrate import remove_migration_ptes, try_to_migrate
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
 from secondsight.linux.swapops import is_migration_entry, migrations, swap_slots
 
-__all__ = ["do_pages_stat", "folio_migrated", "migrate_folio", "migration_entry_wait", "move_page"]
+__all__ = ["do_pages_stat", "folio_migrated", "migrate_folio", "migrate_misplaced_folio", "migration_entry_wait", "move_page"]
 
 
 @tracepoint
@@ -173,6 +173,31 @@ def migrate_one(src: Folio, movable: bool) -> Errno:
             slot = migration_begins(src, movable)
     if freed:
         return 0
+    return migrate_locked(src, slot)
+
+
+@milestone
+def migrate_misplaced_folio(src: Folio) -> Errno:
+    """migrate_misplaced_folio(), migrate_pages(MIGRATE_ASYNC) (mm/migrate.c, Linux 6.12), of one isolated folio: 0 or -EAGAIN. Waits for no folio lock, for whoever calls it
+    handles a fault; at a folio that is locked it gives up."""
+    slot: Count = 0
+    with atomic:
+        freed = src.refcount == 1
+        locked = src.locked or src.writeback
+        if freed or locked:
+            folio_putback_lru(src)
+        else:
+            src.locked = True
+            slot = migration_begins(src, True)
+    if freed:
+        return 0
+    if locked:
+        return -EAGAIN
+    return migrate_locked(src, slot)
+
+
+def migrate_locked(src: Folio, slot: Count) -> Errno:
+    """The rest of migrate_folio_unmap(), and migrate_folio_move() (mm/migrate.c, Linux 6.12), of a folio that is locked."""
     try_to_migrate(src)
     ret = copy_folio(slot)
     if ret == 0:

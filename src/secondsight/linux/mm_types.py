@@ -97,6 +97,7 @@ __all__ = [
     "page_notifiers",
     "hints",
     "huge_pages",
+    "numa_hints",
     "resizes",
     "secondary_tlbs",
 ]
@@ -216,6 +217,10 @@ had begun when the page was there already."""
 
 page_notifiers = shared_array(bool, bound("page_notifiers", most=1))
 """Of size 1 where a subscriber is called as in Linux 3.2: by `invalidate_page` and `change_pte` (`mmu_notifier_2011`)."""
+
+numa_hints = shared_array(bool, bound("numa_hints", most=1))
+"""Of size 1 where NUMA balancing looks at who uses which page (`mempolicy`)."""
+
 
 resizes = shared_array(bool, bound("resizes", most=1))
 """Of size 1 where a scenario changes the size of a file (ftruncate, fallocate)."""
@@ -438,7 +443,8 @@ class Pte(Record):
     whether a migration entry is a writable one. `special` is pte_special or pte_devmap: the entry holds no reference. `dirty` is
     kept where pages are swapped out. `exclusive` is of a swap entry or a migration entry, where pages are copied on write
     (pte_swp_exclusive(), !is_readable_migration_entry()): no other process has had a share in the page. What nothing writes is no
-    part of a state. `prot_none` is _PAGE_PROTNONE, where somebody asks for PROT_NONE: the page is there and no access finds it.
+    part of a state. `prot_none` is _PAGE_PROTNONE, where somebody asks for PROT_NONE or NUMA balancing hints:
+    the page is there and no access finds it.
     `uffd_wp` is pte_uffd_wp(), of an entry of any kind that is not empty: user space wants to hear of the next write.
     """
 

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EACCES, ENOMEM
+from secondsight.linux.memory_wp import can_change_pte_writable
 from secondsight.linux.mlock import populate_vma_page_range
-from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
+from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
 from secondsight.linux.mm_flags import (
     VM_ACCOUNT,
     VM_AS_IT_WAS,
@@ -50,7 +51,6 @@ from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mm
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
-from secondsight.linux.userfaultfd import userfaultfd_pte_wp
 from secondsight.linux.util import locked_vms, vma_is_locked
 from secondsight.linux.vma import prepare_splits, vma_modify_flags, vmas_changed
 
@@ -180,19 +180,3 @@ def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
         if len(owners) > 0:
             if pte.kind in (PteKind.DEVICE_EXCLUSIVE, PteKind.DEVICE_PRIVATE):  # the same
                 pte.writable = False
-
-
-@atomic
-def can_change_pte_writable(vma: Vma, va: Va) -> bool:
-    """can_change_pte_writable(), and vma_wants_manual_pte_write_upgrade() (mm/mprotect.c, mm/internal.h, Linux 6.12): whether an
-    entry of a vma that may be written becomes writable at once. One of a shared mapping does, for nothing here wants to hear of the
-    first write; of private memory only a page that is the process's alone does: not the zero page, the file's, or one that it shares."""
-    mm = vma.vm_mm
-    assert mm is not None
-    if len(mm.userfaultfd) > 0:
-        if userfaultfd_pte_wp(vma, mm.ptes[va]):
-            return False
-    if not is_cow_mapping(vma):
-        return True
-    folio = pte_page(mm.ptes[va])
-    return folio is not None and folio_test_anon(vma, va, folio) and page_anon_exclusive(folio)

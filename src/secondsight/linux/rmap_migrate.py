@@ -230,6 +230,8 @@ def remove_migration_pte(src: Folio, dst: Folio, vma: Vma, va: Va) -> None:
         get_page(dst)
         pte.frame = dst
         pte.kind = PteKind.PRESENT
+        if len(pte.prot_none) > 0:
+            pte.prot_none[0] = not vma_is_accessible(vma)
         if len(dst.pgmap) > 0:
             if folio_is_device_private(dst):
                 pte.kind = PteKind.DEVICE_PRIVATE

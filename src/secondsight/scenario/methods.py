@@ -395,6 +395,11 @@ class RecorderMethods(ABC):
         other by now."""
         self._operation("move_pages", into, addr=addr)
 
+    def numa_scan(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """NUMA balancing looks at these pages (task_numa_work()): the next access of each faults, and may move it to another node. On the model only: a kernel does it when it
+        likes."""
+        self._operation("numa_scan", into, addr=addr, pages=pages)
+
     def buffer(self, pages: int) -> File:
         """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back."""
         made: File = self._operation("buffer", None, pages=pages)

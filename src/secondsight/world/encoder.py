@@ -45,7 +45,7 @@ needs nothing stays 0: which families of operations it has tells shapes apart al
 """
 _OF_EACH = ("private_pages", "migrate_pages", "iovas")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd", "lazyfree"}
+NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd", "lazyfree", "numa_hints"}
 """What operations need that are not modelled for folios of two pages."""
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""

@@ -317,6 +317,12 @@ class ProcessMethods(ABC):
         done: str = self._do("move_pages", addr=addr)
         return done
 
+    def numa_scan(self, addr: Address, *, pages: int | None = None) -> str:
+        """NUMA balancing looks at these pages (task_numa_work()): the next access of each faults, and may move it to another node. On the model only: a kernel does it when it
+        likes."""
+        done: str = self._do("numa_scan", addr=addr, pages=pages)
+        return done
+
     def buffer(self, pages: int) -> File:
         """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back."""
         done: File = self._do("buffer", pages=pages)

@@ -179,3 +179,9 @@ def _swap_writes_then_closes(s: Recorder) -> None:
     def device() -> None:
         gpu.write(pages + 1, "D", into="written")
         gpu.close()
+
+
+@PAGES.act("NUMA balancing looks at the pages; whoever comes next faults there, and may have the page moved in the middle of that")
+def numa_balancing(s: Recorder, memory: Memory) -> None:
+    s.numa_scan(memory.pages, pages=2)
+    s.write(memory.pages + 1, "B", pages=1)

@@ -9,8 +9,9 @@ from secondsight.devices.device import Device
 from secondsight.lang import Ref
 from secondsight.linux import madvise
 from secondsight.linux import madvise_free as madvise_free_
+from secondsight.linux.mempolicy import task_numa_work
 from secondsight.linux.migrate import do_pages_stat, move_page
-from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.mm_types import Mm, Result, numa_hints
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.swapops import migrations, swap_slots
 from secondsight.linux.vmscan import reclaim_page_at
@@ -75,4 +76,16 @@ def move_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
             here = do_pages_stat(mm, address[i], flags[i] & EMPTY_IS_BAD != 0)
             return move_page(mm, address[i], flags[i] & EMPTY_IS_BAD != 0, 0 if here == 1 else 1)
         return move_page(mm, address[i], flags[i] & EMPTY_IS_BAD != 0)
+    return 0
+
+
+@operation(
+    addr=ADDRESS, pages=SPAN, model_only=True, takes=lambda args: {"frames": 1},
+    at_least=lambda args: of_reclaim(args) | {"vma_flags": 1, "prot_none": 1, "numa_hints": 1},
+)  # fmt: skip
+def numa_scan(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """NUMA balancing looks at these pages (task_numa_work()): the next access of each faults, and may move it to another node. On the model only: a kernel does it when it
+    likes."""
+    if len(numa_hints) > 0:
+        task_numa_work(mm, address[i], address[i] + pages[i])
     return 0
