@@ -101,7 +101,7 @@ def test_an_impossible_outcome_is_a_loud_failure(
     machine = FakeMachine()
     machine.seen = seen
     monkeypatch.setattr(kernel, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
-    monkeypatch.setattr(kernels, "boot", lambda kernel, module, movable: machine)
+    monkeypatch.setattr(kernels, "boot", lambda kernel, **_: machine)
     assert main(["run", str(HOLE), "--on", "fake", "--runs", "7"]) == code
     out = capsys.readouterr().out
     assert narrow(out)
@@ -116,7 +116,7 @@ def test_a_kernel_is_booted_with_the_module_where_a_scenario_has_a_device(
     path, asked = tmp_path / "one.py", []
     path.write_text(f"from secondsight import scenario\n\n@scenario\ndef one(s):\n    a = s.mmap(pages=1){device}\n")
     monkeypatch.setattr(kernel, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
-    monkeypatch.setattr(kernels, "boot", lambda kernel, module, movable: asked.append(module) or FakeMachine())
+    monkeypatch.setattr(kernels, "boot", lambda kernel, module, **_: asked.append(module) or FakeMachine())
     main(["run", str(path), "--on", "fake", "--runs", "1"])
     assert asked == [module]
 
@@ -237,7 +237,7 @@ def test_what_stops_a_kernel_loses_nothing_of_the_model(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(kernel, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
-    monkeypatch.setattr(kernels, "boot", lambda kernel, module, movable: stops(error))
+    monkeypatch.setattr(kernels, "boot", lambda kernel, **_: stops(error))
     assert main(["run", str(HOLE), "--on", "fake"]) == code
     assert "seen=a" in capsys.readouterr().out
 

@@ -257,13 +257,19 @@ def _with_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
             _look(w)
 
 
-def _migrating(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
-    """Of one process, and no userfaultfd: what those do to pages in a device's memory is not modelled, or not yet compared."""
+def _private_memory(draw: Draw, s: Recorder) -> World:
+    """Of a process, and a device that mirrors it."""
     w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(5), most=2)
     act(w, OPS["mmap"])
     if chance(draw, 75):
         act(w, OPS["write"])
     w.device = s.device()
+    return w
+
+
+def _migrating(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
+    """Of one process, and no userfaultfd: what those do to pages in a device's memory is not modelled, or not yet compared."""
+    w = _private_memory(draw, s)
     if chance(draw, 50):
         act(w, OPS["device_migrate"])
     _draw_ops(w, draw.integer(0, 2), _weights(_beside, "exit"))
@@ -300,11 +306,7 @@ def _at_buffers(draw: Draw, s: Recorder) -> None:
 
 def _taking_pages(draw: Draw, s: Recorder) -> None:
     """Private memory alone: the driver takes no file's pages."""
-    w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(5), most=2)
-    act(w, OPS["mmap"])
-    if chance(draw, 75):
-        act(w, OPS["write"])
-    w.device = s.device()
+    w = _private_memory(draw, s)
     if chance(draw, 50):
         act(w, OPS["device_exclusive"])
     for number in range(2 if chance(draw, 20) else 1):

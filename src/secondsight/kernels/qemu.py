@@ -47,6 +47,7 @@ DAX = 4
 it has gone, and a device that has an entry of it still does no harm."""
 CONTIGUOUS = 16
 """MiB of an area of contiguous memory: more than the buddy allocator has in one piece, so that a driver has it from there or not at all."""
+RAM_ALIGNMENT = 64
 RAM, SOFT_RESERVED = 1, 0xEFFFFFFF
 """E820_TYPE_RAM, E820_TYPE_SOFT_RESERVED (arch/x86/include/asm/e820/types.h)."""
 SLOTS = 16
@@ -249,8 +250,9 @@ def _reserved(memory: int) -> str:
 
 
 def _for_a_purpose(memory: int) -> str:
-    """The last but one of the first node's stretches of such a size, as memory for a special purpose, and where secondsight.ko finds it: behind it is RAM of the same section."""
-    start = memory - NODE - 2 * DAX << 20
+    """Memory of the first node for a special purpose, and where secondsight.ko finds it: behind it is RAM of the same section. It begins where a kernel (7.2) that
+    takes the gap for no memory at all makes no buffer behind the RAM before it (ram_alignment(), arch/x86/kernel/e820.c)."""
+    start = (memory - NODE - 2 * DAX) // RAM_ALIGNMENT * RAM_ALIGNMENT << 20
     return f" memmap={DAX}M%{start:#x}-{RAM}+{SOFT_RESERVED:#x} secondsight.dax={start:#x}"
 
 

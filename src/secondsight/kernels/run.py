@@ -249,7 +249,7 @@ class VM:
             raise KernelError(said, "boot(kernel, movable=True), of a packaged kernel such as linux-6.12")
         if not self._guest.hello.get("cma") and needs_cma(scenario):
             said = f"kernel {self.release} has no area of contiguous memory (CONFIG_DMA_CMA), which {scenario.name} needs"
-            raise KernelError(said, "boot(kernel, module=True, cma=True), of one that has it, such as linux-7.2")
+            raise KernelError(said, "boot(kernel, module=True, cma=True), of one that has it: linux-6.12-own")
         if not self._guest.hello.get("dax") and needs_dax(scenario):
             said = f"kernel {self.release} has no device memory with a file, which {scenario.name} needs"
             raise KernelError(said, "boot(kernel, dax=True), of a packaged kernel such as linux-6.12")
