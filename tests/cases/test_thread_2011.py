@@ -49,7 +49,7 @@ def test_traces_replay(cells: dict[tuple[str, str], Cell]) -> None:
 def test_a_lost_write_is_called_so(cells: dict[tuple[str, str], Cell]) -> None:
     broken = {at: cell.result.violation.rule for at, cell in cells.items() if cell.result and cell.result.violation}
     assert {at for at, rule in broken.items() if rule == "lost-write"} == set(LOST)
-    assert set(broken.values()) == {"lost-write", "as-if-cpu", "direct-read", "use-after-free"}
+    assert set(broken.values()) == {"lost-write", "as-if-cpu", "direct-read", "use-after-free", "sleep-in-atomic"}
     assert {at for at, rule in broken.items() if rule == "use-after-free"} == {("later, dirty last", "migration")}
     assert {column for (_, column), rule in broken.items() if rule == "direct-read"} == {BY_REFERENCE}
 
