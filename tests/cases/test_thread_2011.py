@@ -43,7 +43,7 @@ def test_traces_replay(cells: dict[tuple[str, str], Cell]) -> None:
             assert program is not None
             steps = violation.trace.replay(program)
             assert len(steps) == len(violation.trace) and getattr(steps[-1].error, "rule", "") == violation.rule
-    assert len(tried) == (13 if EVERYTHING else len({(c.result.violation.rule, c.column) for c in cells.values() if c.result and c.result.violation}))
+    assert len(tried) == (25 if EVERYTHING else len({(c.result.violation.rule, c.column) for c in cells.values() if c.result and c.result.violation}))
 
 
 def test_a_lost_write_is_called_so(cells: dict[tuple[str, str], Cell]) -> None:
