@@ -43,13 +43,13 @@ def test_traces_replay(cells: dict[tuple[str, str], Cell]) -> None:
             assert program is not None
             steps = violation.trace.replay(program)
             assert len(steps) == len(violation.trace) and getattr(steps[-1].error, "rule", "") == violation.rule
-    assert len(tried) == (13 if EVERYTHING else len({(c.result.violation.rule, c.column) for c in cells.values() if c.result and c.result.violation}))
+    assert len(tried) == (25 if EVERYTHING else len({(c.result.violation.rule, c.column) for c in cells.values() if c.result and c.result.violation}))
 
 
 def test_a_lost_write_is_called_so(cells: dict[tuple[str, str], Cell]) -> None:
     broken = {at: cell.result.violation.rule for at, cell in cells.items() if cell.result and cell.result.violation}
     assert {at for at, rule in broken.items() if rule == "lost-write"} == set(LOST)
-    assert set(broken.values()) == {"lost-write", "as-if-cpu", "direct-read", "use-after-free"}
+    assert set(broken.values()) == {"lost-write", "as-if-cpu", "direct-read", "use-after-free", "sleep-in-atomic"}
     assert {at for at, rule in broken.items() if rule == "use-after-free"} == {("later, dirty last", "migration")}
     assert {column for (_, column), rule in broken.items() if rule == "direct-read"} == {BY_REFERENCE}
 

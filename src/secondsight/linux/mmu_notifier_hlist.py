@@ -285,11 +285,11 @@ def mn_hlist_release(mm: Mm) -> None:
     while sub is not None:
         sub.release(mm)
         with atomic:
-            if len(page_notifiers) > 0:
-                non_block_end()
             assert node is not None
             node = node.next
             sub = subscriber_of(node)
+            if len(page_notifiers) > 0:
+                non_block_end()
             tell_release(sub, mm)
     with atomic:
         while subs.list != 0:

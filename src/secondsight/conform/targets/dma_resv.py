@@ -179,10 +179,11 @@ class DmaResvFile(Target):
         Crossing("script", "world.of[thread] = ret", Stop("result")),
         Crossing("dma_resv_lock", "obj.lock()", Stop("resv_lock")),
         Crossing("dma_resv_unlock", "with atomic:", ONE),
+        Crossing("dma_resv_reserve_fences", "make_room(", ONE),
         *(
             Crossing("script", text, ONE)
             for text in (
-                "dma_resv_reserve_fences(", "dma_resv_add_fence(", "replace(", "done = dma_resv_test_signaled(", "ret = dma_fence_signal(",
+                "dma_resv_add_fence(", "replace(", "done = dma_resv_test_signaled(", "ret = dma_fence_signal(",
                 "ret = dma_fence_add_callback(", "listed = dma_fence_remove_callback(", "dma_fence_put(",
             )
         ),

@@ -7,22 +7,20 @@ then it may fail.
 from __future__ import annotations
 
 from secondsight.devices.mirror import Mirror
-from secondsight.lang import Errno, Mutex, wait_until
-from secondsight.linux import hmm
+from secondsight.devices.small.parts import MirrorInParts
+from secondsight.lang import Errno, Mutex, atomic, wait_until
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.errno import EBUSY, ENOMEM
+from secondsight.linux.errno import EAGAIN, ENOMEM
 from secondsight.linux.mm_types import Pfn, Va
 from secondsight.linux.page_alloc_slowpath import (
     GFP_ATOMIC,
     GFP_KERNEL,
     GFP_NOIO,
     GFP_NOWAIT,
-    Gfp,
     kmalloc,
     memalloc_noreclaim_restore,
     memalloc_noreclaim_save,
 )
-from secondsight.linux.page_writeback import set_page_dirty
 
 __all__ = [
     "AllocatesBeforeItsLock",
@@ -37,96 +35,72 @@ __all__ = [
 ]
 
 
-class AllocatesUnderItsLock(Mirror):
+class AllocatesUnderItsLock(MirrorInParts):
     """Allocates a page of its table where it fills it in, with the lock held that its callback takes."""
 
-    def fault(self, va: Va, write: bool) -> Errno:
-        while True:
-            seq = mn.mmu_interval_read_begin(self.notifier)
-            pfn = hmm.hmm_range_fault(self.notifier, va, write)
-            if pfn == -EBUSY:
-                continue
-            if pfn < 0:
-                return pfn
-            with self.lock:
-                ret = self.allocate()
-                if ret != 0:
-                    return ret
-                if mn.mmu_interval_read_retry(self.notifier, seq):
-                    continue
-                self.fill_in(va, pfn, write)
-                return 0
-
-    def allocate(self) -> Errno:
-        """A page of the table. Under the lock."""
+    def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
         kmalloc(GFP_KERNEL)
-        return 0
-
-    def fill_in(self, va: Va, pfn: Pfn, write: bool) -> None:
-        """Under the lock."""
-        self.page_table.map(va, pfn, write)
-        if write:
-            set_page_dirty(pfn)
+        return MirrorInParts.install(self, va, pfn, write)
 
 
-class AllocatesWithoutIo(AllocatesUnderItsLock):
+class AllocatesWithoutIo(MirrorInParts):
     """The same with GFP_NOIO: nothing is written then, and pages that need not be are unmapped all the same."""
 
-    def allocate(self) -> Errno:
+    def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
         kmalloc(GFP_NOIO)
-        return 0
+        return MirrorInParts.install(self, va, pfn, write)
 
 
-class GivesUpWithoutMemory(AllocatesUnderItsLock):
+class GivesUpWithoutMemory(MirrorInParts):
     """Does not sleep under its lock; and where there is no memory at once, its access fails."""
 
-    def allocate(self) -> Errno:
+    def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
         there = kmalloc(GFP_ATOMIC)
-        return 0 if there else -ENOMEM
+        if not there:
+            return -ENOMEM
+        return MirrorInParts.install(self, va, pfn, write)
 
 
-class AllocatesBeforeItsLock(AllocatesUnderItsLock):
+class AllocatesBeforeItsLock(MirrorInParts):
     """Right: has what it may need before it looks at anything."""
 
     def fault(self, va: Va, write: bool) -> Errno:
         kmalloc(GFP_KERNEL)
-        return AllocatesUnderItsLock.fault(self, va, write)
-
-    def allocate(self) -> Errno:
-        return 0
+        return MirrorInParts.fault(self, va, write)
 
 
-class AllocatesWithoutWaiting(AllocatesUnderItsLock):
-    """Right: asks for memory under its lock without sleeping; if there is none, once more without the lock, and begins again with it."""
+class AllocatesWithoutWaiting(MirrorInParts):
+    """Right: asks for memory under its lock without sleeping; if there is none, again without the lock, and begins anew with it (`spare`)."""
+
+    spare: bool
 
     def fault(self, va: Va, write: bool) -> Errno:
-        had = False
-        while True:
-            seq = mn.mmu_interval_read_begin(self.notifier)
-            pfn = hmm.hmm_range_fault(self.notifier, va, write)
-            if pfn == -EBUSY:
-                continue
-            if pfn < 0:
-                return pfn
-            with self.lock:
-                if mn.mmu_interval_read_retry(self.notifier, seq):
-                    continue
-                if not had:
-                    had = self.allocate_at_once(GFP_NOWAIT)
-                if had:
-                    self.fill_in(va, pfn, write)
-                    return 0
-            had = kmalloc(GFP_KERNEL)
+        ret = MirrorInParts.fault(self, va, write)
+        while ret == -EAGAIN:
+            kmalloc(GFP_KERNEL)
+            self.spare = True
+            ret = MirrorInParts.fault(self, va, write)
+        return ret
 
-    def allocate_at_once(self, flags: Gfp) -> bool:
+    def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
+        with atomic:
+            there = self.spare
+            self.spare = False
+        if not there:
+            there = self.allocate_at_once()
+        if not there:
+            return -EAGAIN
+        return MirrorInParts.install(self, va, pfn, write)
+
+    def allocate_at_once(self) -> bool:
         """Whether there is memory. Under the lock."""
-        return kmalloc(flags)
+        return kmalloc(GFP_NOWAIT)
 
 
 class AllocatesWithoutReclaim(AllocatesWithoutWaiting):
     """Right: the same by memalloc_noreclaim_save(), under which the functions that it calls may say GFP_KERNEL."""
 
-    def allocate_at_once(self, flags: Gfp) -> bool:
+    def allocate_at_once(self) -> bool:
         before = memalloc_noreclaim_save()
         there = kmalloc(GFP_KERNEL)
         memalloc_noreclaim_restore(before)
