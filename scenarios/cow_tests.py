@@ -120,7 +120,7 @@ def cow_fixed_buffer_and_fork(s: Recorder) -> None:
     _stays_the_pinned_page(s, True)
 
 
-def _pinned_for_reading(s: Recorder, shared: bool, child_stays: bool) -> None:
+def _pinned_for_reading(s: Recorder, shared: bool, child_stays: bool, locked: bool = False) -> None:
     pages = list(_pages(s))
     if shared:
         child = s.fork()
@@ -129,7 +129,7 @@ def _pinned_for_reading(s: Recorder, shared: bool, child_stays: bool) -> None:
                 s.exit()
     for name, a in pages:
         s.mprotect(a, write=False)
-        pin = s.pin(a, longterm=True, write=False)
+        pin = (s.pin_locked if locked else s.pin)(a, longterm=True, write=False)
         s.mprotect(a, write=True)
         s.write(a, "b")
         pin.read(into=f"{name}_pinned")
@@ -153,6 +153,24 @@ def cow_read_pin_of_exclusive(s: Recorder) -> None:
     _pinned_for_reading(s, False, False)
 
 
+@scenario
+def cow_locked_read_pin_of_shared(s: Recorder) -> None:
+    """R/O GUP pin: `cow_read_pin_of_shared` by pin_user_pages()."""
+    _pinned_for_reading(s, True, True, True)
+
+
+@scenario
+def cow_locked_read_pin_of_previously_shared(s: Recorder) -> None:
+    """The same where the child has ended."""
+    _pinned_for_reading(s, True, False, True)
+
+
+@scenario
+def cow_locked_read_pin_of_exclusive(s: Recorder) -> None:
+    """The same where nobody else ever had it."""
+    _pinned_for_reading(s, False, False, True)
+
+
 def _others(s: Recorder) -> Iterator[tuple[str, Mapping, Mapping | None]]:
     """Private mappings of what is not anonymous, and another mapping of the same: the zero page, a memfd's page, one of a huge memfd."""
     zero = s.mmap(pages=1)
@@ -163,6 +181,13 @@ def _others(s: Recorder) -> Iterator[tuple[str, Mapping, Mapping | None]]:
     mine = s.mmap_private(file)
     s.read(mine, into="memfd_before")
     yield from (("zero", zero, None), ("memfd", mine, other))
+
+
+def _others_pinned_for_reading(s: Recorder, locked: bool) -> None:
+    for name, mine, _ in list(_others(s)):
+        pin = (s.pin_locked if locked else s.pin)(mine, longterm=True, write=False)
+        s.write(mine, "b")
+        pin.read(into=f"{name}_pinned")
 
 
 @scenario
@@ -178,11 +203,14 @@ def cow_not_anonymous(s: Recorder) -> None:
 
 @scenario
 def cow_read_pin_not_anonymous(s: Recorder) -> None:
-    """R/O longterm GUP pin: what the process writes to its private mapping then, the pin sees."""
-    for name, mine, _ in list(_others(s)):
-        pin = s.pin(mine, longterm=True, write=False)
-        s.write(mine, "b")
-        pin.read(into=f"{name}_pinned")
+    """R/O longterm GUP-fast pin: what the process writes to its private mapping then, the pin sees."""
+    _others_pinned_for_reading(s, False)
+
+
+@scenario
+def cow_locked_read_pin_not_anonymous(s: Recorder) -> None:
+    """R/O longterm GUP pin: the same by pin_user_pages()."""
+    _others_pinned_for_reading(s, True)
 
 
 def _collapsed(s: Recorder, kept: int | None = None, before: bool = False) -> None:

@@ -5,11 +5,15 @@ from secondsight.scenario import Mapping, Recorder, scenario
 
 
 def _pins(s: Recorder, a: Mapping) -> None:
-    """Memory that was written is pinned for long, for writing; then for reading, with its entry read-only."""
+    """Memory that was written is pinned for long, for writing; then for reading, with its entry read-only: by GUP-fast, and under the lock alone."""
     s.write(a, "a", pages=1)
     s.pin(a, pages=1, longterm=True, write=True, into="for_writing").unpin()
     s.mprotect(a, write=False)
-    s.pin(a, pages=1, longterm=True, write=False, into="for_reading")
+    s.pin(a, pages=1, longterm=True, write=False, into="for_reading").unpin()
+    s.mprotect(a, write=True)
+    s.pin_locked(a, pages=1, longterm=True, write=True, into="locked_for_writing").unpin()
+    s.mprotect(a, write=False)
+    s.pin_locked(a, pages=1, longterm=True, write=False, into="locked_for_reading")
 
 
 @scenario

@@ -17,6 +17,7 @@ from secondsight.linux.mm_types import Driver, Folio, Mm, Range, Result, Seq, Va
 from secondsight.linux.page_alloc import frame_touch, frames, mem_init, page_folio, zone
 from secondsight.search.bfs import breadth_first
 from secondsight.search.result import Result as Found
+from secondsight.search.result import Verdict
 
 A, B, C = (ord(c) for c in "abc")
 
@@ -128,6 +129,18 @@ def search(machine: Machine, *threads: tuple[Callable[..., Any], tuple[Any, ...]
     found = breadth_first(Reference(build(machine, named, rules=list(rules))))
     assert found.error is None, found.error
     return found
+
+
+def broken_rule(machine: Machine, *threads: Thread, rules: Iterable[Any] = ()) -> str | None:
+    """The rule that some interleaving breaks, whose trace is replayed; None: none does."""
+    program = build(machine, list(threads), rules=list(rules))
+    found = breadth_first(Reference(program))
+    assert found.error is None and found.verdict is not Verdict.NOT_FINISHED, found.error
+    if found.violation is None:
+        return None
+    trace = found.violation.trace
+    assert len(trace.replay(program)) == len(trace.schedule)
+    return found.violation.rule
 
 
 def free_frames() -> int:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from linux_world import RULES, A, B, world
+from linux_world import RULES, A, B, broken_rule, world
 
 from secondsight.lang import U8, Record, Ref, atomic, require, shared
-from secondsight.lang.program import Thread as ProgramThread
-from secondsight.lang.program import build
-from secondsight.lang.reference import Reference
+from secondsight.lang.program import Thread
 from secondsight.linux import EFAULT
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.fork import mm_alloc
@@ -23,8 +21,6 @@ from secondsight.linux.mm_types import Folio, Mm
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
 from secondsight.linux.page_alloc import frames, is_zero_page, page_folio
-from secondsight.search import Verdict
-from secondsight.search.bfs import breadth_first
 
 HUGE = {"huge": 1, "pmds": 1, "pages": 2, "frames": 8, "vma_flags": 1, "vmas": 4, "cow": 1, "detached_tables": 1, "pin_pages": 2, "gup_fast_steps": 1, "gup_walks": 1}
 SMALL = {"mms": 2, "pages": 1, "frames": 6, "vmas": 4, "cow": 1, "prot_none": 1, "gup_fast_steps": 1}
@@ -131,23 +127,17 @@ def pins_both(mm: Mm, flags: int) -> None:
     ends(mm)
 
 
-Thread = Callable[..., None]
+Act = Callable[..., None]
 
 
-def beside(other: Thread, sizes: dict[str, int], flags: int = FOLL_PIN | FOLL_WRITE, by: Thread = pins, **more: int) -> str:
+def beside(other: Act, sizes: dict[str, int], flags: int = FOLL_PIN | FOLL_WRITE, by: Act = pins, **more: int) -> str:
     """A pin beside something else: the rule that is broken, whose trace is replayed; or "holds"."""
     with world(None, **(sizes | more)) as (machine, mm):
         written(mm)
         if "mms" in sizes:
             pinned.child = mm_alloc()
-        program = build(machine, [ProgramThread("pins", by, (mm, flags)), ProgramThread("process", other, (mm,))], rules=RULES)
-        found = breadth_first(Reference(program))
-        assert found.error is None and found.verdict is not Verdict.NOT_FINISHED, found.error
-        if found.violation is None:
-            return "holds"
-        steps = found.violation.trace.schedule
-        assert len(found.violation.trace.replay(program)) == len(steps)
-        return found.violation.rule
+        threads = Thread("pins", by, (mm, flags)), Thread("process", other, (mm,))
+        return broken_rule(machine, *threads, rules=RULES) or "holds"
 
 
 FIRST = {"gup_rechecks_pte_alone": 1, "collapse_does_not_wait": 1}
@@ -169,7 +159,7 @@ def test_the_page_table_of_a_collapse_is_not_freed_under_a_walk(form: dict[str, 
 
 @pytest.mark.parametrize("other", [is_split, is_unmapped, is_protected])
 @pytest.mark.parametrize("flags", [FOLL_PIN | FOLL_WRITE, FOLL_PIN])
-def test_a_pin_beside_other_changes(other: Thread, flags: int) -> None:
+def test_a_pin_beside_other_changes(other: Act, flags: int) -> None:
     assert beside(other, HUGE, flags) == "holds"
 
 
@@ -181,7 +171,7 @@ def test_a_pin_beside_a_fork_is_of_the_parents_page(flags: int, form: dict[str, 
 
 
 @pytest.mark.parametrize("other, sizes", [(collapses, HUGE), (forks, SMALL | {"pages": 2, "frames": 8, "pin_pages": 2})])
-def test_two_pages_in_one_call_are_both_had_or_neither_without_the_lock(other: Thread, sizes: dict[str, int]) -> None:
+def test_two_pages_in_one_call_are_both_had_or_neither_without_the_lock(other: Act, sizes: dict[str, int]) -> None:
     assert beside(other, sizes, by=pins_both) == "holds"
 
 

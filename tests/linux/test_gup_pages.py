@@ -11,9 +11,9 @@ from linux_world import A, search, world
 from secondsight.contract.check import check
 from secondsight.devices.small.pinning import KeepsAPartOfItsPages, Pins, PinsAllOrNothing, PinsSeveral, TakesAShortCountForAll
 from secondsight.lang import Record, shared
-from secondsight.linux import EFAULT, ENOMEM
+from secondsight.linux import EFAULT, EINVAL, ENOMEM
 from secondsight.linux.fault import cpu_write
-from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast
+from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, get_user_page_vma_remote, pin_user_pages_fast
 from secondsight.linux.gup_pages import PageArray, get_user_pages, gup_fast_fallback, pin_user_pages, unpin_user_pages
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap, vm_munmap
@@ -134,3 +134,15 @@ def test_a_short_count_is_no_error_and_not_all(wrong: type[Pins], right: type[Pi
         return {one.result.violation.rule for one in check(driver, ["part"]) if one.result.violation is not None}
 
     assert (broken(wrong), broken(right)) == ({rule}, set())
+
+
+def test_for_long_pages_are_pinned_and_not_referenced() -> None:
+    with memory() as mm:
+        assert pin_user_pages_fast(mm, 0, FOLL_WRITE | FOLL_LONGTERM) == -EINVAL
+        assert gup_fast_fallback(mm, 0, 2, FOLL_LONGTERM, asks.pages) == -EINVAL
+        mm.mmap_lock.read_lock()
+        assert get_user_page_vma_remote(mm, 0, FOLL_LONGTERM) == -EINVAL
+        assert get_user_pages(mm, 0, 2, FOLL_LONGTERM, asks.pages) == -EINVAL
+        assert pin_user_pages(mm, 0, 2, FOLL_WRITE | FOLL_LONGTERM, asks.pages) == 2
+        mm.mmap_lock.read_unlock()
+        assert given() == [1, 1]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from linux_world import A, B, C, free_frames, world
+from linux_world import A, B, C, broken_rule, free_frames, world
 
 from secondsight.contract.coherence import as_if_cpu
 from secondsight.devices.coherent_gpu import CoherentGpu
@@ -253,12 +253,7 @@ def test_a_fault_holds_the_page_that_it_asks_the_driver_of(form: dict[str, int],
         gpu.memory_comes()  # nobody listens
         gpu.notifier.mm = mm
         assert gpu.migrate(0, 1) == 1
-        program = build(machine, [Thread("cpu", cpu_read, (mm, 0)), Thread("rmmod", memory_goes, (gpu,))])
-        found = breadth_first(Reference(program))
-        assert found.error is None, found.error
-        assert (found.violation.rule if found.violation else None) == rule
-        if found.violation:
-            assert len(found.violation.trace.replay(program)) == len(found.violation.trace.schedule)
+        assert broken_rule(machine, Thread("cpu", cpu_read, (mm, 0)), Thread("rmmod", memory_goes, (gpu,))) == rule
 
 
 @pytest.mark.parametrize("form, rule", [({}, None), ({"pages_hold_no_pagemap": 1}, "use-after-free")])
@@ -271,12 +266,7 @@ def test_memory_that_goes_waits_for_pages_that_are_mapped(form: dict[str, int], 
         gpu.memory_comes()  # nobody listens
         gpu.notifier.mm = mm
         assert gpu.migrate(0, 1) == 1
-        program = build(machine, [Thread("cpu", cpu_read, (mm, 0)), Thread("rmmod", memunmap_private, (gpu.memory,))])
-        found = breadth_first(Reference(program))
-        assert found.error is None, found.error
-        assert (found.violation.rule if found.violation else None) == rule
-        if found.violation:
-            assert len(found.violation.trace.replay(program)) == len(found.violation.trace.schedule)
+        assert broken_rule(machine, Thread("cpu", cpu_read, (mm, 0)), Thread("rmmod", memunmap_private, (gpu.memory,))) == rule
 
 
 def store_and_load(mm: Mm) -> None:
@@ -299,12 +289,7 @@ def test_a_migration_that_is_called_off_loses_no_store(form: dict[str, int], rul
         assert gpu.migrate(1, 1) == 1 and gpu.nr_free == 0
         assert madvise_pageout(mm, 0, 1) == 0 and cpu_read(mm, 0) == A and not mm.ptes[0].dirty
         threads = [Thread("cpu", store_and_load, (mm,)), Thread("gpu", gpu.migrate, (0, 1)), Thread("reclaim", madvise_pageout, (mm, 0, 1))]
-        program = build(machine, threads)
-        found = breadth_first(Reference(program))
-        assert found.error is None, found.error
-        assert (found.violation.rule if found.violation else None) == rule
-        if found.violation:
-            assert len(found.violation.trace.replay(program)) == len(found.violation.trace.schedule)
+        assert broken_rule(machine, *threads) == rule
 
 
 def test_a_range_in_one_call_passes_over_what_is_held() -> None:

@@ -58,6 +58,7 @@ __all__ = [
     "FOLL_WRITE",
     "check_and_migrate_movable_folios",
     "get_user_page_vma_remote",
+    "is_valid_gup_args",
     "memfd_pin_folio",
     "memfd_pin_valid",
     "pin_user_pages_fast",
@@ -98,6 +99,12 @@ def unpin_user_page_range_dirty_lock(folio: Folio) -> None:
 
 
 # By address.
+
+
+def is_valid_gup_args(flags: Flags) -> bool:
+    """is_valid_gup_args() (mm/gup.c, Linux 6.12), of the flags that are here: for long a page is pinned only, not referenced. The caller has -EINVAL for it, and a
+    warning that is left out here."""
+    return flags & FOLL_LONGTERM == 0 or flags & FOLL_PIN != 0
 
 
 @atomic
@@ -160,8 +167,10 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """get_user_pages_remote(), __get_user_pages(), follow_pmd_mask() (mm/gup.c, Linux 6.12) without `locked`, for one page: its number, or -EFAULT.
 
     The caller holds the mmap lock, and keeps it all the time: faults wait for what they need. Of the zero page no reference is
-    counted.
+    counted. -EINVAL: `is_valid_gup_args`.
     """
+    if not is_valid_gup_args(flags):
+        return -EINVAL
     refused = check_vma_flags(mm, va, flags)
     if refused != 0:
         return -EOPNOTSUPP if refused == -EOPNOTSUPP else -EFAULT
@@ -183,8 +192,10 @@ def pin_user_pages_fast(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """pin_user_pages_fast() (mm/gup.c, Linux 6.12) for one page of the caller's own process: its number, or -EFAULT.
 
     First gup_fast(), without a lock (`gup_fast`). Then __gup_longterm_locked(): __get_user_pages_locked(), and again while what is to be pinned for long had to move. -ENOMEM: it
-    did not.
+    did not. -EINVAL: `is_valid_gup_args`.
     """
+    if not is_valid_gup_args(flags):
+        return -EINVAL
     if len(mm.write_protect_seq) > 0:
         pfn = gup_fast_one(mm, va, flags)
     else:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone
-from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT
+from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, EINVAL
 from secondsight.linux.gup import (
     FOLL_LONGTERM,
     FOLL_PIN,
@@ -28,6 +28,7 @@ from secondsight.linux.gup import (
     check_vma_flags,
     faultin_flags,
     follow_page_pte,
+    is_valid_gup_args,
     unpin_folio,
     unpin_user_page,
 )
@@ -70,7 +71,9 @@ class PageArray(Record):
 
 @milestone
 def get_user_pages(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Result:
-    """get_user_pages(), get_user_pages_remote() without `locked` (mm/gup.c, Linux 6.12): so many pages from `start` on, with a reference each."""
+    """get_user_pages(), get_user_pages_remote() without `locked` (mm/gup.c, Linux 6.12): so many pages from `start` on, with a reference each; -EINVAL for long."""
+    if not is_valid_gup_args(flags):
+        return -EINVAL
     return gup_longterm_locked(mm, start, nr_pages, 0, flags, pages, True)
 
 
@@ -86,6 +89,8 @@ def gup_fast_fallback(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: P
 
     What can be had without a lock, and from the first page on that cannot the rest with it. An error there is not told if some were had before.
     """
+    if not is_valid_gup_args(flags):
+        return -EINVAL
     nr_pinned = gup_fast(mm, start, nr_pages, flags, pages)
     if nr_pinned == nr_pages:
         return nr_pinned

@@ -56,6 +56,19 @@ def device_page_given(folio: Folio) -> None:
     """A driver gives out a page of its memory, which had no user before."""
 
 
+@atomic
+def page_holds_pagemap(ref: PercpuRef) -> bool:
+    """percpu_ref_tryget_live() (include/linux/percpu-refcount.h, Linux 6.12), for a page that is given out."""
+    return len(pages_hold_no_pagemap) > 0 or percpu_ref_tryget_live(ref)
+
+
+@atomic
+def page_drops_pagemap(ref: PercpuRef) -> None:
+    """put_dev_pagemap() (include/linux/memremap.h, Linux 6.12), of a page that is free again."""
+    if len(pages_hold_no_pagemap) == 0:
+        percpu_ref_put(ref)
+
+
 class PrivatePagemap(Pagemap):
     """struct dev_pagemap of MEMORY_DEVICE_PRIVATE with its dev_pagemap_ops. `pages` are the struct pages of its range."""
 
@@ -69,8 +82,7 @@ class PrivatePagemap(Pagemap):
     def free_zone_device_folio(self, folio: Folio) -> None:
         """free_zone_device_folio() (mm/memremap.c, Linux 6.12): the driver has the page back, and the pagemap one user less."""
         self.page_free(folio)
-        if len(pages_hold_no_pagemap) == 0:
-            percpu_ref_put(self.ref)
+        page_drops_pagemap(self.ref)
 
 
 @atomic
@@ -129,9 +141,7 @@ def zone_device_page_init(folio: Folio, pgmap: PrivatePagemap) -> None:
     """
     wait_until(not folio.locked)
     device_page_given(folio)
-    alive = True
-    if len(pages_hold_no_pagemap) == 0:
-        alive = percpu_ref_tryget_live(pgmap.ref)
+    alive = page_holds_pagemap(pgmap.ref)
     require(alive, "killed-pagemap", "gives out a page of memory that is being taken away")
     folio.refcount = 1
     folio.locked = True

@@ -234,9 +234,7 @@ def migrate_vma_collect_pmd(args: MigrateVma, first: Count, last: Count) -> Coun
             write = pte.writable
             get_page(folio)
             held = is_locked_for_us(args, folio) or folio_trylock(folio)
-            if len(collect_forgets_dirty) > 0 and held:
-                pte.dirty = False
-            if held and set_migration_entry(page_folio(folio), folio, mm, va):
+            if held and becomes_migration_entry(folio, mm, va):
                 args.src[i] = folio
                 args.migrate[i] = True
                 args.write[i] = write
@@ -246,6 +244,19 @@ def migrate_vma_collect_pmd(args: MigrateVma, first: Count, last: Count) -> Coun
                     folio_unlock(folio)
                 put_page(folio)
     return cpages
+
+
+@atomic
+def becomes_migration_entry(page: Folio, mm: Mm, va: Va) -> bool:
+    """The lines of migrate_vma_collect_pmd() (mm/migrate_device.c, Linux 6.12) that replace an entry: false of a page that may be pinned, whose entry stays as it
+    was."""
+    dirty = mm.ptes[va].dirty
+    if len(collect_forgets_dirty) > 0:
+        mm.ptes[va].dirty = False
+    taken = set_migration_entry(page_folio(page), page, mm, va)
+    if len(collect_forgets_dirty) > 0 and not taken:
+        mm.ptes[va].dirty = dirty
+    return taken
 
 
 def migrate_vma_collect_huge(args: MigrateVma, mm: Mm) -> Count:

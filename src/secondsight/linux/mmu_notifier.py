@@ -371,6 +371,14 @@ def mn_itree_inv_end(subs: Subscriptions) -> None:
             subs.deferred_list[i] = None
 
 
+def inv_end(subs: Subscriptions) -> None:
+    """mn_itree_inv_end() (mm/mmu_notifier.c, Linux 6.12), as those see it who are there (`mmu_notifier_end`)."""
+    if len(removal_looks_unlocked) > 0:
+        mn_itree_inv_end_as_it_goes(subs)
+    else:
+        mn_itree_inv_end(subs)
+
+
 def mn_itree_invalidate(mm: Mm, rng: Range) -> Errno:
     """mn_itree_invalidate() (mm/mmu_notifier.c, Linux 6.12; 7.2 for drivers with two passes): open a bracket and call
     every subscription that `rng` hits.
@@ -527,10 +535,7 @@ def mmu_notifier_invalidate_range_end(mm: Mm, rng: Range) -> None:
     elif len(mm.subscriptions.itree) + len(mm.subscriptions.nodes) > 0:
         hold_point("__mmu_notifier_invalidate_range_end:enter")
     if len(mm.subscriptions.itree) > 0:
-        if len(removal_looks_unlocked) > 0:
-            mn_itree_inv_end_as_it_goes(mm.subscriptions)
-        else:
-            mn_itree_inv_end(mm.subscriptions)
+        inv_end(mm.subscriptions)
     if len(mm.subscriptions.nodes) > 0:
         mn_hlist_invalidate_end(mm, rng)
     if len(mms) > 1:

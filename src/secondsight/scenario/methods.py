@@ -320,8 +320,15 @@ class RecorderMethods(ABC):
     def pin(
         self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True, into: str | None = None
     ) -> Pin:
-        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
+        """pin_user_pages_fast(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
         made: Pin = self._operation("pin", into, addr=addr, pages=pages, longterm=longterm, write=write)
+        return made
+
+    def pin_locked(
+        self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True, into: str | None = None
+    ) -> Pin:
+        """pin_user_pages() of the same: under the mmap lock from the beginning, which no fault gives up."""
+        made: Pin = self._operation("pin_locked", into, addr=addr, pages=pages, longterm=longterm, write=write)
         return made
 
     def pin_read(self, pin: Pin, page: int = 0, *, into: str | None = None) -> None:

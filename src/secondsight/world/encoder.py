@@ -151,7 +151,7 @@ class Encoder:
             row["flags"] |= tables.NO_MOVE
         if op.kind == "direct_read" and differs("direct-io-by-reference", self.release):
             row["flags"] |= tables.BY_REFERENCE
-        if op.kind == "pin" and differs("longterm-pin-of-the-zero-page", self.release):
+        if op.declared.makes is HandleType.PIN and differs("longterm-pin-of-the-zero-page", self.release):
             row["value"] = 0
         if op.declared.makes is HandleType.MAPPING:
             to = self._place_mapping(op, pages_made(op, row["pages"]))

@@ -228,8 +228,13 @@ class ProcessMethods(ABC):
         return done
 
     def pin(self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True) -> Pin:
-        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
+        """pin_user_pages_fast(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
         done: Pin = self._do("pin", addr=addr, pages=pages, longterm=longterm, write=write)
+        return done
+
+    def pin_locked(self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True) -> Pin:
+        """pin_user_pages() of the same: under the mmap lock from the beginning, which no fault gives up."""
+        done: Pin = self._do("pin_locked", addr=addr, pages=pages, longterm=longterm, write=write)
         return done
 
     def pin_read(self, pin: Pin, page: int = 0) -> str:

@@ -79,7 +79,7 @@ class HmmFile(Target):
             for function in (
                 "Backing.fault", "Memory.migrate_to_ram", "do_device_private_page", "do_swap_page", "remove_device_exclusive_entry", "folio_lock_or_retry", "Mirror.invalidate", "wp_page_copy", "replace_zero_page", "zap_page_range_single", "zap_range", "zap_pte_range",
                 "tlb_finish_mmu", "unmap_vmas", "do_vmi_munmap", "free_pgtables", "mmu_notifier_invalidate_range_start",
-                "mmu_notifier_invalidate_range_end", "mn_itree_invalidate",
+                "mmu_notifier_invalidate_range_end", "mn_itree_invalidate", "inv_end",
             )
         ),
     )  # fmt: skip

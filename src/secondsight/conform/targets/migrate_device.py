@@ -110,7 +110,7 @@ class MigrateDeviceFile(Target):
         *(
             Crossing(function, "", ELSEWHERE)
             for function in (
-                "Gpu.invalidate", "mmu_notifier_invalidate_range_start", "mmu_notifier_invalidate_range_end", "mn_itree_invalidate", "mn_itree_inv_end",
+                "Gpu.invalidate", "mmu_notifier_invalidate_range_start", "mmu_notifier_invalidate_range_end", "mn_itree_invalidate", "mn_itree_inv_end", "inv_end",
                 "rmap_walk_lock", "rmap_walk_unlock", "rmap_walk_to_migrate", "try_to_migrate_one", "try_to_migrate",
             )
         ),

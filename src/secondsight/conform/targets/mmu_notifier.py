@@ -108,7 +108,7 @@ class MmuNotifierFile(Target):
         Crossing("TwoPassSub.invalidate_start", "with atomic:", Stop("invalidate")),
         Crossing("mn_itree_finish_pass", "with atomic:", None, (Stop("finish"),)),
         Crossing("TwoPassSub.invalidate_finish", "with atomic:", Stop("finish")),
-        Crossing("mmu_notifier_invalidate_range_end", "mn_itree_inv_end(", ITREE_END, (HLIST_END, ENDED)),
+        Crossing("inv_end", "mn_itree_inv_end(", ITREE_END, (HLIST_END, ENDED)),
         Crossing("mmu_notifier_release", "with atomic:", Stop("start")),
         Crossing("mn_itree_release", "with atomic: mn_itree_inv_end(", ITREE_END, (HLIST_RELEASE, ENDED)),
         # mmu notifiers.

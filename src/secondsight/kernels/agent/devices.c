@@ -164,7 +164,7 @@ void probe_devices(void)
 
 /* A pin */
 
-int do_pin(const long *arg, int makes)
+static int do_pin_pages(const long *arg, int makes, int locked)
 {
 	struct ss_pin pin = {
 		.handle = makes,
@@ -173,9 +173,20 @@ int do_pin(const long *arg, int makes)
 		.longterm = arg[3],
 		.write = arg[4],
 		.page_shift = scenario.page_bits,
+		.locked = locked,
 	};
 
 	return outcome(ioctl(session, SS_PIN, &pin));
+}
+
+int do_pin(const long *arg, int makes)
+{
+	return do_pin_pages(arg, makes, 0);
+}
+
+int do_pin_locked(const long *arg, int makes)
+{
+	return do_pin_pages(arg, makes, 1);
 }
 
 int do_pin_read(const long *arg, int makes)

@@ -51,6 +51,13 @@
 #define SS_FLUSHED arch_invalidate_secondary_tlbs
 #endif
 
+/* 6.5: before, who pinned pages could ask for their vmas. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+#define ss_pin_user_pages(start, pages, flags, into) pin_user_pages(start, pages, flags, into, NULL)
+#else
+#define ss_pin_user_pages pin_user_pages
+#endif
+
 /* 6.9: a disk's limits are given with it. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 9, 0)
 #define ss_alloc_disk() blk_alloc_disk(NUMA_NO_NODE)

@@ -15,6 +15,18 @@ struct ss_pinned {
 	struct page *page[SS_WINDOW_PAGES];
 };
 
+static long pin_pages(const struct ss_pin *pin, unsigned long addr, u32 pages, unsigned int flags, struct page **into)
+{
+	long ret;
+
+	if (!pin->locked)
+		return pin_user_pages_fast(addr, pages, flags, into);
+	mmap_read_lock(current->mm);
+	ret = ss_pin_user_pages(addr, pages, flags, into);
+	mmap_read_unlock(current->mm);
+	return ret;
+}
+
 long ss_pin(struct ss_session *session, const struct ss_pin *pin)
 {
 	unsigned int flags = (pin->write ? FOLL_WRITE : 0) | (pin->longterm ? FOLL_LONGTERM : 0);
@@ -30,10 +42,10 @@ long ss_pin(struct ss_session *session, const struct ss_pin *pin)
 	if (!pinned)
 		return -ENOMEM;
 	if (pin->page_shift == PAGE_SHIFT) {
-		ret = pin_user_pages_fast(pin->addr, pin->pages, flags, pinned->page);
+		ret = pin_pages(pin, pin->addr, pin->pages, flags, pinned->page);
 	} else { /* one page of each */
 		for (i = 0; i < pin->pages; i++) {
-			ret = pin_user_pages_fast(pin->addr + ((unsigned long)i << pin->page_shift), 1, flags, &pinned->page[i]);
+			ret = pin_pages(pin, pin->addr + ((unsigned long)i << pin->page_shift), 1, flags, &pinned->page[i]);
 			if (ret != 1)
 				break;
 			ret = i + 1;

@@ -99,6 +99,8 @@ struct ss_pin {
 	__u32 longterm;
 	__u32 write;
 	__u32 page_shift; /* as in struct ss_mirror_open */
+	__u32 locked; /* under the mmap lock from the beginning */
+	__u32 unused;
 };
 
 struct ss_attach {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from secondsight.devices.device import Device
 from secondsight.lang import Char, Errno, Ref, atomic, hold_point
 from secondsight.linux.errno import EBADF, EFAULT, EPERM
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, unpin_user_page, unpin_user_page_range_dirty_lock
-from secondsight.linux.gup_pages import gup_fast_fallback
-from secondsight.linux.mm_types import Mm, Pgoff, Result
+from secondsight.linux.gup_pages import gup_fast_fallback, pin_user_pages
+from secondsight.linux.mm_types import Flags, Mm, Pgoff, Result
 from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.swapops import swap_slots
 from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs, Often
@@ -19,31 +22,65 @@ __all__: list[str] = []
 PIN = Arg(ArgType.PIN)
 
 
+ADDR = Arg(ArgType.ADDRESS)
+PAGES = Arg(ArgType.COUNT, Default.SPAN, keyword=True)
+LONGTERM, WRITE = Arg(ArgType.FLAG, False, keyword=True), Arg(ArgType.FLAG, True, keyword=True)
+
+
+def room(args: Mapping[str, Any]) -> dict[str, int]:
+    """What the bounds must have for a pin."""
+    return {"pin_pages": args["pages"], "completed_faults": int(args["write"])}
+
+
 @operation(
-    addr=Arg(ArgType.ADDRESS),
-    pages=Arg(ArgType.COUNT, Default.SPAN, keyword=True),
-    longterm=Arg(ArgType.FLAG, False, keyword=True),
-    write=Arg(ArgType.FLAG, True, keyword=True),
-    makes=HandleType.PIN,
-    needs=Needs.MODULE,
-    takes=lambda args: {"pins": 1, "frames": args["pages"]},
-    at_least=lambda args: {"pin_pages": args["pages"], "completed_faults": int(args["write"])},
-    often=Often(beside_a_device=4),
-)
+    addr=ADDR, pages=PAGES, longterm=LONGTERM, write=WRITE, makes=HandleType.PIN, needs=Needs.MODULE,
+    takes=lambda args: {"pins": 1, "frames": args["pages"]}, at_least=room, often=Often(beside_a_device=4),
+)  # fmt: skip
 def pin(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
+    """pin_user_pages_fast(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
     if len(pins) > 0:
-        with atomic:
-            pinned = pins.alloc()
-            handles[makes[i]].pinned = pinned
-            pinned.write = page[i] != 0
-        flags = FOLL_PIN | (FOLL_LONGTERM if value[i] != 0 else 0) | (FOLL_WRITE if page[i] != 0 else 0)
-        ret = gup_fast_fallback(mm, address[i], pages[i], flags, pinned)
-        if ret != pages[i]:  # as the module does: what there is of too few is given back
-            unpin_all(pinned, False)
-            return ret if ret < 0 else -EFAULT
-        with atomic:
-            handles[makes[i]].made = True
+        pinned = begins(i)
+        ret = gup_fast_fallback(mm, address[i], pages[i], gup_flags(i), pinned)
+        return ends(i, pinned, ret)
+    return 0
+
+
+@operation(
+    addr=ADDR, pages=PAGES, longterm=LONGTERM, write=WRITE, makes=HandleType.PIN, needs=Needs.MODULE,
+    takes=lambda args: {"pins": 1, "frames": args["pages"]}, at_least=lambda args: {"pin_pages": args["pages"]}, often=Often(beside_a_device=2),
+)  # fmt: skip
+def pin_locked(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """pin_user_pages() of the same: under the mmap lock from the beginning, which no fault gives up."""
+    if len(pins) > 0:
+        pinned = begins(i)
+        mm.mmap_lock.read_lock()
+        ret = pin_user_pages(mm, address[i], pages[i], gup_flags(i), pinned)
+        mm.mmap_lock.read_unlock()
+        return ends(i, pinned, ret)
+    return 0
+
+
+@atomic
+def begins(i: RowNumber) -> Pinned:
+    """A pin that has no pages yet."""
+    pinned = pins.alloc()
+    handles[makes[i]].pinned = pinned
+    pinned.write = page[i] != 0
+    return pinned
+
+
+def gup_flags(i: RowNumber) -> Flags:
+    """FOLL_ of a pin."""
+    return FOLL_PIN | (FOLL_LONGTERM if value[i] != 0 else 0) | (FOLL_WRITE if page[i] != 0 else 0)
+
+
+@atomic
+def ends(i: RowNumber, pinned: Pinned, ret: Result) -> Result:
+    """As the module does: what there is of too few is given back."""
+    if ret != pages[i]:
+        unpin_all(pinned, False)
+        return ret if ret < 0 else -EFAULT
+    handles[makes[i]].made = True
     return 0
 
 
