@@ -213,7 +213,7 @@ operations that take pages so, beside another thread. A driver that calls pin_us
 had begun when the page was there already."""
 
 
-resizes = shared_array(bool, bound("resizes", most=1))
+resizes = shared_array(bool, bound("resizes", most=1, usual=1))
 """Of size 1 where a scenario changes the size of a file (ftruncate, fallocate)."""
 
 
