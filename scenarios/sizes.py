@@ -59,6 +59,20 @@ def sizes_and_seals(s: Recorder) -> None:
 
 
 @scenario
+def longer_than_the_file(s: Recorder) -> None:
+    """A mapping may reach past the end, from the beginning or when it becomes larger; what is there comes with the file."""
+    fd = s.memfd_create(pages=1)
+    a = s.mmap(fd, pages=3)
+    s.mremap_in_place(a, pages=3, new_pages=1)
+    s.mremap_in_place(a, pages=1, new_pages=3, into="larger")
+    s.read(a + 2, into="behind")
+    s.ftruncate(fd, 2)
+    moved = s.mremap(a, pages=3)
+    s.write(moved + 1, "b", into="moved")
+    s.read(moved + 2, into="still_behind")
+
+
+@scenario
 def kept_behind_the_end(s: Recorder) -> None:
     """Pages behind the end are no memory until the file grows, and go when it is cut to the size that it has."""
     fd = s.memfd_create(pages=1)

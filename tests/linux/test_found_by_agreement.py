@@ -32,7 +32,7 @@ from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_W
 from secondsight.linux.udmabuf import udmabuf_create, udmabufs
 from secondsight.linux.vma import vms_gather_munmap_vmas
 from secondsight.scenario import Recorder
-from secondsight.world.model import outcomes
+from secondsight.world.model import only_outcome, outcomes
 
 SIZES = {"files": 3, "file_pages": 3, "udmabufs": 2, "dmabuf_pages": 4, "create_items": 2, "pages": 6, "frames": 9}
 
@@ -263,3 +263,15 @@ def test_a_page_becomes_dirty_once_as_long_as_it_is_the_same() -> None:
 def test_any_other_keeps_the_lock(fault: str, before: str) -> None:
     assert a_fault_beside_a_move(fault, before) >= {("ok", "ok"), ("-ENOMEM", "-ENOENT")}
     assert ("-ENOMEM", "ok") not in a_fault_beside_a_move(fault, before)
+
+
+@pytest.mark.parametrize(("release", "answer"), [("6.1.0", "-EFAULT"), ("6.12.0", "-ENOMEM")])
+def test_populating_ends_at_a_gap_since_6_12(release: str, answer: str) -> None:
+    """Seen on a real 6.1 (drawn scenarios sequential_42_302 and _415): what is wrong behind a gap is told."""
+    s = Recorder()
+    fd = s.memfd_create(pages=2)
+    a = s.mmap(fd, pages=3)
+    s.munmap(a, pages=1)
+    s.madvise_populate_read(a, pages=3, into="wrong_behind")
+    s.madvise_populate_read(a, pages=2, into="nothing_wrong")
+    assert dict(only_outcome(s.scenario("behind_a_gap", ""), release)) == {"wrong_behind": answer, "nothing_wrong": "-ENOMEM"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from linux_world import A, B, C, Mirror, free_frames, mirror_of, search, world
 
+from secondsight import Machine as HandMachine
 from secondsight.agree.generate import scenario_of
 from secondsight.contract import check
 from secondsight.devices.device import Device
@@ -302,6 +303,17 @@ def test_a_size_that_no_file_can_have_is_refused() -> None:
     s.fallocate(fd, page=14, pages=4)
     with pytest.raises(LangError, match="file_pages"):
         only_outcome(s.scenario("too_large", ""))
+
+
+def test_by_hand() -> None:
+    machine = HandMachine(frames=12)
+    p = machine.process()
+    fd = p.memfd_create(2)
+    a = p.mmap(fd, pages=3)
+    assert [p.write(a, "a", pages=2), p.ftruncate(fd, 1), p.read(a + 1), p.read(a)] == ["ok", "ok", "SIGBUS", "a"]
+    assert [p.fallocate(fd, page=1, pages=2), p.write(a + 2, "c", pages=1), p.read(a + 1)] == ["ok", "ok", "0"]
+    with pytest.raises(LangError, match="file_pages"):
+        p.ftruncate(fd, 15)
 
 
 def test_drawn_scenarios_change_sizes_of_every_kind_of_memfd() -> None:

@@ -65,7 +65,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     ),
     "hugetlb.py": (
         "agreement",
-        "mm/hugetlb.c and fs/hugetlbfs/inode.c: needed are the page cache's tree (linked for mm/memfd.c already), the file's interval tree, the pool and its "
+        "mm/hugetlb.c and fs/hugetlbfs/inode.c (holes, truncation and fallocate() too): needed are the page cache's tree (linked for mm/memfd.c already), the file's interval tree, the pool and its "
         "reservations, and huge page tables",
     ),
     "hugetlb_vma_lock.py": ("agreement", "mm/hugetlb.c: a semaphore for each vma; forced runs on booted kernels settle at the places where it is waited for"),
@@ -160,7 +160,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "sched_mm.py": ("agreement", "inline functions of a header, and a few lines of kernel/fork.c (274 outside symbols): modelled is the count mm_users"),
     "shmem.py": (
         "agreement",
-        "mm/shmem.c (267 outside symbols): the punch and the fault's wait for it need the page cache's tree, truncation "
+        "mm/shmem.c (267 outside symbols): the punch, the fault's wait for it, shmem_setattr() and fallocate() need the page cache's tree, truncation "
         "(mm/truncate.c, 43) and unmap_mapping_range() as places; quotas, swap and huge pages as stubs",
     ),
     "srcutree.py": (

@@ -6,7 +6,7 @@ is mapped then is looked for anew: also the page that is there by now.
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, atomic, milestone
+from secondsight.lang import Errno, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EFAULT, EINVAL, ENOMEM
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
@@ -27,6 +27,10 @@ __all__ = ["madvise_populate"]
 
 NEEDS_A_FAULT = 1
 
+populates_behind_gaps = shared_array(bool, bound("populates_behind_gaps", most=1))
+"""Of size 1 where a release says so: see `releases` (populate-ends-at-a-gap). Left out: a vma that goes while the lock is given up ends it there too (may raise no false
+alarm: -ENOMEM is the answer either way)."""
+
 
 @milestone
 def madvise_populate(mm: Mm, va: Va, length: Pgoff, write: bool) -> Errno:
@@ -37,6 +41,11 @@ def madvise_populate(mm: Mm, va: Va, length: Pgoff, write: bool) -> Errno:
     ret: Errno = 0
     while at < va + length:
         needs = follow_page(mm, at, write)
+        if len(populates_behind_gaps) > 0:
+            if needs == -ENOMEM:  # madvise_walk_vmas() in 6.1
+                ret = needs
+                at += 1
+                continue
         if needs < 0:
             ret = needs
             break

@@ -218,11 +218,12 @@ had begun when the page was there already."""
 page_notifiers = shared_array(bool, bound("page_notifiers", most=1))
 """Of size 1 where a subscriber is called as in Linux 3.2: by `invalidate_page` and `change_pte` (`mmu_notifier_2011`)."""
 
+
 numa_hints = shared_array(bool, bound("numa_hints", most=1))
 """Of size 1 where NUMA balancing looks at who uses which page (`mempolicy`)."""
 
 
-resizes = shared_array(bool, bound("resizes", most=1))
+resizes = shared_array(bool, bound("resizes", most=1, usual=1))
 """Of size 1 where a scenario changes the size of a file (ftruncate, fallocate)."""
 
 

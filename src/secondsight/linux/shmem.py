@@ -46,6 +46,7 @@ from secondsight.lang import (
     bound,
     hold_point,
     milestone,
+    out_of_records,
     pool,
     shared_array,
     tracepoint,
@@ -106,7 +107,7 @@ LAST_PAGE: Final = 15
 
 
 bound("file_pages", usual=8)
-bound("fallocated_pages", most=15)
+bound("fallocated_pages", most=15, usual=8)
 
 
 no_memory_past_the_end = shared_array(bool, bound("no_memory_past_the_end", most=1))
@@ -366,6 +367,8 @@ def shmem_setattr(file: ShmemFile, size: Pgoff) -> Errno:
 @atomic
 def i_size_write(file: ShmemFile, size: Pgoff) -> None:
     """i_size_write() (include/linux/fs.h, Linux 6.12)."""
+    if size > len(file.pages):
+        out_of_records("file_pages")
     if size > file.nr_pages:
         has_past_the_end(file)
     cut = size < file.nr_pages
@@ -405,6 +408,8 @@ def shmem_fallocate(file: ShmemFile, first: Pgoff, length: Pgoff, keep_size: boo
 @atomic
 def shmem_fallocate_folio(file: ShmemFile, pgoff: Pgoff) -> None:
     """shmem_get_folio(SGP_FALLOC) (mm/shmem.c, Linux 6.12): the file has the page, which is dirty. A new one is not up to date; one that was not is zeroed."""
+    if pgoff >= len(file.pages):
+        out_of_records("file_pages")
     is_new = file.pages[pgoff] is None
     folio = shmem_get_folio(file, pgoff)
     file.fallocated[pgoff] = is_new

@@ -54,6 +54,7 @@ ENDS = ("exit", "kill")
 """What ends a process, so that a driver may be the last user of its address space."""
 PROTECTS = ("mprotect", "mprotect_none")
 RESIZES = ("mremap_in_place",)
+POPULATES = ("madvise_populate_read", "madvise_populate_write")
 SHARES = ("mmap", "mmap_read_only")
 """What may map a memfd so that it is written: mprotect() lets one be written that was not."""
 WHEREVER = ("mremap_maymove",)
@@ -296,6 +297,8 @@ class Encoder:
         derived["pages"] = max(1, largest_space.pages)
         if largest.get("fallocated_pages"):
             derived["fallocated_pages"] = derived["file_pages"]
+        if any(place.op.kind in POPULATES for place in self.places):
+            derived["populates_behind_gaps"] = int(differs("populate-ends-at-a-gap", self.release))
         if largest.get("userfaultfd"):
             derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
         if wanted.get("gup_fast_steps") and self.is_huge:
