@@ -15,6 +15,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
+from secondsight.lang.cuts import has_queues
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.instrument import instrumented
 from secondsight.lang.locks import Lock, RwLock, SpinLock
@@ -274,7 +275,7 @@ class _Adapter:
     """Presents a `PlainRun` to the runtime."""
 
     def __init__(self, run: PlainRun) -> None:
-        self.run, self.queues = run, run.program.code.linked.queues
+        self.run, self.queues = run, has_queues(run.program)
         self.wait, self.choose, self.stand_in_queue = run.wait, run.choose, run.stand_in_queue
         self.enter, self.leave, self.freed = run.enter, run.leave, run.freed
 
