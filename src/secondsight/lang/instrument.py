@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -64,14 +65,20 @@ class _Hooks:
     require = staticmethod(require)
     kinds: ClassVar[WeakValueDictionary[int, _Kinds]] = WeakValueDictionary()
 
-    waiting: ClassVar[dict[int, tuple[Any, CutAt, types.CodeType]]] = {}
+    waiting: ClassVar[dict[int, tuple[Any, CutAt, types.CodeType, dict[Any, _Cut]]]] = {}
 
     @classmethod
     def first(cls, number: int, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """The first call of a function: it is cut, and called."""
-        function, where, code = cls.waiting[number]
-        function.__code__ = code  # which says where its text is
-        function.__code__ = _cut_of(function, where).code
+        function, where, code, cuts = cls.waiting[number]
+        traced = sys.gettrace()
+        sys.settrace(None)  # it is the runs that are watched: that would make this twice as long
+        try:
+            function.__code__ = code  # which says where its text is
+            cuts[function] = _cut_of(function, where)
+            function.__code__ = cuts[function].code
+        finally:
+            sys.settrace(traced)
         return function(*args, **named)
 
     @classmethod
@@ -149,16 +156,20 @@ def instrumented(program: Program, when_called: bool = False) -> Iterator[None]:
     """
     kept: list[tuple[Any, types.CodeType]] = []
     waiting: list[int] = []
+    cuts: dict[Any, _Cut] = program.code.keep("instrumented", dict)
     try:
         for function, where in cuts_of(program).items():
             kept.append((function, function.__code__))
             function.__globals__[_HOOKS] = _Hooks
-            if when_called and not function.__code__.co_freevars:
+            if function in cuts:
+                function.__code__ = cuts[function].code
+            elif when_called and not function.__code__.co_freevars:
                 waiting.append(next(_numbers))
-                _Hooks.waiting[waiting[-1]] = function, where, function.__code__
+                _Hooks.waiting[waiting[-1]] = function, where, function.__code__, cuts
                 function.__code__ = _first.__code__.replace(co_consts=(None, waiting[-1]))
             else:
-                function.__code__ = _cut_of(function, where).code
+                cuts[function] = _cut_of(function, where)
+                function.__code__ = cuts[function].code
         yield
     finally:
         for function, code in kept:
