@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from secondsight.contract import ADVERSARIES, check, driver_program, load_drivers, rests_on, rules_for
+from secondsight.contract import ADVERSARIES, check, driver_program, load_drivers, rests_on, rules_for, runs
 from secondsight.contract.runs import Seen, unseen
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
@@ -139,6 +139,20 @@ def test_a_device_of_nobodys_own_text_has_no_lines() -> None:
         pass
 
     assert rests_on(Bare, ["munmap"], ["isolation"]).unseen == ()
+
+
+def test_cut_when_it_is_called_a_function_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["munmap", "fork"]
+    program = driver_program(Mirror, ADVERSARIES["munmap"].scenarios[0])
+    before = {f: f.__code__ for f in cuts_of(program)}
+    with instrumented(program, when_called=True):
+        waiting = [f for f in before if f.__code__ is not before[f]]
+        assert len(waiting) == len(before) > 100
+    assert {f: f.__code__ for f in before} == before
+    first = rests_on(Mirror, names)
+    assert {f: f.__code__ for f in before} == before
+    monkeypatch.setattr(runs, "instrumented", lambda program, when_called: instrumented(program))
+    assert rests_on(Mirror, names) == first
 
 
 def _cut(program: Program) -> dict[Any, Any]:

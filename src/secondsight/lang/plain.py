@@ -15,7 +15,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-from secondsight.lang.cuts import has_queues
+from secondsight.lang.cuts import cuts_of, has_queues
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.instrument import instrumented
 from secondsight.lang.locks import Lock, RwLock, SpinLock
@@ -242,9 +242,8 @@ class PlainRun:
 
     def _sources(self) -> Iterator[tuple[Callable[..., Any], CodeType]]:
         """The program's functions, with the code that they have now."""
-        for instance in self.program.frontend.instances.values():
-            if instance.source is not None:
-                yield instance.source, instance.source.__code__
+        for function in cuts_of(self.program):
+            yield function, function.__code__
 
     def frames(self, index: int) -> list[FrameType]:
         """The frames of a suspended thread's own functions, innermost first."""
