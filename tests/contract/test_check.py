@@ -144,15 +144,18 @@ def test_names_are_checked_and_listed() -> None:
 
 def test_a_search_knows_how_many_of_its_shape_are_coming(monkeypatch: pytest.MonkeyPatch) -> None:
     coming: list[int] = []
+    weights: list[int] = []
 
     def note(made: Program, asked: Request) -> Result:
         assert asked.coming is not None
         coming.append(asked.coming())
+        weights.append(asked.weight)
         return search(made, asked.but(states=1))
 
     monkeypatch.setattr(importlib.import_module("secondsight.contract.check"), "search", note)
     assert len(list(check(mirror.Mirror, ["munmap", "punch-hole", "open"]))) == 10
-    assert coming == [5, 4, 3, 2, 4, 3, 2, 1, 1, 1], "opening beside an exit is of a shape of its own"
+    assert weights == [1, 1, 16, 1, 1, 1, 16, 1, 1, 1], "a further engine"
+    assert coming == [20, 19, 18, 2, 19, 18, 17, 1, 1, 1], "opening beside an exit is of a shape of its own"
 
 
 def test_a_search_cut_short_is_not_finished() -> None:

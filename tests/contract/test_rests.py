@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from secondsight.contract import ADVERSARIES, check, driver_program, load_drivers, rests_on, rules_for
+from secondsight.contract import ADVERSARIES, check, driver_program, load_drivers, rests_on, rules_for, runs
 from secondsight.contract.runs import Seen, unseen
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.small import Pins
 from secondsight.lang import Errno
-from secondsight.lang.instrument import _cuts, instrumented
+from secondsight.lang.cuts import cuts_of
+from secondsight.lang.instrument import _cut_of, instrumented
+from secondsight.lang.program import Program
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY
@@ -138,15 +141,33 @@ def test_a_device_of_nobodys_own_text_has_no_lines() -> None:
     assert rests_on(Bare, ["munmap"], ["isolation"]).unseen == ()
 
 
+def test_cut_when_it_is_called_a_function_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["munmap", "fork"]
+    program = driver_program(Mirror, ADVERSARIES["munmap"].scenarios[0])
+    before = {f: f.__code__ for f in cuts_of(program)}
+    with instrumented(program, when_called=True):
+        waiting = [f for f in before if f.__code__ is not before[f]]
+        assert len(waiting) == len(before) > 100
+    assert {f: f.__code__ for f in before} == before
+    first = rests_on(Mirror, names)
+    assert {f: f.__code__ for f in before} == before
+    monkeypatch.setattr(runs, "instrumented", lambda program, when_called: instrumented(program))
+    assert rests_on(Mirror, names) == first
+
+
+def _cut(program: Program) -> dict[Any, Any]:
+    return {function: _cut_of(function, where) for function, where in cuts_of(program).items()}
+
+
 def test_a_function_is_cut_once_for_the_programs_that_have_it_with_the_same_steps() -> None:
     scenarios = [ADVERSARIES[name].scenarios[0] for name in ("munmap", "punch-hole")]
     programs = [driver_program(Mirror, s) for s in scenarios]
-    first, second = (dict(_cuts(program)) for program in programs)
+    first, second = (_cut(program) for program in programs)
     of_files = {f for f in first if f.__qualname__.startswith("AddressSpace.")}  # without files a method of no class below it
     shared = (first.keys() & second.keys()) - of_files
     assert programs[0].code is not programs[1].code
     assert {first[f] is second[f] for f in shared} == {True}
-    larger = dict(_cuts(driver_program(Mirror, scenarios[0], bounds={"pages": 5})))
+    larger = _cut(driver_program(Mirror, scenarios[0], bounds={"pages": 5}))
     assert first[Mirror.fault] is not larger[Mirror.fault], "its types have other bounds"
     before = {f: f.__code__ for f in shared}
     with instrumented(programs[0]), instrumented(programs[1]):

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
@@ -18,10 +19,29 @@ from typing import Annotated, Any
 
 import pytest
 
-from secondsight.lang import U8, Bounds, Machine, Record, Ref, compiler, modules, native, require, shared, shared_array, stored
+from secondsight.contract import ADVERSARIES, driver_program
+from secondsight.devices.mirror import Mirror
+from secondsight.lang import (
+    U8,
+    Bounds,
+    Machine,
+    Record,
+    Ref,
+    compiler,
+    cuts,
+    modules,
+    native,
+    require,
+    shared,
+    shared_array,
+    stored,
+)
 from secondsight.lang.code import _shared
+from secondsight.lang.cuts import cuts_of
+from secondsight.lang.errors import LangError
 from secondsight.lang.native import Native, is_ready
 from secondsight.lang.origin import Origin
+from secondsight.lang.plain import PlainRun
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.lang.standins import Shared
@@ -161,6 +181,47 @@ def test_the_rendered_python_is_kept_too(folder: Path, monkeypatch: pytest.Monke
         assert mended.program.code.is_lowered
         assert told(breadth_first(mended)) == told(result)
         assert not Reference(program(load(folder))).program.code.is_lowered
+
+
+def test_where_functions_are_cut_is_kept_too(folder: Path) -> None:
+    first = program(load(folder))
+    assert cuts_of(first) == cuts._made(first)
+    (file,) = (folder / "cache" / "native").glob("*.cuts")
+    for damaged in (None, b"", file.read_bytes()[:-9], b"garbage" * 99):
+        if damaged is not None:
+            file.write_bytes(damaged)
+            mended = program(load(folder))
+            assert cuts_of(mended) == cuts._made(mended)
+        again = program(load(folder))
+        found = cuts_of(again)
+        with PlainRun(again) as run:
+            run.step(0)
+        assert not again.code.is_lowered
+        assert found == cuts._made(again)  # by its own classes and functions
+        assert {f.__name__ for f in found} >= {"counts", "ends", "too_much", "bump", "helper"}
+
+
+def test_where_functions_of_other_source_are_cut_is_not_used(folder: Path) -> None:
+    module = load(folder)
+    file = folder / "kept_model.py"
+    file.write_text(MODEL.replace("def counts", "\n\ndef counts"))
+    linecache.checkcache(str(file))
+    with suppress(LangError):  # the function is not where it was
+        cuts_of(program(module))
+    file.write_text(MODEL)
+    Native(program(load(folder)))
+    again = program(load(folder))
+    assert cuts_of(again) == cuts._made(again)
+
+
+@pytest.mark.parametrize("name", ["munmap", "fork", "swap"])
+def test_where_a_drivers_program_is_cut_is_told_whole(name: str) -> None:
+    one = driver_program(Mirror, ADVERSARIES[name].scenarios[0])
+    made, origin = cuts._made(one), one.code.origin
+    assert origin is not None
+    content = cuts._told(made, origin)
+    assert content is not None and cuts._read(content, origin) == made
+    assert cuts._read(content[: len(content) // 2], origin) is None
 
 
 def test_rendered_python_of_other_source_is_not_used(folder: Path) -> None:

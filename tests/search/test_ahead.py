@@ -90,6 +90,7 @@ def test_what_is_worth_compiling_depends_on_what_is_coming(monkeypatch: pytest.M
     assert auto._wait_at(program, lambda: 1) == auto.WORTH
     assert auto._wait_at(program, lambda: 10) == auto.WORTH // 10
     assert auto._wait_at(program, lambda: 1_000) == auto.HASTY
+    assert auto._wait_at(program, lambda: 20, weight=16) == auto.WORTH * 16 // 20
     assert search(program, Request(coming=lambda: 3)).exact
     code = program.code
     assert (code.searches, code.searched > 300) == (1, True)

@@ -237,7 +237,7 @@ def watch(
         for number, program in enumerate(programs):
             if enough():
                 return
-            kept.change(program.code, partial(instrumented, program))
+            kept.change(program.code, partial(instrumented, program, when_called=True))
             reference, draw = Reference(program), random.Random(most + number)
             gone = ways.setdefault(id(program.code), set())
             with _Watched(program, files, seen) as run:

@@ -81,7 +81,7 @@ class Code:
         self.threads = begin if origin is None else None
         self.capacity, self.holds, self.inlines, self.origin = capacity, holds, inlines, origin
         self.made: dict[Hashable, Any] = {}
-        self.searches = self.searched = 0  # by the reference executor: how many, and their states
+        self.searches = self.searched = 0  # by the reference executor: how many, each with its weight (`search.request`), and their states
         self.hurried = 0  # states that were searched by native code compiled in haste
         self._linked: Linked | None = None
         self.region: int

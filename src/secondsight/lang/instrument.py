@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,13 +17,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
-from secondsight.lang import ir, tree
+from secondsight.lang import ir
 from secondsight.lang.arrays import as_stored
 from secondsight.lang.bits import Bits
-from secondsight.lang.errors import LangError, LeftRange, ModelError, NoneFollowed, Position, TooLarge
+from secondsight.lang.cuts import CutAt, cuts_of
+from secondsight.lang.errors import LeftRange, ModelError, NoneFollowed, Position, TooLarge
 from secondsight.lang.ir import Scalar
 from secondsight.lang.lists import BoundedList
-from secondsight.lang.lowering import describe, join
+from secondsight.lang.lowering import describe
 from secondsight.lang.program import Program
 from secondsight.lang.runtime import runtime
 from secondsight.lang.source import function_tree, position
@@ -36,7 +38,6 @@ __all__ = ["instrumented"]
 
 _HOOKS = "__secondsight__"
 
-LinePlaces = set[tuple[int, int]]
 LocalType = Scalar | ListType | ir.Group
 
 
@@ -63,6 +64,22 @@ class _Hooks:
     atomic = atomic
     require = staticmethod(require)
     kinds: ClassVar[WeakValueDictionary[int, _Kinds]] = WeakValueDictionary()
+
+    waiting: ClassVar[dict[int, tuple[Any, CutAt, types.CodeType, dict[Any, _Cut]]]] = {}
+
+    @classmethod
+    def first(cls, number: int, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """The first call of a function: it is cut, and called."""
+        function, where, code, cuts = cls.waiting[number]
+        traced = sys.gettrace()
+        sys.settrace(None)  # it is the runs that are watched: that would make this twice as long
+        try:
+            function.__code__ = code  # which says where its text is
+            cuts[function] = _cut_of(function, where)
+            function.__code__ = cuts[function].code
+        finally:
+            sys.settrace(traced)
+        return function(*args, **named)
 
     @classmethod
     def fit(cls, value: Any, number: int, place: int) -> Any:
@@ -133,20 +150,38 @@ def fitted(value: Any, kind: LocalType, name: str, where: Position) -> Any:
 
 
 @contextmanager
-def instrumented(program: Program) -> Iterator[None]:
-    """Within the block every function of the program is cut at its step boundaries."""
-    cuts = program.code.keep("instrumented", lambda: _cuts(program))
+def instrumented(program: Program, when_called: bool = False) -> Iterator[None]:
+    """Within the block every function of the program is cut at its step boundaries; `when_called`: each when it is called first, from
+    one frame more. Then nothing may be lowered within, nor anybody look at whole stacks.
+    """
     kept: list[tuple[Any, types.CodeType]] = []
+    waiting: list[int] = []
+    cuts: dict[Any, _Cut] = program.code.keep("instrumented", dict)
     try:
-        for function, cut in cuts:
+        for function, where in cuts_of(program).items():
             kept.append((function, function.__code__))
             function.__globals__[_HOOKS] = _Hooks
-            function.__code__ = cut.code
+            if function in cuts:
+                function.__code__ = cuts[function].code
+            elif when_called and not function.__code__.co_freevars:
+                waiting.append(next(_numbers))
+                _Hooks.waiting[waiting[-1]] = function, where, function.__code__, cuts
+                function.__code__ = _first.__code__.replace(co_consts=(None, waiting[-1]))
+            else:
+                cuts[function] = _cut_of(function, where)
+                function.__code__ = cuts[function].code
         yield
     finally:
         for function, code in kept:
             function.__code__ = code
             function.__globals__.pop(_HOOKS, None)
+        for number in waiting:
+            _Hooks.waiting.pop(number, None)
+
+
+def _first(*args: Any, **named: Any) -> Any:
+    """What a function is until it is called, with its number as the constant."""
+    return __secondsight__.first(0, args, named)  # type: ignore[name-defined]  # noqa: F821  a name of the function's own module
 
 
 _known: dict[Any, _Cut] = {}
@@ -155,85 +190,29 @@ _MOST_KNOWN = 1_000
 _numbers = itertools.count()
 
 
-def _cuts(program: Program) -> list[tuple[Any, _Cut]]:
-    """Every function of a program, cut."""
-    cuts = []
-    wide, loops, afters = _wide(program), _cut_loops(program), _afters(program)
-    for function, (places, scalars, result) in _instances(program).items():
+def _key(function: Any, where: CutAt) -> Any:
+    """All that a cut function depends on: its text by its identity, which is kept; its code may be one that was cut."""
+    return id(function_tree(function)), function.__code__.co_freevars, function.__qualname__, getattr(function, "__atomic__", False), where
+
+
+def _cut_of(function: Any, where: CutAt) -> _Cut:
+    """A function, cut."""
+    key = _key(function, where)
+    known = _known.pop(key, None)
+    if known is None:
         text = function_tree(function)
-        file, lines = function.__code__.co_filename, range(text.lineno, (text.end_lineno or text.lineno) + 1)
-        own_wide, own_loops = ({p for p in some if p.file == file and p.line in lines} for some in (wide, loops))
-        key = (  # its text by its identity, which is kept; its code may be one that was cut
-            id(text), function.__code__.co_freevars, function.__qualname__, getattr(function, "__atomic__", False), frozenset(places),
-            frozenset(scalars.items()), result, frozenset(own_loops), frozenset(afters.get(function, ())), frozenset(own_wide),
-        )  # fmt: skip
-        known = _known.pop(key, None)
-        if known is None:
-            cutter = _Cutter(function, places, scalars, result, own_loops, afters.get(function, set()))
-            known = _Cut(text, _cut(function, text, cutter, own_wide), cutter.kinds)
-        _known[key] = known
-        while len(_known) > _MOST_KNOWN:
-            del _known[next(iter(_known))]
-        cuts.append((function, known))
-    return cuts
-
-
-def _instances(program: Program) -> dict[Any, tuple[LinePlaces, dict[str, Scalar | ListType], ir.ResultType | None]]:
-    """For each source function the statements, by line and column, at which steps begin, the types of its locals, its result's."""
-    places: dict[Any, LinePlaces] = {}
-    made: dict[Any, LinePlaces] = {}
-    locals_: dict[Any, dict[str, Scalar | ListType | None]] = {}
-    results: dict[Any, ir.ResultType | None] = {}
-    for instance in program.frontend.instances.values():
-        source = instance.source
-        begins = {
-            (s.where.line, s.where.column)
-            for s in tree.statements(instance.body)
-            if isinstance(s, ir.Boundary) and s.kind == "statement"
-        }
-        places.setdefault(source, set()).update(begins)
-        if not instance.atomic and made.setdefault(source, begins) != begins:
-            raise LangError(
-                f"{instance.where}: {instance.name} has its steps at other statements for another class; "
-                "give the two classes functions of their own"
-            )
-        known = locals_.setdefault(source, {})
-        for name, kind in instance.locals.items():
-            before = known.get(name, kind)
-            if isinstance(kind, ListType) or isinstance(before, ListType):
-                known[name] = kind if before == kind else None
-            else:
-                known[name] = None if before is None else join(before, kind)
-        results[source] = instance.result
-    return {f: (p, {n: k for n, k in locals_[f].items() if k is not None}, results[f]) for f, p in places.items()}
-
-
-def _afters(program: Program) -> dict[Any, LinePlaces]:
-    """Of each function the calls, by line and column, behind which a step begins within their statement."""
-    found: dict[Any, LinePlaces] = {}
-    for instance in program.frontend.instances.values():
-        for s in tree.statements(instance.body):
-            if isinstance(s, ir.Boundary) and s.kind == "after":
-                found.setdefault(instance.source, set()).add((s.where.line, s.where.column))
-    return found
-
-
-def _wide(program: Program) -> set[Position]:
-    """Where a program computes what may be too large."""
-    bodies = [instance.body for instance in program.frontend.instances.values()]
-    nodes = (n for body in bodies for s in tree.statements(body) for e in tree.expressions(s) for n in tree.walk(e))
-    return {n.where for n in nodes if isinstance(n, ir.Binary) and n.wide}
-
-
-def _cut_loops(program: Program) -> set[Position]:
-    """The loops of which some rounds have a step boundary, and others none."""
-    return {block.round_of for frame in program.frames.values() for block in frame.flow.blocks if block.round_of is not None}
+        cutter = _Cutter(function, where)
+        known = _Cut(text, _cut(function, text, cutter, where.wide), cutter.kinds)
+    _known[key] = known
+    while len(_known) > _MOST_KNOWN:
+        del _known[next(iter(_known))]
+    return known
 
 
 class _Bounder(ast.NodeTransformer):
     """Inserts the checks of one function's arithmetic. What begins at the same place and cannot be too large is checked in vain."""
 
-    def __init__(self, cutter: _Cutter, wide: set[Position]) -> None:
+    def __init__(self, cutter: _Cutter, wide: frozenset[Position]) -> None:
         self.cutter, self.wide = cutter, wide
 
     def bounded(self, node: ast.expr) -> ast.expr:
@@ -273,7 +252,7 @@ class _Inside(ast.NodeTransformer):
 
     def __init__(self, cutter: _Cutter) -> None:
         self.cutter = cutter
-        self.done: LinePlaces = set()
+        self.done: set[tuple[int, int]] = set()
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         at = (node.lineno, node.col_offset + 1)
@@ -296,15 +275,11 @@ class _Cutter(ast.NodeTransformer):
     def __init__(
         self,
         function: Any,
-        places: LinePlaces,
-        scalars: dict[str, Scalar | ListType],
-        result: ir.ResultType | None,
-        cut: set[Position],
-        afters: LinePlaces,
+        where: CutAt,
     ) -> None:
-        self.afters = afters
+        self.afters = where.afters
         self.file, self.name = function.__code__.co_filename, function.__name__
-        self.places, self.scalars, self.result, self.cut = places, scalars, result, cut
+        self.places, self.scalars, self.result, self.cut = where.places, dict(where.locals), where.result, where.loops
         self.loops = 0
         self.number, self.kinds = next(_numbers), _Kinds()
         _Hooks.kinds[self.number] = self.kinds
@@ -428,7 +403,7 @@ class _Cutter(ast.NodeTransformer):
         return node
 
 
-def _cut(function: Callable[..., Any], text: ast.FunctionDef, cutter: _Cutter, wide: set[Position]) -> types.CodeType:
+def _cut(function: Callable[..., Any], text: ast.FunctionDef, cutter: _Cutter, wide: frozenset[Position]) -> types.CodeType:
     """The function's code with its steps cut."""
     assert isinstance(function, types.FunctionType)
     tree = _copied(text)

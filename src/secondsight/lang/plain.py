@@ -15,6 +15,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
+from secondsight.lang.cuts import cuts_of, has_queues
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.instrument import instrumented
 from secondsight.lang.locks import Lock, RwLock, SpinLock
@@ -241,9 +242,8 @@ class PlainRun:
 
     def _sources(self) -> Iterator[tuple[Callable[..., Any], CodeType]]:
         """The program's functions, with the code that they have now."""
-        for instance in self.program.frontend.instances.values():
-            if instance.source is not None:
-                yield instance.source, instance.source.__code__
+        for function in cuts_of(self.program):
+            yield function, function.__code__
 
     def frames(self, index: int) -> list[FrameType]:
         """The frames of a suspended thread's own functions, innermost first."""
@@ -274,7 +274,7 @@ class _Adapter:
     """Presents a `PlainRun` to the runtime."""
 
     def __init__(self, run: PlainRun) -> None:
-        self.run, self.queues = run, run.program.code.linked.queues
+        self.run, self.queues = run, has_queues(run.program)
         self.wait, self.choose, self.stand_in_queue = run.wait, run.choose, run.stand_in_queue
         self.enter, self.leave, self.freed = run.enter, run.leave, run.freed
 

@@ -2,7 +2,7 @@
 
 One file for each shape, `DIGEST.json` in the cache folder (and `DIGEST.python`, the rendered Python): where everything lies in a state, where each program counter
 stands, what threads begin with, what the numbers in the compiled text stand for. `DIGEST` is that of `lang.origin`. `DIGEST.answers` has what was found out about
-programs of the shape (`search.kept`). `HASH.piece` is the code of the model's functions in rendered Python, which many edits of a driver leave as it is. The
+programs of the shape (`search.kept`), `DIGEST.cuts` where its functions are cut (`lang.cuts`). `HASH.piece` is the code of the model's functions in rendered Python, which many edits of a driver leave as it is. The
 files that were read to make it are named with their hashes, and looked at again: an edited driver finds nothing here. Nor
 does a file that is cut short, garbled, of another version, or about other state: then everything is made again, and the file
 written anew, as a whole.
@@ -37,7 +37,7 @@ from secondsight.lang.types import IntType, RefType, resolve
 if TYPE_CHECKING:
     from secondsight.lang.code import Code
 
-__all__ = ["StoredFacts", "find", "find_answer", "find_python", "has_python", "is_kept", "keep", "keep_answer", "keep_python", "piece"]
+__all__ = ["StoredFacts", "find", "find_answer", "find_beside", "find_python", "has_python", "is_kept", "keep", "keep_answer", "keep_beside", "keep_python", "piece"]
 
 VERSION = 7
 MOST_ANSWERS = 300
@@ -129,15 +129,13 @@ def piece(text: str, compile_it: Callable[[], CodeType]) -> CodeType:
 
 def find_python(code: Code) -> tuple[tuple[CodeType, ...], list[tuple[Position, str]], dict[str, str]] | None:
     """The rendered Python of some code that was found here, compiled: with its sites and its tables; None if it is not there."""
-    if code.known is None or code.origin is None:
+    content = find_beside(code, "python")
+    if content is None:
         return None
     try:
-        content = _path(code.origin).with_suffix(".python").read_bytes()
-        if _signed(code, content[_SUM:]) != content[:_SUM]:
-            return None
-        text, sites, tables = marshal.loads(zlib.decompress(content[_SUM:]))
+        text, sites, tables = marshal.loads(content)
         return text, [(Position(*where), name) for where, name in sites], tables
-    except (OSError, ValueError, EOFError, TypeError, zlib.error):
+    except (ValueError, EOFError, TypeError):
         return None
 
 
@@ -148,10 +146,26 @@ def has_python(code: Code) -> bool:
 
 def keep_python(code: Code, text: tuple[CodeType, ...], sites: list[tuple[Position, str]], tables: dict[str, str]) -> None:
     """Keep rendered Python, for `find_python`."""
+    keep_beside(code, "python", marshal.dumps((text, [((w.file, w.line, w.column), name) for w, name in sites], tables)))
+
+
+def find_beside(code: Code, kind: str) -> bytes | None:
+    """What `keep_beside` kept of that kind, for code that was found here; None if it is not there as it was written."""
+    if code.known is None or code.origin is None:
+        return None
+    try:
+        content = _path(code.origin).with_suffix(f".{kind}").read_bytes()
+        return zlib.decompress(content[_SUM:]) if _signed(code, content[_SUM:]) == content[:_SUM] else None
+    except (OSError, zlib.error):
+        return None
+
+
+def keep_beside(code: Code, kind: str, content: bytes) -> None:
+    """Keep what was found out about some code in a file beside what is known of it, signed with that."""
     keep(code)
     if code.origin is not None and _data(code) is not None:
-        content = zlib.compress(marshal.dumps((text, [((w.file, w.line, w.column), name) for w, name in sites], tables)), 1)
-        _write(_path(code.origin).with_suffix(".python"), _signed(code, content) + content)
+        packed = zlib.compress(content, 1)
+        _write(_path(code.origin).with_suffix(f".{kind}"), _signed(code, packed) + packed)
 
 
 def is_kept(code: Code) -> bool:

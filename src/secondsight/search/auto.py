@@ -40,11 +40,11 @@ WORTH = 60_000
 HASTY = 4_000
 """States of one search after which it is not yet said to be large: many a broken driver is broken by then."""
 
-def _wait_at(program: Program, coming: Callable[[], int] | None = None) -> int:
+def _wait_at(program: Program, coming: Callable[[], int] | None = None, weight: int = 1) -> int:
     """After how many states `auto` waits for native code, if there is a compiler. What was searched of one shape counts together.
 
     Where it is known how many searches are `coming`, native code is compiled as soon as all of them together will take more than that,
-    if each is as large as those before, or as what was seen of this one; or once as much work was done without.
+    if each is as large for its weight as those before, or as what was seen of this one; or once as much work was done without.
 
     Once `WAIT` states were searched on the reference in this process, it waits as soon as it would begin to compile: who asks for
     much asks for more, and what is compiled beside a search takes two processors.
@@ -53,10 +53,10 @@ def _wait_at(program: Program, coming: Callable[[], int] | None = None) -> int:
     if is_ready(program) or (ahead is not None and ahead.is_there):
         return 0
     if coming is not None:
-        code, number = program.code, max(1, coming())
+        code, number = program.code, max(1, weight, coming())
         if code.searched >= WORTH or (code.searches and code.searched // code.searches * number >= WORTH):
             return 0
-        return min(max(HASTY, WORTH // number), WORTH - code.searched)
+        return min(max(HASTY, WORTH * weight // number), WORTH - code.searched)
     most = min(SWITCH, WAIT if Searches.total < WAIT else AHEAD)
     return max(most // 50, most - program.code.searched)
 
@@ -105,7 +105,7 @@ def _search(program: Program, asked: Request) -> Result:
         return searches.of_many_states(limits)
     if asked.executor == "reference" or why_not_native() is not None:
         return searches.by_reference(limits)
-    wait = _wait_at(program, asked.coming)
+    wait = _wait_at(program, asked.coming, asked.weight)
     if limits.states is not None and limits.states <= wait:
         return searches.by_reference(limits)
     return _one_after_the_other(searches, wait)

@@ -50,7 +50,7 @@ class Searches:
         """By the reference executor; `until`: see `breadth_first`."""
         result = breadth_first(Reference(self.program), self.asked.but(limits=within), until=until)
         self.program.code.searched += result.states
-        self.program.code.searches += 1
+        self.program.code.searches += self.asked.weight
         Searches.total += result.states
         self._spent, self._seen = self.seconds, result.states
         return result

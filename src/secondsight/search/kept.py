@@ -22,7 +22,7 @@ from secondsight.search.result import Result, Verdict
 __all__ = ["find", "hash_of", "identity_of", "keep"]
 
 _FIGURES = ("states", "transitions", "depth", "seconds", "exact", "missed", "peak", "note", "shortest", "preemptions")
-_CHANGES_NOTHING = ("on_progress", "kept", "coming", "on_growth")
+_CHANGES_NOTHING = ("on_progress", "kept", "coming", "weight", "on_growth")
 
 
 def identity_of(program: Program) -> str | None:

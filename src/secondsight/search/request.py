@@ -33,7 +33,7 @@ class Request:
     sees every state. `cluster`: the address of a Ray cluster for what grows large (see `search.cluster`). `frontier`: bytes of the
     frontier that stay in memory (None: an eighth of it); the rest goes to a file in `folder` (None: the system's folder for
     temporary files). `kept`: what was kept of the same search may answer, where it held (see `search.kept`). `coming`: how many searches of the same shape will probably be asked for, this one among
-    them: that decides when native code is worth compiling. `limits`: when to stop short. `on_progress` is called every so often;
+    them, and `weight`: each as many times as it is expected to be larger than the least, as this one is by its weight. They decide when native code is worth compiling. `limits`: when to stop short. `on_progress` is called every so often;
     `on_growth` once, if a number is seen to make the states grow while a search runs (see `search.growth`).
 
     The reference executor searches breadth first, up to the first broken rule; it has no use for `workers`, `exact`, `frontier`.
@@ -54,6 +54,7 @@ class Request:
     frontier: int | None = None
     kept: bool = False
     coming: Callable[[], int] | None = None
+    weight: int = 1
     folder: Path | None = None
     on_progress: Callable[[Progress], None] | None = None
     on_growth: Callable[[Growth], None] | None = None
