@@ -40,7 +40,8 @@ MOST_COUNTERS = 65535
 class Frame:
     """Where a function's locals lie, in a thread's region.
 
-    `taken`: the bits, the lowest first, that its callers still need whoever they are; `end`: the bit behind the last of all. `return_slot`: which of `sites` it was called from; 0: from none, a thread begins with it.
+    `taken`: the bits, the lowest first, that its callers still need whoever they are; `end`: the bit behind the last of all.
+    `return_slot`: which of `sites` it was called from; 0: from none, a thread begins with it.
     """
 
     flow: Flow
