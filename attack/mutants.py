@@ -34,7 +34,7 @@ EQUIVALENT = Path(__file__).with_name("equivalent.json")
 PARTS: dict[str, tuple[str, ...]] = {
     "front end": (
         "lang/statements.py", "lang/expressions.py", "lang/blocks.py", "lang/calls.py", "lang/builtin_calls.py", "lang/lowering.py",
-        "lang/inline.py", "lang/cfg.py", "lang/link.py", "lang/layout.py", "lang/slots.py", "lang/locks.py", "lang/assigned.py", "lang/ranges.py",
+        "lang/inline.py", "lang/cfg.py", "lang/link.py", "lang/held.py", "lang/overlaid.py", "lang/layout.py", "lang/slots.py", "lang/locks.py", "lang/assigned.py", "lang/ranges.py",
     ),
     "Python renderer": ("lang/render.py", "lang/render_expressions.py", "lang/reference.py", "lang/support.py"),
     "C renderer": ("lang/render_c.py", "lang/render_c_expressions.py", "search/prelude.c"),

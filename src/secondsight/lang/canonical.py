@@ -82,7 +82,7 @@ def _numbers(program: Program, symmetry: Symmetry) -> Picked:
                 kind = numbers.kind(var)
                 if isinstance(var.type, IntType) and kind in (Kind.FOUND, Kind.PLACE):
                     slot = frame.slots[var]
-                    parts = slot.at, var.type.low, slot.width, array, slot.shift, (1 << slot.bits) - 1
+                    parts = slot.at, slot.low, slot.width, array, slot.shift, (1 << slot.bits) - 1
                     places.append("(ss_number){{ B + {}, {}, {}, {}, {}, {} }}".format(*parts))
         return places
 

@@ -38,7 +38,7 @@ def _named(names: Names) -> Picked:
             kind, slot = names.holds(var), frame.slots[var]
             assert kind is not None and isinstance(var.type, IntType)
             if slot.bits:
-                texts.append(f"(ss_named){{ B + {slot.at}, {_bits(slot, var.type.low)}, {_HOLDS[kind]} }}")
+                texts.append(f"(ss_named){{ B + {slot.at}, {_bits(slot, slot.low)}, {_HOLDS[kind]} }}")
         return texts
 
     return pick

@@ -49,7 +49,7 @@ def _copies(spots: Spots) -> Picked:
         for var in sorted((v for v in live if v in frame.slots and spots.has(v)), key=lambda v: frame.slots[v].end):
             assert isinstance(var.type, IntType)
             slot = frame.slots[var]
-            parts = slot.at, var.type.low, slot.width, spots.groups.get(var, NO_GROUP), slot.shift, (1 << slot.bits) - 1
+            parts = slot.at, slot.low, slot.width, spots.groups.get(var, NO_GROUP), slot.shift, (1 << slot.bits) - 1
             texts.append("(ss_copy){{ B + {}, {}, {}, {}, {}, {} }}".format(*parts))
         return texts
 

@@ -2,7 +2,7 @@
 
 Every step boundary gets a number (a thread's program counter while it waits there; 0 when it has ended), every call of a
 function with boundaries a return site, every local that lives across a step a place in the thread's region. There is no
-recursion, so each function's frame lies at one fixed offset: behind the deepest of its callers' frames.
+recursion, so each function's locals have fixed places: none where its callers have what they still need, whoever of them called it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Flow
 from secondsight.lang.errors import LangError, Position, Refused
 from secondsight.lang.frontend import Frontend
+from secondsight.lang.held import held_ranges
 from secondsight.lang.layout import FieldName, Layout, field_of
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.machines import Machine
+from secondsight.lang.overlaid import Overlaid, apart, bits_of
 from secondsight.lang.records import Record
 from secondsight.lang.refusals import other_refusals
-from secondsight.lang.slots import Slot, Space
+from secondsight.lang.slots import Slot
 from secondsight.lang.types import ArrayType, RecordType, Type
 
 __all__ = ["Counter", "Callee", "Frame", "Linked", "is_head"]
@@ -36,13 +38,14 @@ MOST_COUNTERS = 65535
 
 @dataclass(eq=False)
 class Frame:
-    """Where a function's locals lie, in a thread's region: from bit `start` to before bit `end`.
+    """Where a function's locals lie, in a thread's region.
 
+    `taken`: the bits, the lowest first, that its callers still need whoever they are; `end`: the bit behind the last of all.
     `return_slot`: which of `sites` it was called from; 0: from none, a thread begins with it.
     """
 
     flow: Flow
-    start: int = 0
+    taken: int = 0
     end: int = 0
     return_slot: Slot | None = None
     slots: dict[ir.Var, Slot] = field(default_factory=dict)
@@ -144,39 +147,41 @@ class Linked:
         if len(self.counters) > MOST_COUNTERS:
             raise LangError(f"{len(self.counters)} step boundaries; the limit is {MOST_COUNTERS}: let fewer functions be reached")
         self.counter_width = 1 if len(self.counters) < 256 else 2
+        keeps = {frame: kept(frame.flow) for frame in order}
+        self.held = held_ranges(self.frames, self.roots.values(), (var for some in keeps.values() for var in some))
         for frame in order:
-            frame.start = max(frame.start, 8 * self.counter_width)
-            self._place(frame)
+            frame.taken |= (1 << 8 * self.counter_width) - 1
+            self._place(frame, keeps[frame])
             for block in frame.flow.blocks:
                 if isinstance(block.end, CallTo):
-                    callee = self.frames[block.end.function]
-                    callee.start = max(callee.start, self._kept_until(frame, block.end))
+                    self.frames[block.end.function].taken |= self._needed(frame, block.end)
         self.region = max([-(-f.end // 8) for f in order], default=self.counter_width)
 
-    def _place(self, frame: Frame) -> None:
+    def _place(self, frame: Frame, keeps: list[ir.Var]) -> None:
         """Give a place to every local that outlives a step or a join of control."""
-        room = Space(frame.start)
+        kinds = {var: self.held.get(var, var.type) for var in keeps}
+        room = Overlaid(frame.taken, apart(frame.flow, kinds))
         if len(frame.sites) > 1 or (frame.is_root and frame.sites):
             if len(frame.sites) > 254:
                 raise LangError(f"{frame.flow.function.name} is called from more than 254 places")
             bits = len(frame.sites).bit_length()
-            at, width, shift = room.take(bits)
+            at, width, shift = room.always(bits)
             frame.return_slot = Slot(at, width, shift, bits)
         surviving: collections.Counter[ir.Var] = collections.Counter()
         for block in frame.flow.blocks:
             if isinstance(block.end, CallTo):
                 surviving.update(frame.flow.live_across(block.end))
-        widths = {var: self.layout.bits(var.type, 0, var.is_item) for var in kept(frame.flow)}
-        for var in sorted(widths, key=lambda v: (-surviving[v], widths[v] < 8)):  # what survives is before a called function's frame; small ones fill gaps
-            frame.slots[var] = self.layout.slot(var.type, room.take(widths[var]), 0, var.is_item)
+        sizes = {var: self.layout.bits(kind, 0, var.is_item) for var, kind in kinds.items()}
+        for var in sorted(kinds, key=lambda v: (-surviving[v], sizes[v] < 8)):  # small ones fill gaps
+            frame.slots[var] = self.layout.slot(kinds[var], room.take(var, sizes[var]), 0, var.is_item)
         frame.end = room.end
 
     @staticmethod
-    def _kept_until(frame: Frame, call: CallTo) -> int:
-        """The bit behind all of a function that must survive a call."""
+    def _needed(frame: Frame, call: CallTo) -> int:
+        """The bits of all that must survive a call."""
         alive = frame.flow.live_across(call)
-        ends = [slot.end for var, slot in frame.slots.items() if var in alive and slot.bits]
-        return max([frame.start, *ends, *([frame.return_slot.end] if frame.return_slot is not None else [])])
+        slots = [slot for var, slot in frame.slots.items() if var in alive]
+        return frame.taken | bits_of(slots if frame.return_slot is None else [frame.return_slot, *slots])
 
 
 def written_by(functions: Iterable[ir.Function]) -> frozenset[FieldName]:

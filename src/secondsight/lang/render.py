@@ -16,10 +16,10 @@ from secondsight.lang import ir, stored, tree
 from secondsight.lang.cfg import Block, Branch, CallTo, Exit, Jump
 from secondsight.lang.errors import OutOfRecords, Position
 from secondsight.lang.locks import Lock, RwLock, SpinLock
+from secondsight.lang.overlaid import dead_bits
 from secondsight.lang.program import Frame, Program, is_head
 from secondsight.lang.render_expressions import ExpressionRenderer
 from secondsight.lang.render_order import FunctionOrder
-from secondsight.lang.slots import masks
 from secondsight.lang.types import IntType, RefType
 
 __all__ = ["PythonRenderer", "PythonText", "render"]
@@ -197,7 +197,7 @@ class PythonRenderer(ExpressionRenderer, FunctionOrder):
         assert self.frame is not None
         if target.boundary is not None:
             self._own(depth, copied)
-            self._zero(depth, dirty - target.live_in)
+            self._zero(depth, dirty, target.live_in)
             self._set_counter(depth, self.program.number[target])
             self.out(depth, "return s")
         elif target in self.blocks and not (entering and not self._needs_own(self.frame, target)):
@@ -212,9 +212,9 @@ class PythonRenderer(ExpressionRenderer, FunctionOrder):
         else:
             self.out(depth, f"s[B] = {number >> 8}; s[B + 1] = {number & 255}")
 
-    def _zero(self, depth: int, dead: set[ir.Var]) -> None:
+    def _zero(self, depth: int, dirty: set[ir.Var], alive: set[ir.Var]) -> None:
         assert self.frame is not None
-        taken = masks(self.frame.slots[var] for var in dead if var in self.frame.slots)
+        taken = dead_bits(self.frame.slots, dirty - alive, alive)
         whole = [at for at, mask in taken.items() if mask == 255]
         if whole:
             self.out(depth, " = ".join(f"s[B + {at}]" for at in whole) + " = 0")
@@ -230,7 +230,7 @@ class PythonRenderer(ExpressionRenderer, FunctionOrder):
         for i, value in enumerate(call.arguments):
             self.out(depth, f"c{i} = {self.expr(value)}")
             arguments.append(f"c{i}")
-        self._zero(depth, dirty - self.frame.flow.live_across(call))
+        self._zero(depth, dirty, self.frame.flow.live_across(call))
         if callee.return_slot is not None:
             self.out(depth, self.assigned(callee.return_slot, SITE, str(callee.sites.index(call) + 1)))
         self.out(depth, f"return e{self._number(call.function)}({', '.join(['s', 'B', 't', *arguments])})")
@@ -245,7 +245,7 @@ class PythonRenderer(ExpressionRenderer, FunctionOrder):
             value = "rv"
         if frame.return_slot is not None:
             self.out(depth, f"r = {self.local(frame.return_slot, SITE)}; {self.assigned(frame.return_slot, SITE, '0')}")
-        self._zero(depth, dirty)
+        self._zero(depth, dirty, set())
         value = self.left(depth, frame.flow.function, value)
         if frame.return_slot is not None:
             self.out(depth, f"return R{self._number(frame.flow.function)}[r](s, B, t, {value})")

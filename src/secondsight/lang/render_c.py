@@ -18,10 +18,11 @@ from secondsight.lang.cfg import Block, Branch, CallTo, Exit, Jump
 from secondsight.lang.errors import OutOfRecords, Position
 from secondsight.lang.locks import Lock, RwLock, SpinLock
 from secondsight.lang.movers import Reductions, merged_steps, notes_before
+from secondsight.lang.overlaid import dead_bits
 from secondsight.lang.program import Frame, Program, is_head
 from secondsight.lang.render_c_expressions import CExpressions, counted, path_name
 from secondsight.lang.render_order import FunctionOrder
-from secondsight.lang.slots import Slot, masks
+from secondsight.lang.slots import Slot
 from secondsight.lang.symmetry import Symmetry
 from secondsight.lang.types import IntType, RefType
 
@@ -253,7 +254,7 @@ class _CRenderer(CExpressions, FunctionOrder):
     def _jump(self, target: Block, dirty: set[ir.Var], entering: bool = False) -> None:
         assert self.frame is not None
         if target.boundary is not None:
-            self._zero(dirty - target.live_in)
+            self._zero(dirty, target.live_in)
             number = self.program.number[target]
             self.out(f"s[B] = {number};" if self.program.counter_width == 1 else f"s2(s + B, {number});")
             self.out("return 1;")
@@ -262,9 +263,9 @@ class _CRenderer(CExpressions, FunctionOrder):
         else:
             self._block(target)
 
-    def _zero(self, dead: set[ir.Var]) -> None:
+    def _zero(self, dirty: set[ir.Var], alive: set[ir.Var]) -> None:
         assert self.frame is not None
-        taken = masks(self.frame.slots[var] for var in dead if var in self.frame.slots)
+        taken = dead_bits(self.frame.slots, dirty - alive, alive)
         whole = [at for at, mask in taken.items() if mask == 255]
         if whole:
             self.out(" = ".join(f"s[B + {at}]" for at in whole) + " = 0;")
@@ -276,7 +277,7 @@ class _CRenderer(CExpressions, FunctionOrder):
         assert self.frame is not None
         callee = self.program.frames[call.function]
         arguments = [self.temp(text) for text in self.operands(call.arguments)]
-        self._zero(dirty - self.frame.flow.live_across(call))
+        self._zero(dirty, self.frame.flow.live_across(call))
         if callee.return_slot is not None:
             self._keep(callee.return_slot, SITE, str(callee.sites.index(call) + 1))
         self.out(f"return e{self.numbers[call.function]}({', '.join(['s', 'B', 't', 'x', *arguments])});")
@@ -295,7 +296,7 @@ class _CRenderer(CExpressions, FunctionOrder):
         if frame.return_slot is not None:
             place = self.temp(self.local(frame.return_slot, SITE))
             self._keep(frame.return_slot, SITE, "0")
-        self._zero(dirty)
+        self._zero(dirty, set())
         if frame.return_slot is not None:
             self.out(f"return r{self.numbers[frame.flow.function]}({place}, s, B, t, x, {value});")
         elif frame.is_root:

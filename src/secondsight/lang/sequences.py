@@ -95,7 +95,7 @@ class Spots(Spread[Holds]):
         roots = list(program.code.linked.roots.values())
         functions = list(tree.reached(roots))
         super().__init__(functions, roots, PLAIN)
-        self._has_room(program.layout)
+        self._has_room(program)
         for stmt in (s for f in functions for s in tree.statements(f.body)):
             if isinstance(stmt, ir.Free):
                 self._is_freed(program.layout, stmt.pool.type)
@@ -200,13 +200,14 @@ class Spots(Spread[Holds]):
 
     # What is looked at when all kinds are known.
 
-    def _has_room(self, layout: Layout) -> None:
+    def _has_room(self, program: Program) -> None:
         """Every integer that holds a number must have room for all of them: else its range tells them apart."""
-        kinds = {kind for _, _, kind in places(layout)}
+        kinds = {kind for _, _, kind in places(program.layout)}
         most = max((kind.high for kind in kinds), default=0)
         if any(kind.low != 0 or kind.high != most for kind in kinds):
             raise TellsApart("they have several ranges, or one that does not begin at 0")
-        held: list[tuple[str, object, Holds]] = [(v.name, v.type, kind) for v, kind in self.vars.items()]
+        narrower = program.code.linked.held
+        held: list[tuple[str, object, Holds]] = [(v.name, narrower.get(v, v.type), kind) for v, kind in self.vars.items()]
         held += [(f.name, f.result, kind) for f, kind in self.results.items()]
         held += [(f.name, f.result.parts[i][1], kind) for (f, i), kind in self.parts.items() if isinstance(f.result, ir.Group)]
         for name, type_, kind in held:

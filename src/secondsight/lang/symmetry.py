@@ -199,18 +199,19 @@ def _looked(program: Program, array: Interchangeable) -> tuple[str, list[int]]:
         numbers_of(program, array)
         for function in functions:
             _Checker(array, lifetimes_of(program)).body(function.body)
-        _fits(array, functions)
+        _fits(array, program)
     except TellsApart as why:
         return str(why), []
     return "", sorted(array.fixed)
 
 
-def _fits(array: Interchangeable, functions: list[ir.Function]) -> None:
+def _fits(array: Interchangeable, program: Program) -> None:
     """Every integer that holds a number of one must have room for all; else which of them do not fit tells them apart."""
     numbers = array.numbers
     assert numbers is not None
-    held = [(v.name, v.type, kind) for v, kind in numbers.vars.items()]
-    held += [(f.name, f.result, numbers.results[f]) for f in functions if f in numbers.results]
+    narrower = program.code.linked.held
+    held = [(v.name, narrower.get(v, v.type), kind) for v, kind in numbers.vars.items()]
+    held += [(f.name, f.result, kind) for f, kind in numbers.results.items()]
     held += [(f.name, f.result.parts[i][1], kind) for (f, i), kind in numbers.parts.items() if isinstance(f.result, ir.Group)]
     for name, kind, holds in held:
         if (

@@ -65,7 +65,7 @@ class Names(Spread[Kind]):
     """
 
     def __init__(self, program: Program, rows: Rows) -> None:
-        self.rows = rows
+        self.rows, self.held = rows, program.code.linked.held
         self.numbers = {root: program.code.roots[entry].number for entry, root in program.code.linked.roots.items()}
         roots = list(self.numbers)
         functions = list(tree.reached(roots))
@@ -271,7 +271,7 @@ class Names(Spread[Kind]):
             raise TellsApart(f"{name} has no room for the numbers of all threads")
 
     def _look(self, functions: Sequence[ir.Function]) -> None:
-        held = [(v.name, v.type, kind) for v, kind in self.vars.items()]
+        held = [(v.name, self.held.get(v, v.type), kind) for v, kind in self.vars.items()]
         held += [(f.name, f.result, kind) for f, kind in self.results.items()]
         held += [(f.name, f.result.parts[i][1], kind) for (f, i), kind in self.parts.items() if isinstance(f.result, ir.Group)]
         for name, type_, kind in held:

@@ -198,30 +198,35 @@ static inline u64 ss_known_with(const u8 *state, int last)
 /*
  * To give records their names takes longer than a step, and where no two states become equal by it, it is for nothing. So it is tried: of the first
  * states, which one worker finds, it is seen how many become equal to another by the records' names and not without. If these are
- * too few, the search begins again without. It is sound either way. One in ONE_IN forms is looked at, for another form is made of it.
+ * too few, the search begins again without. It is sound either way. All forms are looked at until so many are seen again that it is clear, and none
+ * is forgotten for another: what is found does not depend on prints, and so not on where a state's numbers lie.
  */
-enum { TRIAL = 5000, FORMS = 1 << 11, WORTH = 50, ONE_IN = 4 };
+enum { TRIAL = 5000, FORMS = 1 << 13, WORTH = 50, NONE_OF = 1000, SURE = 64 };
 
 typedef struct ss_trial {
-	u64 again, other; /* states with a form that was seen lately; those of them that differ without the records' names */
-	struct { u64 form, without; } lately[FORMS];
+	u64 again, other; /* states with a form that was seen before; those of them that differ without the records' names */
+	u64 count;
+	struct { u64 form, without; } seen[FORMS];
 } ss_trial;
 
 static void ss_try_names(ss_run *run, const u8 *state, u64 form)
 {
 	ss_trial *trial = run->trial;
-	if (form % ONE_IN)
+	if (trial->count > FORMS / 4 * 3 || trial->other >= SURE || (!trial->other && trial->again >= NONE_OF))
 		return;
 	*the_model.by_form &= ~RECORDS;
-	u64 without = ss_known_by(state);
+	u64 without = ss_known_by(state), at = form % FORMS;
 	*the_model.by_form |= RECORDS;
-	u64 at = form / ONE_IN % FORMS;
-	if (trial->lately[at].form == form) {
+	while (trial->seen[at].form && trial->seen[at].form != form)
+		at = (at + 1) % FORMS;
+	if (trial->seen[at].form) {
 		trial->again++;
-		trial->other += trial->lately[at].without != without;
+		trial->other += trial->seen[at].without != without;
+	} else {
+		trial->count++;
 	}
-	trial->lately[at].form = form;
-	trial->lately[at].without = without;
+	trial->seen[at].form = form;
+	trial->seen[at].without = without;
 }
 
 static void ss_begin_trial(ss_run *run)

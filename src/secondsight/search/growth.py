@@ -87,8 +87,9 @@ def _numbers(program: Program, state: bytes) -> Iterator[tuple[str, int]]:
     for base in program.bases:
         counter = int.from_bytes(state[base : base + program.counter_width], "big")
         if counter:
-            frame = program.counters[counter - 1].frame
-            for var, slot in frame.slots.items():
+            at = program.counters[counter - 1]
+            frame, alive = at.frame, at.block.live_in
+            for var, slot in ((v, s) for v, s in frame.slots.items() if v in alive):
                 yield f"{var.name} in {frame.flow.function.name}()", slot.value(state, base)
 
 

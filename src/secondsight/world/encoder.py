@@ -43,6 +43,9 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
+_ENOUGH = {"frames": (9, ("private_memory",)), "handles": (3, ("files", "pagemaps", "dax_devices", "udmabufs"))}
+"""What is enough, within the first size with a device, for all adversaries' scenarios without those bounds, which tell shapes apart already: so there is no
+shape more for it."""
 _OF_EACH = ("private_pages", "migrate_pages", "iovas")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
 NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd", "lazyfree"}
@@ -350,6 +353,8 @@ class Encoder:
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
+        if size is _DRIVEN[0]:
+            rounded |= {name: most for name, (most, but) in _ENOUGH.items() if derived[name] <= most and not any(derived.get(n) for n in but)}
         rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
         rounded["other_processes"] = len(self.processes) - 1
         own = {name: rounded.pop(name) for name in _ROWS}

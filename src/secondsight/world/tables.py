@@ -12,6 +12,7 @@ from secondsight.linux.gup_pages import PageArray
 from secondsight.linux.mm_types import AddressSpace, Count
 from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
+from secondsight.scenario.ops import MAX_PAGES
 
 __all__ = [
     "BY_REFERENCE", "CLOSES", "DIFFERS", "DONTUNMAP", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NORESERVE", "NOT_RUN", "NO_MOVE", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
@@ -131,7 +132,8 @@ other_processes = shared_array(ProcessState, "other_processes")
 kind = const("op.kind", Annotated[int, Bounds(0, 127)])
 """What it does: a number of `declare.ACTS`."""
 address = const("op.address")
-pages = const("op.pages")
+pages = const("op.pages", Annotated[int, Bounds(0, 2 * MAX_PAGES - 1)])
+"""How many pages; of what is about halves of pages, a half."""
 value = const("op.value")
 page = const("op.page")
 """Of what moves a mapping: the address that it moves to; of what has two addresses, the second."""
