@@ -117,7 +117,7 @@ HARMLESS: dict[str, dict[str, str]] = {
     },
     "RdmaMr": _by_name(
         {
-            _UNDER_ONE_LOCK: "close: swap 1; unpin: swap 1, 2; ib_umem_get: swap 2",
+            _UNDER_ONE_LOCK: "close: swap 1; ib_umem_get: swap 2",
             _SEEN_LATER: "close: first out of the lock 1",
             "nothing is registered any more once it says that it is closed, and it is closed once": "close: last out of the lock 1; fault: drop 4",
             "it concerns a local of one thread, or a list that is written anew before it is read": "fault: first out of the lock 1; append: drop 2",
