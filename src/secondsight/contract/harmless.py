@@ -128,6 +128,22 @@ HARMLESS: dict[str, dict[str, str]] = {
             "beyond RLIMIT_MEMLOCK, which no adversary sets: tests/devices/test_rdma_mr.py has it": "count: drop 3",
         }
     ),
+    "FaultQueue": _by_name(
+        {
+            _UNDER_ONE_LOCK: "report: swap 1, 2, 3; handle: swap 1, 2, 3; stop: swap 1",
+            "an answer of a later moment is one of the access's own time too": "fault: without the lock 1; fault: first out of the lock 1",
+            "it looks at one flag after the other, and whoever sets one behind it has queued the work once more": (
+                "next_fault: without the lock 1; next_fault: first out of the lock 1"
+            ),
+            "whoever came in between came before the page was looked for; where it wanted to write and the page was asked for to read it faults once more": (
+                "handle: without the lock 1; handle: first out of the lock 1; handle: last out of the lock 1"
+            ),
+            "no fault is taken any more, and those that wait are answered either way": "close: swap 1",
+            "the work answers whoever waits, and finds nothing more; that the driver itself is freed then is not modelled": "close: drop 2",
+            "the work is over, and nobody else writes there": "stop: without the lock 1",
+            "the device has stopped: whoever tries again fails": "stop: drop 2",
+        }
+    ),
     "FencedImporter": _by_name(
         {
             "it is attached before any thread begins: no adversary attaches while the exporter moves": "attach_to: swap 1",
