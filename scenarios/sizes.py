@@ -73,7 +73,7 @@ def longer_than_the_file(s: Recorder) -> None:
 
 
 @scenario
-def kept_behind_the_end(s: Recorder) -> None:
+def copy_behind_the_end(s: Recorder) -> None:
     """Pages behind the end are no memory until the file grows, and go when it is cut to the size that it has."""
     fd = s.memfd_create(pages=1)
     a = s.mmap(fd, pages=3)

@@ -20,5 +20,5 @@ def test_a_row_says_what_it_is(name: str) -> None:
 
 
 def test_every_event_is_raised_or_said_not_to_be() -> None:
-    raised = {"UNMAP", "CLEAR", "PROTECTION_PAGE", "PROTECTION_VMA", "RELEASE", "MIGRATE", "EXCLUSIVE"}
+    raised = {"UNMAP", "CLEAR", "PROTECTION_PAGE", "PROTECTION_VMA", "RELEASE", "MIGRATE", "EXCLUSIVE", "SOFT_DIRTY"}
     assert {event.name for event in Event if f"`{event.name}`" in PAGE} == {event.name for event in Event} - raised

@@ -104,7 +104,7 @@ def test_what_was_edited_is_searched_again(folder: Path, edit: Callable[[Path], 
 @pytest.mark.parametrize(
     "other",
     [
-        {"rules": ["teardown"]}, {"bounds": {"frames": 9}}, {"exact": True}, {"limits": Limits(states=900_000)}, {"lock_order": False},
+        {"rules": ["teardown"]}, {"bounds": {"frames": 12}}, {"exact": True}, {"limits": Limits(states=900_000)}, {"lock_order": False},
         {"reductions": Reductions(False, False)}, {"collect": True, "executor": "native"},
     ],
     ids=str,

@@ -23,7 +23,9 @@ def by_hand(scenario: Scenario) -> object:
     """A scenario's outcome, by a machine that does its operations one by one."""
     is_huge = any(place.op.declared.needs in (Needs.HUGE, Needs.HUGETLB) for place in scenario.places())
     huge = {"huge": 1, "hugetlb_files": 3, "hugetlb_pages": 7} if is_huge else {}
-    block = {"pageblocks": 1, "pageblock_frames": 7} if any(place.op.declared.needs is Needs.MOVABLE for place in scenario.places()) else {}
+    needs = {place.op.declared.needs for place in scenario.places()}
+    block = {"pageblocks": 1, "pageblock_frames": 7} if needs & {Needs.MOVABLE, Needs.CMA} else {}
+    block |= {"cma": 1} if Needs.CMA in needs else {}
     hand = ByHand(pages=14, frames=16, vmas=40, files=15, udmabufs=15, file_pages=15, dmabuf_pages=15, create_items=15, **huge, **block)
     hand.begin()
     results: list[str | None] = []

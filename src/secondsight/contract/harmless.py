@@ -128,6 +128,12 @@ HARMLESS: dict[str, dict[str, str]] = {
             "beyond RLIMIT_MEMLOCK, which no adversary sets: tests/devices/test_rdma_mr.py has it": "count: drop 3",
         }
     ),
+    "AllocatesBeforeItsLock": {},
+    "AllocatesWithoutReclaim": {},
+    "AllocatesWithoutWaiting": {},
+    "WaitsForItsWorker": {},
+    "DropsWhatChanges": {},
+    "NotifiedIn2011": {},
     "FaultQueue": _by_name(
         {
             _UNDER_ONE_LOCK: "report: swap 1, 2, 3; handle: swap 1, 2, 3; stop: swap 1",

@@ -444,6 +444,7 @@ BROKEN_ELSEWHERE = {
     "sub-page": "of a table that every row keeps: tests/cases/test_thread_2023_pins.py has a buffer that breaks it",
     "reboot": "of a table that every row keeps: tests/cases/test_thread_2023_pins.py has a buffer that breaks it",
     "restored": "of a table that every row keeps: tests/cases/test_revoke_2026.py has an importer that breaks it",
+    "page-table-freed": "a collapse that does not wait for walks breaks it, and no driver: tests/linux/test_gup_fast.py has it",
     "swap-count": "page tables alone count swap entries, and no function that a driver calls does: tests/linux/test_swap.py breaks it by hand",
     "dax-page-is-free": "a file system that waits for nobody breaks it, and no driver: tests/linux/test_fs_dax.py has one",
     "ww-mutex": "no driver of a device takes several buffers under one context yet: tests/linux/test_ww_mutex.py has one that keeps the others while it waits",

@@ -342,8 +342,8 @@ def has_past_the_end(file: AddressSpace) -> None:
 
 @milestone
 def shmem_setattr(file: ShmemFile, size: Pgoff) -> Errno:
-    """shmem_setattr(ATTR_SIZE), under do_truncate()'s inode lock (mm/shmem.c, fs/open.c, Linux 6.12): the file has `size` pages. 0, or -EPERM where a seal forbids it (F_SEAL_SHRINK,
-    F_SEAL_GROW). Of its own size it loses what fallocate() has put behind its end."""
+    """shmem_setattr() of ATTR_SIZE (mm/shmem.c, Linux 6.12), under the inode lock that ftruncate() takes for it: the file has `size` pages. 0, or -EPERM where a seal
+    forbids it (F_SEAL_SHRINK, F_SEAL_GROW). Of its own size it loses what fallocate() has put behind its end."""
     file.i_rwsem.write_lock()
     with atomic:
         old = file.nr_pages

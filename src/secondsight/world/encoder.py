@@ -366,7 +366,7 @@ class Encoder:
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
-        if size is _DRIVEN[0]:
+        if _DRIVEN and size is _DRIVEN[0]:
             rounded |= {name: most for name, (most, but) in _ENOUGH.items() if derived[name] <= most and not any(derived.get(n) for n in but)}
         rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
         rounded["other_processes"] = len(self.processes) - 1

@@ -17,7 +17,7 @@ __all__: list[str] = []
 PROCESS = Arg(ArgType.PROCESS)
 
 
-@operation(process=PROCESS, at_least=lambda args: {"kills": 1}, often=Often(0, 2, 2))
+@operation(process=PROCESS, at_least=lambda args: {"kills": 1}, often=Often(0, 2, 8))
 def kill(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """kill(SIGKILL) of another process, in a thread: its threads end where they are, what an operation of theirs says then is lost, and its memory
     goes, at some time. Results that are missing then read `exited`."""
@@ -33,7 +33,7 @@ def kill(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(process=PROCESS, at_least=lambda args: {"kills": 1}, often=Often(0, 3, 3))
+@operation(process=PROCESS, at_least=lambda args: {"kills": 1}, often=Often(0, 3, 6))
 def process_mrelease(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """process_mrelease(2), in a thread: take the private memory of a process that is being killed, or ends, as the OOM reaper does. Fails with -EINVAL (it is not
     ending), -ESRCH (it has ended), -EAGAIN (a device would have to sleep: some is left)."""
