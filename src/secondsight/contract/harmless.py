@@ -23,6 +23,10 @@ _FENCED = "the fence of a job that is under way keeps the memory: the exporter w
 _WORKER_LOOKS = "the worker looks under the reservation lock whether anything is left to do, and finds nothing; that the driver itself is freed then is not modelled"
 
 
+_CLEARED_ALREADY = (
+    "the CPU's entry has changed before the callback is called: whoever looks from then on finds the new page; whoever looked before finds that the number has gone on, or has its "
+    "entry dropped"
+)
 _ONE_STEP = "to clear it is one step"
 _NOT_CLOSED = "no column closes the device while it works, and nothing is asked of a process that ends"
 _WAIT_SAVES = "hmm_range_fault() says -EBUSY while the range is not valid, and the loop goes on: the wait saves rounds"
@@ -132,8 +136,20 @@ HARMLESS: dict[str, dict[str, str]] = {
     "AllocatesWithoutReclaim": {},
     "AllocatesWithoutWaiting": {},
     "WaitsForItsWorker": {},
-    "DropsWhatChanges": {},
-    "NotifiedIn2011": {},
+    "DropsWhatChanges": _by_name(
+        {
+            _CLEARED_ALREADY: "invalidate_page: first out of the lock 1; invalidate_page: last out of the lock 1",
+            _UNDER_ONE_LOCK: "invalidate_page: swap 1",
+        }
+    ),
+    "NotifiedIn2011": _by_name(
+        {
+            _CLEARED_ALREADY: "change_pte: first out of the lock 1; change_pte: last out of the lock 1",
+            _UNDER_ONE_LOCK: "change_pte: swap 1",
+            "what is entered takes the old entry's place": "set_page: drop 1",
+            "the device has no entry then, and faults": "set_page: drop 2; set_page: swap 1",
+        }
+    ),
     "FaultQueue": _by_name(
         {
             _UNDER_ONE_LOCK: "report: swap 1, 2, 3; handle: swap 1, 2, 3; stop: swap 1",
