@@ -23,6 +23,7 @@ _FENCED = "the fence of a job that is under way keeps the memory: the exporter w
 _WORKER_LOOKS = "the worker looks under the reservation lock whether anything is left to do, and finds nothing; that the driver itself is freed then is not modelled"
 
 
+_NOTHING_ALLOCATED = "what is allocated is not modelled: nobody asks whether there is memory for what is entered"
 _CLEARED_ALREADY = (
     "the CPU's entry has changed before the callback is called: whoever looks from then on finds the new page; whoever looked before finds that the number has gone on, or has its "
     "entry dropped"
@@ -132,10 +133,25 @@ HARMLESS: dict[str, dict[str, str]] = {
             "beyond RLIMIT_MEMLOCK, which no adversary sets: tests/devices/test_rdma_mr.py has it": "count: drop 3",
         }
     ),
-    "AllocatesBeforeItsLock": {},
-    "AllocatesWithoutReclaim": {},
-    "AllocatesWithoutWaiting": {},
-    "WaitsForItsWorker": {},
+    "AllocatesBeforeItsLock": {"fault: drop 1": _NOTHING_ALLOCATED},
+    "AllocatesWithoutReclaim": {"allocate_at_once: drop 3": "the thread reclaims nothing from then on: it allocates once more at most, which fails, and another time without the lock"},
+    "AllocatesWithoutWaiting": _by_name(
+        {
+            _NOTHING_ALLOCATED: "fault: drop 2, 3; fault: swap 1, 2; install: negate 1; install: drop 2, 3",
+            "the driver's lock is held: that it is one step besides only saves states": (
+                "install: without the lock 1; install: first out of the lock 1; install: last out of the lock 1; install: swap 1"
+            ),
+        }
+    ),
+    "WaitsForItsWorker": _by_name(
+        {
+            "what the worker flushes is not modelled: the callback itself drops what the device has": (
+                "invalidate: without the lock 1; invalidate: first out of the lock 1; invalidate: last out of the lock 1; invalidate: drop 1, 2; invalidate: swap 1; "
+                "work: drop 1, 2; work: swap 1, 2"
+            ),
+            _NOTHING_ALLOCATED: "allocate: drop 1",
+        }
+    ),
     "DropsWhatChanges": _by_name(
         {
             _CLEARED_ALREADY: "invalidate_page: first out of the lock 1; invalidate_page: last out of the lock 1",
