@@ -134,7 +134,7 @@ HARMLESS: dict[str, dict[str, str]] = {
         }
     ),
     "AllocatesBeforeItsLock": {"fault: drop 1": _NOTHING_ALLOCATED},
-    "AllocatesWithoutReclaim": {"allocate_at_once: drop 3": "the thread reclaims nothing from then on: it allocates once more at most, which fails, and another time without the lock"},
+    "AllocatesWithoutReclaim": {"allocate_at_once: drop 3": "no rule asks whether PF_MEMALLOC is left over: what the thread allocates afterwards may fail, and what is allocated is not modelled"},
     "AllocatesWithoutWaiting": _by_name(
         {
             _NOTHING_ALLOCATED: "fault: drop 2, 3; fault: swap 1, 2; install: negate 1; install: drop 2, 3",
