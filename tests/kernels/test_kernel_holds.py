@@ -12,6 +12,7 @@ import pytest
 from secondsight.agree import forced
 from secondsight.agree.confirm import Confirmed, confirm
 from secondsight.agree.generate import scenario_of
+from secondsight.agree.sides import Booted
 from secondsight.cases import Question
 from secondsight.cli import confirming
 from secondsight.contract import driver_program, load_drivers, rules_for
@@ -252,8 +253,9 @@ def test_random_schedules_with_every_hold_agree(module_vm: VM, monkeypatch: pyte
     draw = forced.random_schedule
     monkeypatch.setattr(forced, "random_schedule", lambda *given, **named: draw(*given, points=tuple(HOLDS), **named))
     met = Counter[str]()
+    booted = Booted(module_vm.kernel, vm=module_vm, devices=True)
     for index in range(25):
-        scenario = scenario_of("forced", 7, index)
+        scenario = booted.fitted(scenario_of("forced", 7, index))
         plan = forced.plan_of(scenario, 7, index, module_vm.release)
         if plan.schedule is not None:
             steps = [(step.release, step.then) for step in plan.schedule.steps]

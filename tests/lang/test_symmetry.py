@@ -534,8 +534,12 @@ def test_frames_of_the_tables_are_interchangeable() -> None:
     for table in TABLES.values():
         for row in table.rows if every else table.rows[::3]:
             program = next(p for c in table.columns if (p := table.program(row.name, c.name)) is not None)
-            compares = table.name == "2026-hmm-retry"  # whether an answer is true still: two numbers of frames
-            assert symmetry_of(program)[1] == ("Folio: the number of one is used as a number" if compares else ""), row.name
+            why = ""
+            if table.name == "2026-hmm-retry":  # whether an answer is true still: two numbers of frames
+                why = "Folio: the number of one is used as a number"
+            if row.name.startswith("2011: "):  # what a walk says is a page, or an error
+                why = "Folio: ret is now the number of one, now another number"
+            assert symmetry_of(program)[1] == why, row.name
 
 
 class Token(Record):

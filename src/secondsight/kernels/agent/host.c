@@ -48,6 +48,7 @@ void drop_rights(void)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		end_machine();
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* which the change of user has cleared */
+	prctl(PR_SET_DUMPABLE, 1); /* the same: without it what is in /proc/self is root's, and clear_refs cannot be written */
 }
 
 void note_scenario(const char *name) { (void)name; }
