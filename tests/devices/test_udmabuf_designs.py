@@ -217,6 +217,7 @@ def test_wrong_forms_are_caught(row: Row, caught_by: str) -> None:
     assert steps[-1].error.rule == violation.rule
 
 
+@pytest.mark.wide
 def test_where_memory_is_short_the_table_is_allocated_before_the_lock_that_the_callback_takes() -> None:
     """The same design with one line elsewhere: dma-buf has no such place, for its importers reserve room for fences under the same lock."""
     found = breadth_first(Reference(program_of(DESIGN["invalidate+hmm"], ASKED["memory is short"])))

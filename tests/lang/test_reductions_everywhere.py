@@ -78,9 +78,10 @@ def checks() -> Iterator[tuple[str, Callable[[], Made | None]]]:
 
 
 EVERY = [*cells(), *scenarios(), *checks()]
+SAMPLE = [one for one in EVERY[11::97] if not one[0].startswith("2026-hmm-retry: fresh")]  # minutes
 
 
-@pytest.mark.parametrize(("name", "make"), EVERY if ALL else EVERY[11::97], ids=lambda one: one if isinstance(one, str) else "")
+@pytest.mark.parametrize(("name", "make"), EVERY if ALL else SAMPLE, ids=lambda one: one if isinstance(one, str) else "")
 def test_reductions_change_nothing_that_is_said(name: str, make: Callable[[], Made | None]) -> None:
     made = make()
     if made is None:
