@@ -146,3 +146,17 @@ def test_for_long_pages_are_pinned_and_not_referenced() -> None:
         assert pin_user_pages(mm, 0, 2, FOLL_WRITE | FOLL_LONGTERM, asks.pages) == 2
         mm.mmap_lock.read_unlock()
         assert given() == [1, 1]
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_all_but_pin_user_pages_mark_what_is_to_be_written(marks: bool) -> None:
+    with world(None, frames=6, pages=2, pin_pages=2, swap_slots=2) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        folio = mm.ptes[0].frame
+        assert folio is not None
+        mm.ptes[0].dirty = False  # as after a migration of a clean page: it may be written, and was not
+        mm.mmap_lock.read_lock()
+        assert (get_user_pages if marks else pin_user_pages)(mm, 0, 1, FOLL_WRITE, asks.pages) == 1
+        mm.mmap_lock.read_unlock()
+        assert folio.dirty == marks

@@ -46,11 +46,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "fs/dax.c and fs/ext4/inode.c: a guest would need a pmem device and ext4 on it; a conformer of fs/dax.c the page cache's tree (linked for mm/memfd.c already) "
         "and unmap_mapping_range() as a place",
     ),
-    "gup.py": (
-        "agreement",
-        "mm/gup.c (80 outside symbols): memfd_pin_folios() needs the page cache's tree (linked for mm/memfd.c already), filemap_get_folios_contig() "
-        "and the migration out of movable zones as stubs",
-    ),
     "highmem.py": ("agreement", "inline functions of a header: a page's contents are two characters here"),
     "huge_memory.py": (
         "agreement",
@@ -81,10 +76,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "mm/memory_hotplug.c: offline_pages() needs sections, zones and the buddy lists as the kernel has them; a guest has a memory module of one "
         "block, which is taken offline",
     ),
-    "gup_fast.py": (
-        "agreement",
-        "mm/gup.c: as gup.py; what comes between two looks of the walk no campaign can hold, for interrupts are off",
-    ),
     "mmu_notifier_end.py": (
         "neither",
         "mm/mmu_notifier.c as it was before 319561669a59; what it does now is compared (mmu_notifier.py)",
@@ -92,10 +83,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "mmu_gather.py": (
         "neither",
         "mm/mmu_gather.c: that page tables outlive walks rests on interrupts of other CPUs, of which user space has none",
-    ),
-    "gup_pages.py": (
-        "agreement",
-        "mm/gup.c: as gup.py; the module pins several pages in one call of pin_user_pages_fast() in drawn campaigns",
     ),
     "ww_mutex.py": (
         "neither",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 
 from secondsight.conform.place import stops_of
 from secondsight.conform.target import Target
@@ -47,12 +47,11 @@ def _schedule(target: Target, found: Divergence) -> list[str]:
 
 def _fields(look: str) -> dict[str, str]:
     """The parts of a look by name; of several of one name each has a number."""
+    words = [word.partition("=") if "=" in word else ("result", "=", word) for word in look.split()]
+    times = Counter(name for name, _, _ in words)
     found: dict[str, str] = {}
     count: dict[str, int] = {}
-    for word in look.split():
-        name, equals, value = word.partition("=")
-        if not equals:
-            name, value = "result", word
+    for name, _, value in words:
         number = count[name] = count.get(name, -1) + 1
-        found[name if not re.fullmatch("sub|hears|result|page|thread", name) else f"{name}{number}"] = value
+        found[f"{name}{number}" if times[name] > 1 else name] = value
     return found

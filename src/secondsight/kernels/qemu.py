@@ -29,7 +29,7 @@ __all__ = ["Guest"]
 
 QEMU = "qemu-system-x86_64"
 COMMAND_LINE = (
-    "console=ttyS0 loglevel=5 panic_on_warn=1 oops=panic panic=-1 preempt=full mitigations=off nokaslr "
+    "console=ttyS0 loglevel=5 panic_on_warn=1 oops=panic panic=-1 preempt=full mitigations=off nokaslr init_on_alloc=1 "
     "no_timer_check transparent_hugepage=never numa_balancing=disable "
     "cryptomgr.notests initcall_blacklist=bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init,jent_mod_init"
 )

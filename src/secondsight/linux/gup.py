@@ -42,7 +42,7 @@ from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_flags import FOLL_LONGTERM, FOLL_PIN, FOLL_SPLIT_PMD, FOLL_WRITE, VM_FSDAX
+from secondsight.linux.mm_flags import FOLL_LONGTERM, FOLL_PIN, FOLL_SPLIT_PMD, FOLL_TOUCH, FOLL_WRITE, VM_FSDAX
 from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
@@ -139,8 +139,8 @@ def gup_must_unshare(mm: Mm, va: Va, flags: Flags) -> bool:
 def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """follow_page_pte() (mm/gup.c, Linux 6.12), under the page-table lock: the page at `va`, grabbed.
 
-    NO_PAGE: a fault is needed, for writing if `flags` say so; MUST_UNSHARE: one with FAULT_FLAG_UNSHARE. One that is to be written is dirty from now
-    on (FOLL_TOUCH, which all callers here have).
+    NO_PAGE: a fault is needed, for writing if `flags` say so; MUST_UNSHARE: one with FAULT_FLAG_UNSHARE. With FOLL_TOUCH one that is to be written is dirty from now
+    on.
     """
     pte = mm.ptes[va]
     folio = pte_present(pte)
@@ -157,7 +157,7 @@ def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
         try_grab_folio(folio)
     else:
         get_page(folio)
-    if flags & FOLL_WRITE != 0 and not pte.dirty:
+    if flags & FOLL_TOUCH != 0 and flags & FOLL_WRITE != 0 and not pte.dirty:
         set_page_dirty(page_to_pfn(folio))
     return page_to_pfn(folio)
 
@@ -179,7 +179,7 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
             is_huge = pmd_trans_huge(mm, va)
             if is_huge and flags & FOLL_SPLIT_PMD != 0:
                 split_huge_pmd(mm, va)
-        pfn = follow_page_pte(mm, va, flags)
+        pfn = follow_page_pte(mm, va, flags | FOLL_TOUCH)
         if pfn > NO_PAGE:
             return pfn
         ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags))
@@ -293,7 +293,7 @@ def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
         if refused != 0:
             mm.mmap_lock.read_unlock()
             return -EOPNOTSUPP if refused == -EOPNOTSUPP else -EFAULT
-        pfn = follow_page_pte(mm, va, flags)
+        pfn = follow_page_pte(mm, va, flags | FOLL_TOUCH)
         if pfn > NO_PAGE:
             mm.mmap_lock.read_unlock()
             return pfn

@@ -13,7 +13,7 @@ makes it give up, and what the lock is taken for then is left out before. With h
 Older forms, each broken: `gup_rechecks_pte_alone`, without the middle level's entry (before 70cbc3cc78a9); `gup_passes_over_forks`, without
 `write_protect_seq` (before 57efa1fe5957). What khugepaged did then is in `khugepaged`.
 
-None of it marks a page dirty, though it is to be written (FOLL_TOUCH is the slow path's): who has it written says so when it unpins it.
+The zero page is not had by it, unless it is the huge one: its entry is special. None of it marks a page dirty, though it is to be written (FOLL_TOUCH is the slow path's): who has it written says so when it unpins it.
 
 A file system's own memory (fs-dax, pte_devmap) is taken as any other, but not for long: its entry holds no reference, and the pagemap is held while
 it looks (get_dev_pagemap(); the device's removal is left out). Left out: one entry for a huge page of such memory (gup_fast_devmap_pmd_leaf()), and
@@ -77,6 +77,9 @@ gup_passes_over_forks = shared_array(bool, bound("gup_passes_over_forks", most=1
 def gup_fast_pte_range_at_once(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """gup_fast_pte_range(), gup_fast_pmd_leaf() (mm/gup.c, Linux 6.12): the page, if its entry allows what is asked; else NO_PAGE."""
     entry = pte_val(mm.ptes[va])
+    if len(huge_pages) > 0:
+        if mm.pmds[va // HPAGE_PMD_NR].kind == PmdKind.HUGE:
+            entry = pmd_val(mm, va)
     found = if_permitted(entry, flags)
     folio = found.folio
     if folio is None or not try_grab_folio_fast(folio, flags):
@@ -251,13 +254,18 @@ def pmd_val(mm: Mm, va: Va) -> PteVal:
     """pmd_val() (arch/x86/include/asm/pgtable.h, Linux 6.12) of a huge page's entry, if it is one, as its half at `va` has it."""
     if mm.pmds[va // HPAGE_PMD_NR].kind != PmdKind.HUGE:
         return PteVal(None, False, False, False)
-    return pte_val(mm.ptes[va])
+    pte = mm.ptes[va]
+    return PteVal(pte_present(pte), pte.writable, pte.special, pte.dirty)
 
 
 @atomic
 def pte_val(pte: Pte) -> PteVal:
-    """pte_val() (arch/x86/include/asm/pgtable.h, Linux 6.12)."""
-    return PteVal(pte_present(pte), pte.writable, pte.special, pte.dirty)
+    """pte_val() (arch/x86/include/asm/pgtable.h, Linux 6.12). The zero page's entry is special (pte_mkspecial() in do_anonymous_page())."""
+    folio = pte_present(pte)
+    special = pte.special
+    if folio is not None:
+        special = special or is_zero_page(folio)
+    return PteVal(folio, pte.writable, special, pte.dirty)
 
 
 def pte_same(one: PteVal, other: PteVal) -> bool:

@@ -46,6 +46,7 @@ from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.memory import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_ERROR, VM_FAULT_UNLOCKED, handle_mm_fault
 from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
+from secondsight.linux.mm_flags import FOLL_TOUCH
 from secondsight.linux.mm_types import Count, Flags, Folio, Gather, Mm, Pfn, Pgoff, Result, Va, coherent_memory, huge_pages
 from secondsight.linux.mmzone import pageblocks
 from secondsight.linux.page_alloc import frames, get_page
@@ -74,12 +75,12 @@ def get_user_pages(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: Page
     """get_user_pages(), get_user_pages_remote() without `locked` (mm/gup.c, Linux 6.12): so many pages from `start` on, with a reference each; -EINVAL for long."""
     if not is_valid_gup_args(flags):
         return -EINVAL
-    return gup_longterm_locked(mm, start, nr_pages, 0, flags, pages, True)
+    return gup_longterm_locked(mm, start, nr_pages, 0, flags | FOLL_TOUCH, pages, True)
 
 
 @milestone
 def pin_user_pages(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Result:
-    """pin_user_pages(), pin_user_pages_remote() without `locked` (mm/gup.c, Linux 6.12): the same, pinned."""
+    """pin_user_pages() (mm/gup.c, Linux 6.12): the same, pinned. It alone goes without FOLL_TOUCH: what is to be written is not marked dirty."""
     return gup_longterm_locked(mm, start, nr_pages, 0, flags | FOLL_PIN, pages, True)
 
 
@@ -94,7 +95,7 @@ def gup_fast_fallback(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: P
     nr_pinned = gup_fast(mm, start, nr_pages, flags, pages)
     if nr_pinned == nr_pages:
         return nr_pinned
-    ret = gup_longterm_locked(mm, start, nr_pages, nr_pinned, flags, pages, False)
+    ret = gup_longterm_locked(mm, start, nr_pages, nr_pinned, flags | FOLL_TOUCH, pages, False)
     if ret < 0:
         return nr_pinned if nr_pinned > 0 else ret
     return ret + nr_pinned

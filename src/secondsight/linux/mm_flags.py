@@ -14,6 +14,7 @@ __all__ = [
     "FOLL_LONGTERM",
     "FOLL_PIN",
     "FOLL_SPLIT_PMD",
+    "FOLL_TOUCH",
     "FOLL_WRITE",
     "MAP_NORESERVE",
     "MAP_PRIVATE",
@@ -124,3 +125,5 @@ FOLL_PIN: Final = 4
 """A pin (pin_user_pages()); without it a reference alone, FOLL_GET (get_user_pages())."""
 FOLL_SPLIT_PMD: Final = 8
 """Of a huge page that one entry maps each page gets an entry of its own first."""
+FOLL_TOUCH: Final = 16
+"""A page that is to be written is marked dirty. Set within mm/gup.c alone, by all callers but pin_user_pages() and the walk without a lock."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from secondsight.conform.target import Target
 from secondsight.conform.targets.dma_buf import DmaBufFile
 from secondsight.conform.targets.dma_resv import DmaResvFile
+from secondsight.conform.targets.gup import GupFile
 from secondsight.conform.targets.hmm import HmmFile
 from secondsight.conform.targets.memfd import MemfdFile
 from secondsight.conform.targets.memremap import MemremapFile
@@ -17,5 +18,5 @@ from secondsight.conform.targets.userfaultfd import UserfaultfdFile
 
 __all__ = ["TARGETS"]
 
-TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile, PercpuRefcountFile, DmaResvFile, MmIntervalTreeFile, UserfaultfdFile, MemremapFile, MigrateDeviceFile)
+TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile, PercpuRefcountFile, DmaResvFile, MmIntervalTreeFile, UserfaultfdFile, MemremapFile, MigrateDeviceFile, GupFile)
 """Every target, in the order in which they are run."""

@@ -9,7 +9,14 @@ from secondsight.devices.device import Device, DevicePageTable, Promise
 from secondsight.lang import Array, Errno, Mutex, Ref
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EFAULT, ENOENT, EOPNOTSUPP
-from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_remote, unpin_folio
+from secondsight.linux.gup import (
+    FOLL_LONGTERM,
+    FOLL_PIN,
+    FOLL_WRITE,
+    pin_user_pages_remote,
+    unpin_folio,
+    unpin_user_page_range_dirty_lock,
+)
 from secondsight.linux.gup_pages import PageArray, pin_user_pages, unpin_user_pages
 from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Result, Va
 from secondsight.linux.page_alloc import frames, page_to_pfn
@@ -22,6 +29,7 @@ __all__ = [
     "PinsAllTheSame",
     "PinsFilesForLong",
     "PinsSeveral",
+    "PinsSeveralAndMarksNone",
     "StaysPinned",
     "TakesAShortCountForAll",
     "UnpinsBeforeItStops",
@@ -139,7 +147,7 @@ class UnpinsTwice(Pins):
 
 
 class PinsSeveral(Pins):
-    """Right: pins what it needs and all behind it in one call, and takes as many pages as it was given."""
+    """Right: pins what it needs and all behind it in one call, and takes as many pages as it was given. pin_user_pages() marks none of them dirty: that is done when they are given back."""
 
     pages: PageArray
     bounds: ClassVar[Mapping[str, int]] = {"subscribers": 0, "pin_pages": 2}
@@ -169,6 +177,22 @@ class PinsSeveral(Pins):
             self.page_table.map(va + k, page_to_pfn(folio), True)
             self.pages.folios[k] = None
         return 0
+
+
+    def unpin(self) -> None:
+        with self.lock:
+            self.closed = True
+            for va in range(len(self.pinned)):
+                frame = self.pinned[va]
+                if frame is not None:
+                    unpin_user_page_range_dirty_lock(frame)
+
+
+class PinsSeveralAndMarksNone(PinsSeveral):
+    """Gives pages back that its device has written, as if pin_user_pages() had marked them dirty."""
+
+    def unpin(self) -> None:
+        Pins.unpin(self)
 
 
 class TakesAShortCountForAll(PinsSeveral):

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -124,6 +125,19 @@ static void *thread_main(void *number)
 	return NULL;
 }
 
+enum { DEATH_MS = 1000 };
+
+/* Until a process that was killed has ended, as it has in the model's next coarse step; not for longer than it takes where it is held on its way. */
+static void wait_for_death(int process)
+{
+	struct pollfd dying = {.fd = syscall(SYS_pidfd_open, left->pid[process], 0), .events = POLLIN};
+
+	if (dying.fd < 0)
+		return;
+	poll(&dying, 1, DEATH_MS);
+	close(dying.fd);
+}
+
 /* A thread that secondsight.ko holds before each operation, and at the points that are armed. */
 static void *forced_thread_main(void *number)
 {
@@ -136,6 +150,8 @@ static void *forced_thread_main(void *number)
 		if (scenario.op[i].section == thread) {
 			ioctl(session, SS_BEFORE, done++);
 			left->result[i] = perform(&scenario.op[i]);
+			if (scenario.op[i].kind == find_kind("kill"))
+				wait_for_death(scenario.op[i].arg[1]);
 		}
 	ioctl(session, SS_END);
 	return NULL;
