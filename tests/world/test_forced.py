@@ -269,3 +269,20 @@ def test_a_bad_file_is_refused_with_the_reason(wrong: str, tmp_path: Path) -> No
     with pytest.raises(ScenarioError) as raised:
         load_schedule(path)
     assert wrong in str(raised.value) and str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(("of_file", "release", "unmapped"), [(True, "6.12", 2), (True, "6.1", 10), (False, "6.12", 10), (False, "6.1", 10)])
+def test_a_migration_that_fails_unmaps_the_page_as_often_as_on_a_kernel(of_file: bool, release: str, unmapped: int) -> None:
+    s = Recorder()
+    a = s.mmap(s.memfd_create(pages=1), pages=1) if of_file else s.mmap(pages=1)
+    s.write(a, "A")
+    s.device()
+    s.pin(a)
+
+    @s.thread
+    def cpu() -> None:
+        s.move_pages(a)
+
+    schedule = random_schedule(s.scenario("fails to move a page", ""), None, lambda n: 0, release=release)
+    assert isinstance(schedule, Schedule)
+    assert sum(step.then.get("cpu") == "invalidate_enter" for step in schedule.steps) == unmapped

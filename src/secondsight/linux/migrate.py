@@ -11,7 +11,8 @@ The brackets say MMU_NOTIFY_CLEAR, as those of reclaim do: MMU_NOTIFY_MIGRATE is
 A page that somebody holds a reference to is never moved, and one that is pinned not even unmapped, if it is anonymous.
 
 Who wants it: move_pages(2), here; memory offline and CMA (`page_isolation`); a long-term pin (`gup`); a fault, where NUMA balancing has hinted (`memory_numa`). Which of two nodes a page is on is kept where a scenario can
-tell (`Folio.nid`). Left out: compaction, which does as move_pages(2) does, without an address; the retries: one attempt, at any time, does what the last of several does; batches.
+tell (`Folio.nid`). Left out: compaction, which does as move_pages(2) does, without an address; batches. One attempt, at any time, does what the last of several does: where subscribers' calls are
+counted (a forced run), the bound `migration_passes` has them all.
 
 A huge page moves as a whole: the one entry that maps it becomes one migration entry (`huge_memory_pmd`). One that is mapped in part alone is split
 first (`huge_memory_split`), and both its pages are moved.
@@ -19,7 +20,9 @@ first (`huge_memory_split`), and both its pages are moved.
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, Ref, atomic, milestone, out_of_records, tracepoint, wait_until
+from typing import Final
+
+from secondsight.lang import Errno, Ref, atomic, bound, milestone, out_of_records, shared_array, tracepoint, wait_until
 from secondsight.linux.errno import EACCES, EAGAIN, EBUSY, EFAULT, ENOENT
 from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.highmem import copy_highpage
@@ -160,8 +163,17 @@ def split_if_partially_mapped(src: Folio) -> Ref[Folio]:
     return tail if split else None
 
 
+migration_passes = shared_array(bool, bound("migration_passes", most=2))
+"""Of size 1 where each attempt of a migration shows; of size 2 where each of them unmaps the page anew: see `releases` (a-migration-unmaps-once-a-stage)."""
+
+NR_MAX_MIGRATE_PAGES_RETRY: Final = 10
+NR_MAX_MIGRATE_SYNC_RETRY: Final = 7
+
+
 def migrate_one(src: Folio, movable: bool) -> Errno:
     """migrate_folio_unmap(), migrate_folio_move() (mm/migrate.c, Linux 6.12)."""
+    if len(migration_passes) > 0:
+        return migrate_in_passes(src, movable)
     slot: Count = 0
     with atomic:
         wait_until(not src.locked and not src.writeback)
@@ -197,8 +209,50 @@ def migrate_misplaced_folio(src: Folio) -> Errno:
 
 
 def migrate_locked(src: Folio, slot: Count) -> Errno:
-    """The rest of migrate_folio_unmap(), and migrate_folio_move() (mm/migrate.c, Linux 6.12), of a folio that is locked."""
+    """The rest of migrate_folio_unmap(), and migrate_folio_move(), migrate_folio_done() (mm/migrate.c, Linux 6.12), of a folio that is locked."""
     try_to_migrate(src)
+    ret = migrate_folio_move(src, slot)
+    with atomic:
+        migration_ends(src, slot)
+        folio_putback_lru(src)
+    return ret
+
+
+def migrate_in_passes(src: Folio, movable: bool) -> Errno:
+    """migrate_pages_sync(), migrate_pages_batch() (mm/migrate.c, Linux 6.12) of one folio: up to three passes that wait for nothing, then up to seven that do. Once it was
+    unmapped, the passes of that stage are about its references alone: here one."""
+    passes: Count = NR_MAX_MIGRATE_PAGES_RETRY
+    ret: Errno = -EAGAIN
+    while passes > 0 and ret == -EAGAIN:
+        slot: Count = 0
+        with atomic:
+            wait_until(passes > NR_MAX_MIGRATE_SYNC_RETRY or (not src.locked and not src.writeback))
+            freed = src.refcount == 1
+            begins = not freed and not src.locked and not src.writeback
+            if begins:
+                src.locked = True
+                slot = migration_begins(src, movable)
+        unmapped = False
+        if freed:
+            ret = 0
+        elif begins:
+            try_to_migrate(src)
+            with atomic:
+                unmapped = not folio_mapped(src)
+            ret = migrate_folio_move(src, slot)
+            with atomic:
+                migration_ends(src, slot)
+        if unmapped and len(migration_passes) == 1:
+            passes = NR_MAX_MIGRATE_SYNC_RETRY if passes > NR_MAX_MIGRATE_SYNC_RETRY else 0
+        else:
+            passes -= 1
+    with atomic:
+        folio_putback_lru(src)
+    return ret
+
+
+def migrate_folio_move(src: Folio, slot: Count) -> Errno:
+    """migrate_folio_move() (mm/migrate.c, Linux 6.12): the new folio has what the old one had, and the entries map it; after an error, the old one again."""
     ret = copy_folio(slot)
     if ret == 0:
         ret = folio_migrate_mapping(slot)
@@ -211,16 +265,21 @@ def migrate_locked(src: Folio, slot: Count) -> Errno:
         remove_migration_ptes(src, src)
     if len(migrations) > 1:
         folio_unlock(dst)  # who looks now finds one reference more than those of entries and caches
-    with atomic:
-        if len(migrations) == 1:
-            folio_unlock(dst)
-        folio_unlock(src)
-        folio_putback_lru(src)
-        put_page(dst)
-        migrations[slot].src = None
-        migrations[slot].dst = None
-        migrations[slot].moved = False
     return ret
+
+
+@atomic
+def migration_ends(src: Folio, slot: Count) -> None:
+    """migrate_folio_done(), migrate_folio_undo_src(), migrate_folio_undo_dst() (mm/migrate.c, Linux 6.12): the folios are unlocked, and noted no more."""
+    dst = migrations[slot].dst
+    assert dst is not None
+    if len(migrations) == 1:
+        folio_unlock(dst)
+    folio_unlock(src)
+    put_page(dst)
+    migrations[slot].src = None
+    migrations[slot].dst = None
+    migrations[slot].moved = False
 
 
 @atomic

@@ -49,6 +49,14 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64, 6.18, 7.2.13+deb14-amd64 (scenarios/found_by_agreement.py)",
         ),
         Difference(
+            "a-migration-unmaps-once-a-stage",
+            since=(6, 3),
+            older="a page that somebody holds is unmapped and mapped again up to ten times before move_pages(2) and its like give it up: subscribers hear of each",
+            newer="it is unmapped twice: once in passes that wait for nothing, once in those that do. A pinned private page, which stays mapped, is tried ten times on all",
+            read="unmap_and_move(), migrate_pages() (mm/migrate.c, Linux 6.1.192); migrate_pages_sync(), migrate_pages_batch() (mm/migrate.c, Linux 6.12.117)",
+            seen="6.1 against 6.12 and 7.2, in forced runs",
+        ),
+        Difference(
             "longterm-pin-of-the-zero-page",
             since=(6, 12),
             older="pin_user_pages(FOLL_LONGTERM) for reading of private memory that nobody has written pins the zero page: what the "

@@ -33,6 +33,7 @@ from secondsight.scenario.holds import USUAL
 from secondsight.scenario.ops import HandleType
 from secondsight.scenario.schedule import BLOCKED, ENDED, LATE, Forced
 from secondsight.world import tables
+from secondsight.world.declare import on_model
 from secondsight.world.encoder import Encoder
 from secondsight.world.model import program, value_in, value_of, watched
 
@@ -89,6 +90,8 @@ class ForcedModel:
         self.driver = (driver or Mirror) if scenario.has_device else None
         most = {name: BOUNDS[name].most for name in ("frames", "quarantine")} if quarantine else {}
         most |= {"vma_locks": int(not differs("a-fault-locks-its-vma", release))}
+        if any("migrations" in on_model(place.op).at_least(place.op.args) for place in scenario.places()):
+            most |= {"migration_passes": 2 if differs("a-migration-unmaps-once-a-stage", release) else 1}
         self.program = program(scenario, driver, rules, most | (wanted or {}), holds=True, release=release)
         self.reference = Reference(self.program)
         self.encoder = Encoder(scenario, release)
