@@ -24,16 +24,11 @@
 #define NOT_YET (1L << 20)
 #define UNLOCKS (1L << 21)
 
-#define ADDRESS(page) (base + (unsigned long)(page) * PAGE_SIZE)
 
 enum { VMA_NONE, VMA_READ, VMA_WRITE, VMA_PFNMAP, VMA_FILE_READ, VMA_FILE_WRITE, VMA_PRIVATE_READ, VMA_PRIVATE_WRITE };
 
-static struct mm_struct *mm;
-static struct vm_area_struct *vma;
 static struct address_space *mapping;
 static const struct address_space_operations of_shmem;
-static unsigned long base;
-static unsigned long *table[5]; /* pgd, pud, pmd, and two of entries */
 static int kind[PAGES];
 static struct page *pages;
 static int dirty[FRAMES];
@@ -45,7 +40,7 @@ static long held[LISTS], pinned[LISTS];
 /* What a thread has called handle_mm_fault() with, while the model has not begun with it. */
 static struct { int asks; long page, flags; } fault[SS_THREADS];
 
-#include "page_tables.h"
+#include "user_memory.h"
 
 /* What the file calls on ways that lead nowhere here. */
 SS_NEVER(BUG_func);
@@ -152,22 +147,6 @@ vm_fault_t handle_mm_fault(struct vm_area_struct *of, unsigned long address, uns
 	return wait_for_fault(SS_FROM, address, flags);
 }
 
-static struct vm_area_struct *next_vma(unsigned long address)
-{
-	int i;
-
-	for (i = 0; i < PAGES; i++)
-		if (vma[i].vm_end > address)
-			return &vma[i];
-	return NULL;
-}
-
-struct vm_area_struct *find_vma(struct mm_struct *of, unsigned long address)
-{
-	ss_stop("find_vma", SS_FROM, 0, 0);
-	return next_vma(address);
-}
-
 /* vma_lookup() */
 void *mtree_load(struct maple_tree *tree, unsigned long address)
 {
@@ -217,18 +196,6 @@ struct pglist_data *node_data[MAX_NUMNODES];
 bool vma_needs_dirty_tracking(struct vm_area_struct *of) { return false; }
 
 /* The world that the model owns. */
-
-static unsigned long *last_table(int page) { return table[3 + (int)pmd_index(ADDRESS(page)) - (int)pmd_index(base)]; }
-static unsigned long *entry(int page) { return last_table(page) + pte_index(ADDRESS(page)); }
-
-static void make_tables(int page)
-{
-	unsigned long address = ADDRESS(page);
-
-	table[0][pgd_index(address)] = (unsigned long)table[1] | _KERNPG_TABLE | _PAGE_USER;
-	table[1][pud_index(address)] = (unsigned long)table[2] | _KERNPG_TABLE | _PAGE_USER;
-	table[2][pmd_index(address)] = (unsigned long)last_table(page) | _KERNPG_TABLE | _PAGE_USER;
-}
 
 /* An entry: 0, or 1 + 4 * its frame + 2 if it is dirty + 1 if it may be written. */
 static void set_entry(int page, long value)
@@ -318,7 +285,7 @@ void ss_setup(const long *arguments)
 		table[i] = (unsigned long *)(memory + i * PAGE_SIZE);
 	mm->pgd = (pgd_t *)table[0];
 	for (i = 0; i < PAGES; i++)
-		make_tables(i);
+		make_tables(i, 3);
 }
 
 /* Operations; their numbers are those of `Op` in conform/targets/gup_world.py. */

@@ -31,15 +31,10 @@
 #endif
 
 #define PFN(entry) ((entry) & 0xffffffUL)
-#define ADDRESS(page) (base + (unsigned long)(page) * PAGE_SIZE)
 
 enum { VMA_NONE, VMA_READ, VMA_WRITE, VMA_PFNMAP, VMA_DEVICE, VMA_FILE_READ, VMA_FILE_WRITE };
 
-static struct mm_struct *mm;
-static struct vm_area_struct *vma;
 static struct mmu_interval_notifier *notifier;
-static unsigned long base;
-static unsigned long *table[5]; /* pgd, pud, pmd, and two of entries */
 static int kind[PAGES];
 static long absent, unmirrored;
 
@@ -78,7 +73,7 @@ static struct dev_pagemap *pagemap_of(struct page *page)
 #endif
 }
 
-#include "page_tables.h"
+#include "user_memory.h"
 
 /* What the files call on ways that lead nowhere here. */
 SS_NEVER(__list_add_valid);
@@ -156,22 +151,6 @@ vm_fault_t handle_mm_fault(struct vm_area_struct *of, unsigned long address, uns
 	return wait_for_fault(SS_FROM, address, flags);
 }
 
-static struct vm_area_struct *next_vma(unsigned long address)
-{
-	int i;
-
-	for (i = 0; i < PAGES; i++)
-		if (vma[i].vm_end > address)
-			return &vma[i];
-	return NULL;
-}
-
-struct vm_area_struct *find_vma(struct mm_struct *of, unsigned long address)
-{
-	ss_stop("find_vma", SS_FROM, 0, 0);
-	return next_vma(address);
-}
-
 /* As mm/memory.c has it, where the page tables say which entries have no page. */
 struct page *vm_normal_page(struct vm_area_struct *of, unsigned long address, pte_t pte)
 {
@@ -179,22 +158,6 @@ struct page *vm_normal_page(struct vm_area_struct *of, unsigned long address, pt
 }
 
 /* The world that the model owns. */
-
-static unsigned long *last_table(int page) { return table[3 + (int)pmd_index(ADDRESS(page)) - (int)pmd_index(base)]; }
-static unsigned long *entry(int page) { return last_table(page) + pte_index(ADDRESS(page)); }
-
-/* Link the tables on the way to a page, `levels` of them below the first. */
-static void make_tables(int page, int levels)
-{
-	unsigned long address = ADDRESS(page);
-
-	if (levels > 0)
-		table[0][pgd_index(address)] = (unsigned long)table[1] | _KERNPG_TABLE | _PAGE_USER;
-	if (levels > 1)
-		table[1][pud_index(address)] = (unsigned long)table[2] | _KERNPG_TABLE | _PAGE_USER;
-	if (levels > 2)
-		table[2][pmd_index(address)] = (unsigned long)last_table(page) | _KERNPG_TABLE | _PAGE_USER;
-}
 
 /* What an entry without a page is: the model has only one such. */
 static unsigned long absent_entry(int page)

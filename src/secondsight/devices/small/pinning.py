@@ -96,7 +96,11 @@ class Pins(Device):
             for va in range(len(self.pinned)):
                 frame = self.pinned[va]
                 if frame is not None:
-                    unpin_folio(frame)
+                    self.give_back(frame)
+
+    def give_back(self, folio: Folio) -> None:
+        """pin_user_pages_remote() has marked the page dirty: nothing is to be said of it."""
+        unpin_folio(folio)
 
 
 LONG: Flags = FOLL_PIN | FOLL_WRITE | FOLL_LONGTERM
@@ -179,20 +183,15 @@ class PinsSeveral(Pins):
         return 0
 
 
-    def unpin(self) -> None:
-        with self.lock:
-            self.closed = True
-            for va in range(len(self.pinned)):
-                frame = self.pinned[va]
-                if frame is not None:
-                    unpin_user_page_range_dirty_lock(frame)
+    def give_back(self, folio: Folio) -> None:
+        unpin_user_page_range_dirty_lock(folio)
 
 
 class PinsSeveralAndMarksNone(PinsSeveral):
     """Gives pages back that its device has written, as if pin_user_pages() had marked them dirty."""
 
-    def unpin(self) -> None:
-        Pins.unpin(self)
+    def give_back(self, folio: Folio) -> None:
+        unpin_folio(folio)
 
 
 class TakesAShortCountForAll(PinsSeveral):
