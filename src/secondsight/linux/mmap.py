@@ -35,6 +35,7 @@ from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultf
 from secondsight.linux.vma import (
     do_vmi_align_munmap,
     free_pgtables,
+    lock_vmas_to_unmap,
     prepare_splits,
     vma_iter_store,
     vma_merge_new_range,
@@ -116,6 +117,10 @@ def do_mmap_fixed(
         if not refused_at_once:
             told = userfaultfd_unmap_prep(mm, va, va + length)
     detached: Ref[Vma] = None
+    if len(vmas[0].vm_lock) > 0:
+        stays = will_be_refused(file, write, map_flags)
+        if not stays:
+            lock_vmas_to_unmap(mm, va, va + length)
     with atomic:
         ret: Result = map_writable(file, write, map_flags)
         if len(huge_pages) == 0:

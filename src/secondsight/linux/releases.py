@@ -190,6 +190,15 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 (drawn forced runs)",
         ),
         Difference(
+            "madvise-locks-its-vma",
+            since=(6, 17),
+            older="MADV_DONTNEED and MADV_FREE hold the mmap lock for reading, and wait for every change of mappings. So they do in the model where no release is asked for",
+            newer="in a part of one vma that no userfaultfd has they hold the lock of that vma, and go on beside changes of others. The model has these locks in forced runs",
+            read="do_madvise() (mm/madvise.c, Linux 6.12.117); get_lock_mode(), try_vma_read_lock() (mm/madvise.c, 7.2.13). The lists have it for 6.17, whose source was not "
+            "looked at.",
+            seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn forced runs)",
+        ),
+        Difference(
             "hugetlb-goes-in-one-bracket",
             since=(6, 12),
             older="huge pages of a file that are unmapped have a notifier bracket of their own, within that of munmap(2), exit or MADV_DONTNEED: subscribers "

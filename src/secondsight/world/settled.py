@@ -89,6 +89,7 @@ class ForcedModel:
         self.driver = (driver or Mirror) if scenario.has_device else None
         most = {name: BOUNDS[name].most for name in ("frames", "quarantine")} if quarantine else {}
         most |= {"vma_locks": int(not differs("a-fault-locks-its-vma", release))}
+        most |= {"madvise_locks_vma": int(release is not None and not differs("madvise-locks-its-vma", release))}
         self.program = program(scenario, driver, rules, most | (wanted or {}), holds=True, release=release)
         self.reference = Reference(self.program)
         self.encoder = Encoder(scenario, release)
