@@ -46,6 +46,7 @@ from secondsight.devices.small import (
     DropsWhatChanges,
     GivesReferencesBack,
     HasAccessedBits,
+    HoldsTheMmapLockAndAsks,
     ImporterRevokesItsKey,
     InTwoPasses,
     IsAUserWhileItFaults,
@@ -189,7 +190,7 @@ RIGHT: list[type[Device]] = [
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
     GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, AllocatesBeforeItsLock, AllocatesWithoutReclaim, AllocatesWithoutWaiting,
-    WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011, RdmaMr, FaultQueue,
+    WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011, RdmaMr, FaultQueue, HoldsTheMmapLockAndAsks,
 ]  # fmt: skip
 
 

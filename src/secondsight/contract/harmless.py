@@ -269,6 +269,7 @@ HARMLESS: dict[str, dict[str, str]] = {
     "DropsEverything": {},
     "KeepsForReading": {},
     "LooksIntoItsTable": {},
+    "HoldsTheMmapLockAndAsks": {},
     "UnmapsAtOnce": _by_name(
         {
             _STAYS: (
