@@ -52,6 +52,7 @@ from secondsight.devices.small import (
     IsAUserWhileItFaults,
     KeepsForReading,
     KeepsRequests,
+    LocksBoth,
     LooksIntoItsTable,
     MarksWhenItDrops,
     MirrorInParts,
@@ -190,7 +191,7 @@ RIGHT: list[type[Device]] = [
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
     GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, AllocatesBeforeItsLock, AllocatesWithoutReclaim, AllocatesWithoutWaiting,
-    WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011, RdmaMr, FaultQueue, HoldsTheMmapLockAndAsks,
+    WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011, RdmaMr, FaultQueue, HoldsTheMmapLockAndAsks, LocksBoth,
 ]  # fmt: skip
 
 

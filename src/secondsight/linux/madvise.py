@@ -6,14 +6,14 @@ MADV_FREE of a part of one vma hold that vma's lock alone (`madvise_locks_vma`):
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, Ref, atomic, bound, shared_array
+from secondsight.lang import Errno, Ref, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
 from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.huge_memory_split import split_folio
 from secondsight.linux.memory import vma_flags
 from secondsight.linux.memory_zap import zap_page_range_single
 from secondsight.linux.mm_flags import VM_HUGEPAGE, VM_PFNMAP
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Gather, Mm, Pgoff, Va, VaEnd, Vma, huge_pages
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Gather, Mm, Pgoff, Va, VaEnd, Vma, huge_pages, madvise_locks_vma
 from secondsight.linux.page_alloc import folio_nr_pages, folio_page, get_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_likely_mapped_shared, folio_mapcount, pmd_trans_huge, pte_page, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
@@ -23,10 +23,7 @@ from secondsight.linux.vma import prepare_splits, vma_modify_flags, vmas_changed
 from secondsight.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 from secondsight.linux.vmscan import reclaim_folio
 
-__all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_locks_vma", "madvise_pageout", "try_vma_read_lock"]
-
-madvise_locks_vma = shared_array(bool, bound("madvise_locks_vma", most=1))
-"""Of size 1 where a release says so: see `releases` (madvise-locks-its-vma); `vma_locks` is 1 then."""
+__all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pageout", "try_vma_read_lock"]
 
 
 @atomic

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, milestone
 from secondsight.linux.errno import EINVAL, ENOMEM
-from secondsight.linux.madvise import madvise_locks_vma, next_part, try_vma_read_lock
+from secondsight.linux.madvise import next_part, try_vma_read_lock
 from secondsight.linux.memory import vma_flags
 from secondsight.linux.mm_flags import VM_PFNMAP
-from secondsight.linux.mm_types import Event, Folio, Mm, Pgoff, Range, Va, VaEnd, coherent_memory
+from secondsight.linux.mm_types import Event, Folio, Mm, Pgoff, Range, Va, VaEnd, coherent_memory, madvise_locks_vma
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
 from secondsight.linux.swap_state import folio_free_swap, free_swap_and_cache

@@ -108,6 +108,13 @@ from secondsight.devices.small.locking import (
     MayNotSleep,
     PassesOverTheReaper,
 )
+from secondsight.devices.small.locking_buffers import (
+    ForgetsItsContext,
+    KeepsWhatItHas,
+    LocksBoth,
+    LocksOneByItself,
+    TrustsItsFirstLook,
+)
 from secondsight.devices.small.marking import IgnoresExclusive
 from secondsight.devices.small.misusing import (
     KeepsItsLock,
@@ -239,5 +246,6 @@ __all__ = [
     "WritesAllTheSame",
     "AllocatesBeforeItsLock", "AllocatesInItsCallback", "AllocatesUnderItsLock", "AllocatesWithoutIo", "AllocatesWithoutReclaim", "AllocatesWithoutWaiting",
     "GivesUpWithoutMemory", "WaitsForItsAllocation", "WaitsForItsWorker",
+    "ForgetsItsContext", "KeepsWhatItHas", "LocksBoth", "LocksOneByItself", "TrustsItsFirstLook",
     "DropsWhatChanges", "NotifiedIn2011", "OverlooksACopy", "OverlooksAPage", "SleepsForAPage",
 ]  # fmt: skip
