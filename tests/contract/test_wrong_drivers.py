@@ -35,11 +35,14 @@ from secondsight.devices.private_range import ClearsItsRange
 from secondsight.devices.rdma_mr import RdmaMr
 from secondsight.devices.shared_notifier import GetsItsNotifier
 from secondsight.devices.small import (
+    AllocatesAnEntry,
+    AllocatesAtOpen,
     AllocatesBeforeItsLock,
     AllocatesWithoutReclaim,
     AllocatesWithoutWaiting,
     AsksToBeCalled,
     AsksToWriteFirst,
+    ClearsAllWithoutMemory,
     ClearsByItself,
     ClosesByItsLock,
     DropsEverything,
@@ -58,6 +61,7 @@ from secondsight.devices.small import (
     MirrorInParts,
     NotifiedIn2011,
     Pins,
+    PinsAndNotes,
     PrefaultsAfterwards,
     RemembersByProcess,
     Resets,
@@ -192,6 +196,7 @@ RIGHT: list[type[Device]] = [
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
     GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, AllocatesBeforeItsLock, AllocatesWithoutReclaim, AllocatesWithoutWaiting,
     WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011, RdmaMr, FaultQueue, HoldsTheMmapLockAndAsks, LocksBoth,
+    AllocatesAnEntry, AllocatesAtOpen, PinsAndNotes, ClearsAllWithoutMemory,
 ]  # fmt: skip
 
 

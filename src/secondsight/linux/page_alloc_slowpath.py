@@ -20,8 +20,11 @@ might_sleep(). `short` allocations find none: each whenever it likes, so those b
 The pages are taken by a thread of their own, for which who allocates waits: what it holds meanwhile is the same, and a lock of its own that a callback takes
 is a deadlock of the two. Only one reclaims at a time: who comes meanwhile finds memory. May hide a bug that takes two.
 
-Left out: the size of what is allocated; watermarks, kswapd, which reclaims beside all this (the operation `reclaim`), compaction, the OOM killer: what may sleep does not
-fail, as small allocations do not (may hide a bug in handling -ENOMEM). Within an atomic step of the model nothing is reclaimed (may hide a bug).
+Whether allocations fail, of who may sleep too, is a scenario's to say (`allocations_fail`, the bound of that name): so many of kmalloc()'s, each whenever it likes. Else what may sleep does not
+fail, as small allocations do not.
+
+Left out: the size of what is allocated; watermarks, kswapd, which reclaims beside all this (the operation `reclaim`), compaction, the OOM killer; failing allocations of the kernel's own
+functions, which drivers call (may hide a bug in handling their -ENOMEM); __GFP_NOFAIL. Within an atomic step of the model nothing is reclaimed (may hide a bug).
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ __all__ = [
     "GFP_NOWAIT",
     "Gfp",
     "direct_reclaim",
+    "failing_allocations",
     "kmalloc",
     "memalloc_noreclaim_restore",
     "memalloc_noreclaim_save",
@@ -81,6 +85,17 @@ direct_reclaim = shared_array(DirectReclaim, bound("direct_reclaim", most=1))
 """One where a scenario says that memory is short; else there is none."""
 
 
+class FailingAllocations(Record):
+    """That allocations fail. `left`: how many do yet. `failed`: one has; what was refused for it may say so (-ENOMEM)."""
+
+    left: U8
+    failed: bool
+
+
+failing_allocations = shared_array(FailingAllocations, bound("allocations_fail", most=1))
+"""One where a scenario says that allocations fail; else there is none."""
+
+
 def might_sleep() -> None:
     """might_sleep() (include/linux/kernel.h, Linux 6.12): under a spinlock, or where the caller may not sleep, the rule `sleep-in-atomic` is broken."""
     wait_until(True)
@@ -88,15 +103,32 @@ def might_sleep() -> None:
 
 @milestone
 def kmalloc(flags: Gfp) -> bool:
-    """kmalloc() (include/linux/slab.h, Linux 6.12): whether there is memory. With GFP_KERNEL there is, after direct reclaim perhaps.
+    """kmalloc() (include/linux/slab.h, Linux 6.12): whether there is memory. With GFP_KERNEL there is, after direct reclaim perhaps, unless a scenario says that allocations fail.
 
     Left out: what is allocated, which is a record of the driver's own, and kfree().
     """
     if flags & DIRECT_RECLAIM != 0:
         might_sleep()
+    if len(failing_allocations) > 0:
+        fails = should_failslab()
+        if fails:
+            return False
     if len(direct_reclaim) > 0:
         return __alloc_pages_slowpath(flags)
     return True
+
+
+@atomic
+def should_failslab() -> bool:
+    """should_failslab() (mm/failslab.c, Linux 6.12): whether this allocation is one of those that fail."""
+    failing = failing_allocations[0]
+    if failing.left == 0:
+        return False
+    fails = choose(2) == 1
+    if fails:
+        failing.left -= 1
+        failing.failed = True
+    return fails
 
 
 def might_alloc(flags: Gfp) -> None:
@@ -104,7 +136,10 @@ def might_alloc(flags: Gfp) -> None:
 
     In functions of the kernel's own, only where memory is short: else it costs a step.
     """
-    kmalloc(flags)
+    if flags & DIRECT_RECLAIM != 0:
+        might_sleep()
+    if len(direct_reclaim) > 0:
+        __alloc_pages_slowpath(flags)
 
 
 def __alloc_pages_slowpath(flags: Gfp) -> bool:

@@ -203,6 +203,16 @@ from secondsight.devices.small.walking import (
     StaysBound,
     WaitsForNoFlush,
 )
+from secondsight.devices.small.without_memory import (
+    AllocatesAnEntry,
+    AllocatesAtOpen,
+    ClearsAllWithoutMemory,
+    KeepsItsLockWithoutMemory,
+    PinsAndNotes,
+    RefusesWithoutMemory,
+    StaysPinnedWithoutMemory,
+    StaysSubscribedWithoutMemory,
+)
 from secondsight.devices.small.writeback import (
     ForgetsWhatItWrote,
     MarksIfItGetsTheLock,
@@ -246,6 +256,8 @@ __all__ = [
     "WritesAllTheSame",
     "AllocatesBeforeItsLock", "AllocatesInItsCallback", "AllocatesUnderItsLock", "AllocatesWithoutIo", "AllocatesWithoutReclaim", "AllocatesWithoutWaiting",
     "GivesUpWithoutMemory", "WaitsForItsAllocation", "WaitsForItsWorker",
+    "AllocatesAnEntry", "AllocatesAtOpen", "ClearsAllWithoutMemory", "KeepsItsLockWithoutMemory", "PinsAndNotes", "RefusesWithoutMemory", "StaysPinnedWithoutMemory",
+    "StaysSubscribedWithoutMemory",
     "ForgetsItsContext", "KeepsWhatItHas", "LocksBoth", "LocksOneByItself", "TrustsItsFirstLook",
     "DropsWhatChanges", "NotifiedIn2011", "OverlooksACopy", "OverlooksAPage", "SleepsForAPage",
 ]  # fmt: skip
