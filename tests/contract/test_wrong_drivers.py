@@ -47,6 +47,7 @@ from secondsight.devices.small import (
     ClosesByItsLock,
     DropsEverything,
     DropsWhatChanges,
+    FlushesAllWithoutReclaim,
     GivesReferencesBack,
     HasAccessedBits,
     HoldsTheMmapLockAndAsks,
@@ -196,7 +197,7 @@ RIGHT: list[type[Device]] = [
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
     GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, AllocatesBeforeItsLock, AllocatesWithoutReclaim, AllocatesWithoutWaiting,
     WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011, RdmaMr, FaultQueue, HoldsTheMmapLockAndAsks, LocksBoth,
-    AllocatesAnEntry, AllocatesAtOpen, PinsAndNotes, ClearsAllWithoutMemory,
+    AllocatesAnEntry, AllocatesAtOpen, PinsAndNotes, ClearsAllWithoutMemory, FlushesAllWithoutReclaim,
 ]  # fmt: skip
 
 

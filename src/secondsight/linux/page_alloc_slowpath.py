@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from secondsight.lang import U8, Bounds, Record, atomic, bound, choose, current, milestone, shared_array, wait_until
+from secondsight.lang import U8, Bounds, Record, atomic, bound, choose, current, milestone, require, shared_array, wait_until
 
 __all__ = [
     "GFP_ATOMIC",
@@ -48,6 +48,7 @@ __all__ = [
     "memalloc_noreclaim_save",
     "might_alloc",
     "might_sleep",
+    "reclaims_again",
 ]
 
 Gfp = Annotated[int, Bounds(0, 63)]
@@ -189,3 +190,10 @@ def memalloc_noreclaim_restore(flags: bool) -> None:
     if len(direct_reclaim) > 0:
         if not flags:
             direct_reclaim[0].memalloc &= ~(1 << (current() - 1))
+
+
+@atomic
+def reclaims_again() -> None:
+    """A thread is about to go back to its program: what it allocates from now on, in whichever call, may reclaim. No check of the kernel's own: a thread that keeps PF_MEMALLOC uses
+    up the last reserves, and its small allocations fail where others would wait. It is the rule `memalloc-left`; the thread may be one in which a callback was called."""
+    require(direct_reclaim[0].memalloc & (1 << (current() - 1)) == 0, "memalloc-left", "goes back to its program with PF_MEMALLOC: memalloc_noreclaim_restore() is missing")
