@@ -264,6 +264,23 @@ def test_a_mapping_that_its_file_refuses_is_told_to_subscribers(sealed: bool, re
     assert any("invalidate_enter" in step.then.values() for step in schedule.steps) == told
 
 
+@pytest.mark.parametrize(("release", "told"), [("6.12", True), ("7.2", False), (None, True)])
+def test_a_devices_memory_refuses_a_private_mapping_before_there_is_one_on_later_kernels(release: str | None, told: bool) -> None:
+    @scenario
+    def private(s: Recorder) -> None:
+        dax = s.dax(pages=1)
+        s.mmap(dax, pages=1)
+        s.device()
+
+        @s.thread
+        def cpu() -> None:
+            s.mmap_private(dax, pages=1)
+
+    schedule = random_schedule(private, Mirror, lambda among: 0, release=release)
+    assert isinstance(schedule, Schedule)
+    assert any("invalidate_enter" in step.then.values() for step in schedule.steps) == told
+
+
 def test_a_write_seal_that_sleeps_for_a_while_is_no_verdict() -> None:
     @scenario
     def held(s: Recorder) -> None:

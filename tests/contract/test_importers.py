@@ -79,7 +79,7 @@ def test_a_device_that_is_closed_twice_is_refused() -> None:
     def one() -> None:
         gpu.close()
 
-    with pytest.raises(ScenarioError, match="device_close: .* is closed already"):
+    with pytest.raises(ScenarioError, match=r"device_close: .* is closed already"):
 
         @s.thread
         def other() -> None:

@@ -20,7 +20,7 @@ from secondsight.devices.mirror import (
     MirrorWithoutTest,
 )
 from secondsight.kernels.encode import RUNNING
-from secondsight.kernels.jobs import Differs, ForcedRun
+from secondsight.kernels.jobs import ForcedRun
 from secondsight.lang import LangError
 from secondsight.scenario import Outcome, Scenario, ScenarioError
 from secondsight.scenario.schedule import BLOCKED

@@ -207,6 +207,19 @@ HARMLESS: dict[str, dict[str, str]] = {
             _WORKER_LOOKS: "close: swap 3, 5, 6; close: drop 6",
         }
     ),
+    "LocksBoth": _by_name(
+        {
+            _ASKED_AGAIN: "submit: drop 1",
+            _ONE_JOB: "submit: drop 6; submit: last out of the lock 2",
+            _SAYS_IT_IS_DONE: "submit: drop 9",
+            _STAYS: "submit: without the lock 1; submit: first out of the lock 1; submit: last out of the lock 1; submit: swap 1",
+            _UNDER_RESV: "unmap: without the lock 2; unmap: first out of the lock 2; unmap: last out of the lock 2",
+            "another statement writes the same before anybody reads it": "unmap: drop 6",
+            "nobody looks in between": "map_again: swap 1; lock_the_other: swap 2",
+            "it only says that no more are taken, and none is": "lock_both: drop 3",
+            "both are given back, and nobody waits for one with the other": "unlock_both: swap 1",
+        }
+    ),
     "MarksWhenItDrops": _by_name(
         {
             "the driver's lock is held, under which every change of the table is made": (

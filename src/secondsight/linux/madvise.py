@@ -13,7 +13,19 @@ from secondsight.linux.huge_memory_split import split_folio
 from secondsight.linux.memory import vma_flags
 from secondsight.linux.memory_zap import zap_page_range_single
 from secondsight.linux.mm_flags import VM_HUGEPAGE, VM_PFNMAP
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Gather, Mm, Pgoff, Va, VaEnd, Vma, huge_pages, madvise_locks_vma
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    Count,
+    Folio,
+    Gather,
+    Mm,
+    Pgoff,
+    Va,
+    VaEnd,
+    Vma,
+    huge_pages,
+    madvise_locks_vma,
+)
 from secondsight.linux.page_alloc import folio_nr_pages, folio_page, get_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_likely_mapped_shared, folio_mapcount, pmd_trans_huge, pte_page, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru

@@ -125,7 +125,7 @@ def should_failslab() -> bool:
     failing = failing_allocations[0]
     if failing.left == 0:
         return False
-    fails = choose(2) == 1
+    fails: bool = choose(2) == 1
     if fails:
         failing.left -= 1
         failing.failed = True

@@ -199,6 +199,15 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn forced runs)",
         ),
         Difference(
+            "dax-refuses-before-it-maps",
+            since=(7, 2),
+            older="a mapping of a device's memory (device-dax) that its file refuses (MAP_PRIVATE, or the device has gone) is undone, and subscribers are told. So they are in the model "
+            "where no release is asked for",
+            newer="it is refused before there is one, and nobody is told",
+            read="dax_mmap() is a file's mmap (drivers/dax/device.c, Linux 6.12); what is refused in mmap_prepare has no vma yet (mm/vma.c, 7.2.13). drivers/dax/device.c of 7.2 was not looked at.",
+            seen="7.2.13+deb14-amd64 (a drawn forced run)",
+        ),
+        Difference(
             "hugetlb-goes-in-one-bracket",
             since=(6, 12),
             older="huge pages of a file that are unmapped have a notifier bracket of their own, within that of munmap(2), exit or MADV_DONTNEED: subscribers "

@@ -30,7 +30,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Errno, Mutex, Record, Ref, atomic, bound, current, milestone, pool, require, shared, wait_until
+from secondsight.lang import (
+    Array,
+    Errno,
+    Mutex,
+    Record,
+    Ref,
+    atomic,
+    bound,
+    current,
+    milestone,
+    pool,
+    require,
+    shared,
+    wait_until,
+)
 from secondsight.linux.errno import EALREADY, EDEADLK
 from secondsight.linux.mm_types import Count
 
