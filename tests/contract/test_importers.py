@@ -8,6 +8,7 @@ import pytest
 
 from secondsight import BufferDevice
 from secondsight.contract import ADVERSARIES, IMPORTER_ADVERSARIES, adversaries_for, check, load_drivers, rests_on, rules_for
+from secondsight.contract.check import check_scenario
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.small import IgnoresMoves, SyncsImplicitly
@@ -43,6 +44,46 @@ def test_a_job_is_done_unless_the_memory_has_gone(revokes: bool, seen: set[str])
     result, possible = outcomes(scenario(revokes))
     assert result.verdict is Verdict.HOLDS
     assert {show_outcome(o) for o in possible} == seen
+
+
+@pytest.mark.parametrize("moves", [1, 2])
+def test_jobs_and_moves_of_several_threads_come_one_after_another(moves: int) -> None:
+    s = Recorder()
+    buffer = s.buffer(pages=1)
+    gpu = s.attached_device(buffer)
+
+    @s.thread
+    def one() -> None:
+        gpu.job("D", into="one")
+
+    @s.thread
+    def exporter() -> None:
+        s.buffer_move(buffer)
+
+    @s.thread
+    def other() -> None:
+        if moves == 2:
+            s.buffer_move(buffer)
+        else:
+            gpu.job("E", into="other")
+
+    found = check_scenario(FencedImporter, "several", s.scenario("several", ""), rules_for(FencedImporter)).result
+    assert found.verdict is Verdict.HOLDS, found.violation
+
+
+def test_a_device_that_is_closed_twice_is_refused() -> None:
+    s = Recorder()
+    gpu = s.attached_device(s.buffer(pages=1))
+
+    @s.thread
+    def one() -> None:
+        gpu.close()
+
+    with pytest.raises(ScenarioError, match=r"device_close: .* is closed already"):
+
+        @s.thread
+        def other() -> None:
+            gpu.close()
 
 
 def test_a_scenario_with_a_buffer_is_data() -> None:

@@ -50,7 +50,7 @@ def test_what_comes_of_some() -> None:
 
 
 def test_a_reference_to_a_fence_that_is_kept_and_jobs_that_are_never_queued() -> None:
-    kept, refused = trials(FencedImporter, ["buffer-moves"], ["wait_for_jobs: drop 3", "submit: negate 1"])
+    kept, refused = trials(FencedImporter, ["buffer-moves"], ["wait_for_jobs: drop 3", "submit: negate 2"])
     assert kept == ("broken", "buffer-moves, balance")
     assert refused == ("idle", "no access of the device succeeds")
 

@@ -12,15 +12,15 @@ from secondsight.contract import ADVERSARIES, check, driver_program, load_driver
 from secondsight.contract.runs import Seen, unseen
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
-from secondsight.devices.small import Pins
-from secondsight.lang import Errno
+from secondsight.devices.small import Pins, Vcpu
+from secondsight.lang import Char, Errno, atomic
 from secondsight.lang.cuts import cuts_of
 from secondsight.lang.instrument import _cut_of, instrumented
 from secondsight.lang.program import Program
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY
-from secondsight.linux.mm_types import Mm, Pgoff, Va
+from secondsight.linux.mm_types import Mm, Pgoff, Result, Va
 from secondsight.report import rests_to_json, told_rests
 from secondsight.search import Verdict
 
@@ -76,6 +76,36 @@ def test_a_device_that_gets_at_no_page_does_not_simply_hold() -> None:
     assert not any(c.accessed for c in checked)
     assert rests_on(NeverMaps, ["munmap"], ["isolation"]).reach["munmap"].silent == ("isolation",)
     assert all(c.accessed for c in check(Mirror, ["munmap"], ["isolation"]))
+
+
+class SaysThatItDid(Vcpu):
+    """Its own access does nothing, and says 0: what a page holds that nobody has written."""
+
+    @atomic
+    def access(self, va: Va, write: bool, value: Char) -> Result:
+        return 0
+
+
+class SaysThatItDidAtTimes(Vcpu):
+    """The same, but for an access to a page whose entry it has: which it never makes."""
+
+    never: bool
+
+    @atomic
+    def access(self, va: Va, write: bool, value: Char) -> Result:
+        return Vcpu.access(self, va, write, value) if self.never else 0
+
+
+def test_accesses_that_touch_nothing_do_not_simply_hold() -> None:
+    (closes,) = [c for c in check(SaysThatItDid, ["munmap"]) if c.scenario == "munmap: closes"]
+    assert (closes.result.verdict, closes.accessed) == (Verdict.HOLDS, False)
+    assert not any(c.accessed for c in check(SaysThatItDid, ["munmap"], ["teardown"]))
+    for driver in (SaysThatItDid, SaysThatItDidAtTimes):
+        rests = rests_on(driver, ["munmap"])
+        assert not rests.reach["munmap"].touched
+        assert "the device touched no page: munmap" in told_rests(rests)
+        assert rests_to_json(rests)["adversaries"]["munmap"]["touched"] is False
+    assert rests_on(Vcpu, ["munmap"]).reach["munmap"].touched
 
 
 class SubscribesToNothing(Mirror):

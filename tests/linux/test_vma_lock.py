@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from linux_world import A, search, world
 
+from secondsight.contract import check
+from secondsight.devices.small import HoldsTheMmapLock, MirrorInParts
 from secondsight.lang import atomic, require
+from secondsight.linux import madvise
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap, vm_munmap
@@ -74,3 +77,55 @@ def test_a_vma_does_not_go_under_a_fault() -> None:
     with world(**SIZES) as (machine, mm):
         do_mmap(mm, 0, 2, None, 0, True)
         assert search(machine, (unmaps, (mm,)), (writes, (mm,)), (protects, (mm,))).verdict is Verdict.HOLDS
+
+
+def forgets(mm: Mm) -> None:
+    madvise.madvise_dontneed(mm, 0, 1)
+
+
+def changes_nothing(mm: Mm) -> None:
+    """Has the mmap lock for writing: nothing of an entry may change meanwhile, if MADV_DONTNEED waits."""
+    mm.mmap_lock.write_lock()
+    with atomic:
+        before = mm.ptes[0].frame
+    with atomic:
+        require(mm.ptes[0].frame is before, "waited", "contents are forgotten beside this")
+    mm.mmap_lock.write_unlock()
+
+
+def test_contents_are_forgotten_under_the_lock_of_the_vma_alone() -> None:
+    for locks, verdict in ((1, Verdict.BROKEN), (0, Verdict.HOLDS)):
+        with world(**(SIZES | {"madvise_locks_vma": locks})) as (machine, mm):
+            do_mmap(mm, 0, 1, None, 0, True)
+            cpu_write(mm, 0, A)
+            assert search(machine, (changes_nothing, (mm,)), (forgets, (mm,))).verdict is verdict
+
+
+def test_a_vma_does_not_go_under_who_forgets_its_contents() -> None:
+    with world(**(SIZES | {"madvise_locks_vma": 1})) as (machine, mm):
+        do_mmap(mm, 0, 2, None, 0, True)
+        assert search(machine, (unmaps, (mm,)), (forgets, (mm,)), (writes, (mm,))).verdict is Verdict.HOLDS
+
+
+def test_more_than_one_vma_and_one_that_is_changed_are_not_locked_alone() -> None:
+    with world(**(SIZES | {"madvise_locks_vma": 1})) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        do_mmap(mm, 1, 1, None, 0, False)
+        vma_end_write_all(mm)
+        assert madvise.try_vma_read_lock(mm, 0, 2) is None
+        vma = madvise.try_vma_read_lock(mm, 0, 1)
+        assert vma is not None
+        vma_end_read(vma)
+        mm.mmap_lock.write_lock()
+        vma_start_write(vma)
+        assert madvise.try_vma_read_lock(mm, 0, 1) is None
+        other = madvise.try_vma_read_lock(mm, 1, 2)
+        assert other is not None
+        vma_end_read(other)
+        mm.mmap_lock.write_unlock()
+
+
+def test_who_counts_on_the_mmap_lock_is_right_where_vmas_have_none_of_their_own() -> None:
+    for bounds, verdict in (({"madvise_locks_vma": 0}, Verdict.HOLDS), ({"madvise_locks_vma": 0, "vma_locks": 1}, Verdict.BROKEN)):
+        assert {one.result.verdict for one in check(HoldsTheMmapLock, ["madvise-dontneed"], bounds=bounds)} == {verdict}
+    assert {one.result.verdict for one in check(MirrorInParts, ["madvise-dontneed"], bounds={"madvise_locks_vma": 1})} == {Verdict.HOLDS}

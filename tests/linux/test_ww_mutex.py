@@ -153,6 +153,30 @@ def test_who_keeps_its_locks_and_waits_breaks_the_protocol() -> None:
     assert "with others held" in found.violation.message
 
 
+def forgets_its_context(first: DmaResv, second: DmaResv) -> None:
+    """Wrong: gives its locks back and is gone."""
+    with ww_acquire_ctxs.on_stack() as ctx:
+        ww_acquire_init(ctx)
+        lock_both(first, second, ctx)
+        dma_resv_unlock(first)
+        dma_resv_unlock(second)
+
+
+def forgets_it_for_ever(first: DmaResv, second: DmaResv) -> None:
+    """Wrong: the same, again and again."""
+    while True:
+        forgets_its_context(first, second)
+
+
+@pytest.mark.parametrize(("does", "rule"), [(forgets_its_context, "lock-held-at-exit"), (forgets_it_for_ever, "ww-mutex")])
+def test_a_context_that_is_never_ended_is_held_for_ever(does: Callable[[DmaResv, DmaResv], None], rule: str) -> None:
+    built = program(does)
+    found = result(built)
+    assert found.violation is not None and found.violation.rule == rule
+    native = native_search(Native(built), Request(livelock=True))
+    assert native.violation is not None and native.violation.rule == rule
+
+
 def test_one_without_a_context_is_waited_for_and_the_two_deadlock() -> None:
     found = result(program(backs_off, without_a_context), lock_order=False)
     assert found.violation is not None and found.violation.rule == "deadlock"

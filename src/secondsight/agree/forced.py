@@ -20,14 +20,13 @@ from secondsight.devices.mirror import (
     MirrorWithoutTest,
 )
 from secondsight.kernels.encode import RUNNING
-from secondsight.kernels.jobs import Differs, ForcedRun
+from secondsight.kernels.jobs import ForcedRun
 from secondsight.lang import LangError
-from secondsight.linux.releases import version_of
-from secondsight.scenario import OPS, Outcome, Scenario, ScenarioError
-from secondsight.scenario.schedule import BLOCKED, ENDED
+from secondsight.scenario import Outcome, Scenario, ScenarioError
+from secondsight.scenario.schedule import BLOCKED
 from secondsight.world.forced import CannotForce, Forced, Schedule, ScheduledStep, random_schedule, run_forced
 
-__all__ = ["DRIVERS", "HAS_A_VMA_LOCK", "NOT_COMPARED", "Plan", "both_told", "judge_forced", "plan_of", "ran_out_of_time", "replanned"]
+__all__ = ["DRIVERS", "NOT_COMPARED", "Plan", "both_told", "judge_forced", "plan_of", "ran_out_of_time", "replanned"]
 
 DRIVERS: tuple[type[Device], ...] = (
     Mirror, Mirror, Mirror, MirrorWithoutTest, MirrorTestsBeforeLock, MirrorCallbackWithoutLock, MirrorDereferencesLater,
@@ -79,11 +78,9 @@ def replanned(scenario: Scenario, driver: type[Device], again: int, release: str
     return _plan(scenario, driver, Seeded(f"again/{again}"), release)
 
 
-HAS_A_VMA_LOCK = "MADV_DONTNEED beside one that changes mappings does not wait: the kernel locks the vma alone, the model the whole mm"
-"""Not compared, for the run has left its schedule: it locks the vma after 6.12, and in the model it does not."""
 SLEEPS_A_WHILE = "a write seal sleeps for a while where somebody holds a page: a run takes that for a thread that is blocked"
 """Not compared: memfd_wait_for_pins() (mm/memfd.c) looks five times in some 75 ms, which the model has without the time between."""
-NOT_COMPARED = (HAS_A_VMA_LOCK, SLEEPS_A_WHILE)
+NOT_COMPARED = (SLEEPS_A_WHILE,)
 
 
 def ran_out_of_time(got: ForcedRun) -> bool:
@@ -99,8 +96,6 @@ def judge_forced(plan: Plan, got: ForcedRun) -> str:
     if got.timed_out:
         return "a hold was given up"
     if got.differs is not None:
-        if _has_a_vma_lock(plan, got.differs):
-            return HAS_A_VMA_LOCK
         if got.differs.got == BLOCKED and plan.schedule is not None:
             steps = plan.schedule.steps[: got.differs.step + 1]
             if _operation(plan, steps, got.differs.thread) == "add_seals":
@@ -108,29 +103,6 @@ def judge_forced(plan: Plan, got: ForcedRun) -> str:
         return f"a thread settles elsewhere: model {_kind(got.differs.expected)}, kernel {_kind(got.differs.got)}"
     found = [difference(plan.scenario, expected, got) for expected in plan.expected]
     return min(("" if one is None else one.signature for one in found), key=len)
-
-
-def _has_a_vma_lock(plan: Plan, differs: Differs) -> bool:
-    """Whether a MADV_DONTNEED goes on that the model lets wait for a thread of its process which is in the middle of mmap or munmap, or mmap
-    or munmap does beside it."""
-    if differs.expected != BLOCKED or plan.schedule is None:
-        return False
-    steps = plan.schedule.steps[: differs.step + 1]
-    last = {name: place for step in steps for name, place in step.then.items()}
-    process = {thread.name: thread.process for thread in plan.scenario.threads}
-    near = [name for name in last if name != differs.thread and process[name] == process[differs.thread]]
-    inside = [name for name in near if last[name] != ENDED and not last[name].startswith("op:")]
-    others = [_operation(plan, steps, name) for name in inside]
-    remap = {op.name for op in OPS.values() if op.remaps}
-    beside = {"madvise_dontneed"} if _madvise_locks_the_vma(plan.release) else set()
-    mine = _operation(plan, steps, differs.thread)
-    waits_for = remap if mine in beside else beside if mine in remap else set()
-    return any(other in waits_for for other in others)
-
-
-def _madvise_locks_the_vma(release: str | None) -> bool:
-    """Whether MADV_DONTNEED takes the vma's lock and not the mm's: seen on 7.2.13, not on 6.12; between them nobody looked."""
-    return release is not None and version_of(release) > (6, 12)
 
 
 def _operation(plan: Plan, steps: Sequence[ScheduledStep], name: str) -> str:

@@ -41,6 +41,7 @@ from secondsight.contract.teardown import (
 )
 from secondsight.contract.writeback import moved_as_it_is, saved_before_it_is_dropped
 from secondsight.devices.device import Device, Promise
+from secondsight.lang.cuts import cuts_of
 from secondsight.lang.errors import LangError, RuleBroken
 from secondsight.lang.frontend import parameters
 from secondsight.lang.modules import load, why_no_file
@@ -131,7 +132,7 @@ class Checked:
     rebuild: Callable[[], Program]
     """Builds the same program again: to replay and print a trace."""
     accessed: bool = True
-    """Whether the device got at a page in any final state that was seen. Where it did not, *holds* says little."""
+    """Whether an access of the device succeeded in any final state that was seen, and it can touch a page at all. Where not, *holds* says little."""
     bounds: Mapping[str, int] = field(default_factory=dict)
     """The bounds that were given by hand, or raised because they ran out."""
     program: Program | None = field(default=None, compare=False, repr=False)
@@ -269,8 +270,14 @@ def check_scenario(
         result = Result(Verdict.NOT_FINISHED, 0, 0, 0, 0.0, reason="error", error=said)
         return Checked(driver.__name__, adversary, scenario.name, names, result, lambda: build(dict(bounds or {})), False, dict(bounds or {}))
     enough = {**(bounds or {}), **found.raised}
-    accessed = has_succeeded(found.program, scenario, found.result.outcomes)
+    accessed = has_succeeded(found.program, scenario, found.result.outcomes) and _can_touch(driver, found.program)
     return Checked(driver.__name__, adversary, scenario.name, names, found.result, lambda: build(enough), accessed, enough, found.program)
+
+
+def _can_touch(driver: type[Device], made: Program) -> bool:
+    """Whether anything in a program can have the device touch a page: an `access` of a driver's own may say that it did, and do nothing. (Whether an importer's engine
+    does is seen in the interleavings that are watched.)"""
+    return driver.promise == "importer" or any(getattr(function, "__name__", "") == "device_touches" for function in cuts_of(made))
 
 
 def load_drivers(path: str | Path, wanted: Sequence[str] | None = None) -> list[type[Device]]:

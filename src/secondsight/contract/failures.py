@@ -13,10 +13,12 @@ from typing import Literal
 from secondsight.devices.device import access_begins, access_failed, device_closing, device_opened
 from secondsight.lang import Array, Errno, Record, atomic, current, require, rule, shared_array
 from secondsight.linux.device import device_access
+from secondsight.linux.errno import ENOMEM
 from secondsight.linux.fork import mms
 from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import AddressSpace, Driver, Folio, Mm, Result, Va, VaEnd, Vma, resizes
+from secondsight.linux.page_alloc_slowpath import failing_allocations
 from secondsight.linux.pgtable import pte_none
 from secondsight.linux.shmem import has_past_the_end
 from secondsight.linux.userfaultfd import userfaultfd_minor, userfaultfd_missing, userfaultfd_pte_wp
@@ -89,6 +91,14 @@ def is_refused(mm: Mm, va: Va, write: bool) -> bool:
 
 
 @atomic
+def is_out_of_memory(error: Result) -> bool:
+    """Whether it says that there is no memory, and an allocation has failed: a CPU's access would have ended with the process (VM_FAULT_OOM)."""
+    if len(failing_allocations) > 0:
+        return error == -ENOMEM and failing_allocations[0].failed
+    return False
+
+
+@atomic
 def forget(mm: Mm) -> None:
     """The calling thread's access is over."""
     mine = accesses[mms.index(mm)]
@@ -150,17 +160,17 @@ def fails_as_the_cpu(device: Driver, va: Va, write: bool, error: Result) -> None
     """A device's access fails only if a CPU's to the same address would have failed at some moment of it.
 
     Broken by an error that says that something changed meanwhile: the driver has to begin again. A device that is being
-    closed may fail. Source: Documentation/mm/hmm.rst (hmm_range_fault's -EBUSY) and the 2019 thread ("same failure").
+    closed may fail, and one for which an allocation has failed says -ENOMEM. Source: Documentation/mm/hmm.rst (hmm_range_fault's -EBUSY) and the 2019 thread ("same failure").
     """
     mm = device.notifier.mm
     if mm is not None and current() < 8:
         mine = accesses[mms.index(mm)]
-        refused = mine.refused[current()] or device.closing or is_refused(mm, va, write)
+        refused = mine.refused[current()] or device.closing or is_refused(mm, va, write) or is_out_of_memory(error)
         require(refused, "as-if-cpu", "the device's access failed where a CPU's would not have failed at any moment of it")
         forget(mm)
 
 
 @rule("as-if-cpu", on=device_opened)
 def opens_for_who_lives(device: Driver, mm: Mm, error: Errno) -> None:
-    """`open` fails only for a process that has gone."""
-    require(error == 0 or mm.users == 0, "as-if-cpu", "open() fails although the process lives")
+    """`open` fails only for a process that has gone, or for want of memory."""
+    require(error == 0 or mm.users == 0 or is_out_of_memory(error), "as-if-cpu", "open() fails although the process lives")

@@ -19,6 +19,9 @@ _ASKED_BY_A_VMM = "for a VMM that unmaps and maps again (devices/vmm.py), which 
 _PAST_A_LIMIT = "beyond RLIMIT_MEMLOCK, which no adversary sets: tests/devices/test_vmm_discards.py has it"
 _STAYS = "what is read is written by `attach_to` and `close` alone, which nobody calls meanwhile"
 _UNDER_RESV = "the reservation lock is held: that it is one step besides only saves states"
+_ASKED_AGAIN = "whether there is a job still is asked again under the lock, which is given back then"
+_ONE_JOB = "no adversary has two threads with jobs for one device: tests/contract/test_importers.py has them"
+_SAYS_IT_IS_DONE = "it does nothing and says that it is done: no rule asks an importer what a job has done"
 _FENCED = "the fence of a job that is under way keeps the memory: the exporter waits for it before the memory goes (`UnmapsAtOnce` counts on that)"
 _WORKER_LOOKS = "the worker looks under the reservation lock whether anything is left to do, and finds nothing; that the driver itself is freed then is not modelled"
 
@@ -185,10 +188,11 @@ HARMLESS: dict[str, dict[str, str]] = {
     "FencedImporter": _by_name(
         {
             "it is attached before any thread begins: no adversary attaches while the exporter moves": "attach_to: swap 1",
-            "`do_job` queues one job at a time": "submit: drop 1",
-            "it does nothing and says that it is done: no rule asks an importer what a job has done": "submit: drop 7",
+            _ASKED_AGAIN: "submit: drop 3",
+            _ONE_JOB: "submit: drop 5",
+            _SAYS_IT_IS_DONE: "submit: drop 6",
             _STAYS: (
-                "submit: without the lock 1; submit: first out of the lock 1; submit: last out of the lock 1; submit: swap 2; "
+                "submit: without the lock 1; submit: first out of the lock 1; submit: last out of the lock 1; submit: swap 1; "
                 "close: without the lock 1; close: first out of the lock 1; close: last out of the lock 1; close: swap 7"
             ),
             _UNDER_RESV: (
@@ -201,6 +205,19 @@ HARMLESS: dict[str, dict[str, str]] = {
             ),
             "another statement writes the same before anybody reads it": "unmap: drop 5; give_back: drop 1; give_back: swap 1",
             _WORKER_LOOKS: "close: swap 3, 5, 6; close: drop 6",
+        }
+    ),
+    "LocksBoth": _by_name(
+        {
+            _ASKED_AGAIN: "submit: drop 1",
+            _ONE_JOB: "submit: drop 6; submit: last out of the lock 2",
+            _SAYS_IT_IS_DONE: "submit: drop 9",
+            _STAYS: "submit: without the lock 1; submit: first out of the lock 1; submit: last out of the lock 1; submit: swap 1",
+            _UNDER_RESV: "unmap: without the lock 2; unmap: first out of the lock 2; unmap: last out of the lock 2",
+            "another statement writes the same before anybody reads it": "unmap: drop 6",
+            "nobody looks in between": "map_again: swap 1; lock_the_other: swap 2",
+            "it only says that no more are taken, and none is": "lock_both: drop 3",
+            "both are given back, and nobody waits for one with the other": "unlock_both: swap 1",
         }
     ),
     "MarksWhenItDrops": _by_name(
@@ -269,6 +286,7 @@ HARMLESS: dict[str, dict[str, str]] = {
     "DropsEverything": {},
     "KeepsForReading": {},
     "LooksIntoItsTable": {},
+    "HoldsTheMmapLockAndAsks": {},
     "UnmapsAtOnce": _by_name(
         {
             _STAYS: (

@@ -23,10 +23,11 @@ __all__ = ["Reach", "Rests", "rests_on"]
 class Reach:
     """What was seen of one adversary in some of its interleavings.
 
-    `called`: a callback of the driver was called (never, where nothing is subscribed: a driver that pins). `silent`: the rules
+    `touched`: the device got at a page, whatever its accesses have returned. `called`: a callback of the driver was called (never, where nothing is subscribed: a driver that pins). `silent`: the rules
     that never came to demand anything, of those that something in the adversary's programs could make look.
     """
 
+    touched: bool
     called: bool
     silent: tuple[str, ...]
 
@@ -90,11 +91,11 @@ def _question(
     if not all(is_ours(module) or any(o is not None and file in o.files for o in origins) for module, _, file, _ in methods):
         return None
     probes = [(rule.name, [probe.__qualname__ for probe in rule.probes]) for rule in watching]
-    return hash_of("rests", list(adversaries), identities, probes, driver.promise, methods)
+    return hash_of("rests of touches", list(adversaries), identities, probes, driver.promise, methods)
 
 
 def _read(told: dict[str, Any]) -> Rests:
-    reach = {name: Reach(one["called"], tuple(one["silent"])) for name, one in told["reach"].items()}
+    reach = {name: Reach(one["touched"], one["called"], tuple(one["silent"])) for name, one in told["reach"].items()}
     return Rests(told["runs"], reach, tuple(Line(**line) for line in told["unseen"]))
 
 
@@ -120,7 +121,7 @@ def _seen(
     whole = Seen()
     for seen in found:
         whole.add(seen)
-    reach = {name: Reach(is_called(seen), silent(number, seen)) for number, (name, seen) in enumerate(zip(adversaries, found, strict=True))}
+    reach = {name: Reach(seen.accessed, is_called(seen), silent(number, seen)) for number, (name, seen) in enumerate(zip(adversaries, found, strict=True))}
     return Rests(sum(seen.runs for seen in found), reach, tuple(unseen(driver, whole)))
 
 

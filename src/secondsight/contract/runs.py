@@ -40,7 +40,8 @@ LONGEST = 2_000
 """Steps of one: a driver may go round for long."""
 
 CALLBACKS = frozenset(("invalidate", "invalidate_range_start", "sync_cpu_device_pagetables", "release", "move_notify"))
-ACCESSES = frozenset(("device_read", "device_write", "job_run"))
+ACCESSES = frozenset(("device_touches", "job_access", "job_run"))
+"""What every access to a page goes through, whatever a driver's own `access` says that it has done."""
 
 SourceLine = tuple[str, int]
 """A file and a line of it."""

@@ -65,14 +65,18 @@ class FencedImporter(BufferDevice):
 
     def submit(self, value: Char) -> Errno:
         """Queue a job on page 0, when there is room for it: it writes `value`, or reads for 0. 0, or the exporter's error."""
-        wait_until(self.job.fence is None)
-        with atomic:
-            buffer = self.buffer
-            attach = self.attach
-        assert buffer is not None
-        if attach is None:
-            return -ENODEV
-        dma_resv_lock(buffer.resv)
+        while True:
+            wait_until(self.job.fence is None)
+            with atomic:
+                buffer = self.buffer
+                attach = self.attach
+            assert buffer is not None
+            if attach is None:
+                return -ENODEV
+            dma_resv_lock(buffer.resv)
+            if self.job.fence is None:
+                break
+            dma_resv_unlock(buffer.resv)
         ret = self.map_locked(buffer, attach)
         if ret == 0:
             self.queue(buffer, attach, value)

@@ -6,7 +6,7 @@ it for as long as the job runs. Nobody asks the mapping again.
 
 from __future__ import annotations
 
-from secondsight.lang import Char, Record, Ref, atomic, tracepoint
+from secondsight.lang import Char, Record, Ref, atomic, require, tracepoint
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
 from secondsight.linux.dma_fence import DmaFence, dma_fence_get, dma_fence_init, dma_fence_put, dma_fence_signal, dma_fences
 from secondsight.linux.mm_types import Count, Folio, Pgoff
@@ -46,6 +46,7 @@ class Job(Record):
 @atomic
 def job_prepare(job: Job, attach: DmaBufAttachment, pgoff: Pgoff, value: Char, context: Count) -> DmaFence:
     """Make a job for page `pgoff` as the attachment has it mapped, with a fence that it has a reference to. Returns the fence."""
+    require(attach.sgt[pgoff] is not None, "not-mapped", "makes a job on a page that is not mapped")
     fence = dma_fences.alloc()
     dma_fence_init(fence, context, 0)
     job.buffer = attach.dmabuf

@@ -7,7 +7,7 @@
 
 The copy goes on while importers map already, as ttm has it done by the device (ttm_bo_move_accel_cleanup(),
 drivers/gpu/drm/ttm/ttm_bo_util.c); it waits for the fences that were there when it was queued. `target`: what is mapped; `storage`: the
-memory that is valid. They differ while a copy is under way.
+memory that is valid. They differ while a copy is under way, and a second move waits for that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.devices.revocable_buffer import RearmsAtRevoke
-from secondsight.lang import Array, Errno, Ref, atomic, bound, count, pool, tracepoint
+from secondsight.lang import Array, Errno, Ref, atomic, bound, count, pool, tracepoint, wait_until
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment, dma_buf_begin_cpu_access, dma_buf_move_notify
 from secondsight.linux.dma_fence import (
     DmaFence,
@@ -50,7 +50,7 @@ def cpu_access_begun(dmabuf: DmaBuf, write: bool) -> None:
 
 
 class MovingBuffer(RearmsAtRevoke):
-    """The buffer. `waits_for`: the fences that the copy waits for. One move at a time."""
+    """The buffer. `waits_for`: the fences that the copy waits for."""
 
     target: Array[Ref[Folio], Literal["dmabuf_pages"]]
     waits_for: Array[Ref[DmaFence], Literal["resv_fences"]]
@@ -93,7 +93,12 @@ class MovingBuffer(RearmsAtRevoke):
 
     def move(self) -> Errno:
         """Put the buffer somewhere else: 0 when it is there, -ENODEV while it is revoked."""
-        dma_resv_lock(self.resv)
+        while True:
+            wait_until(not self.is_being_copied())
+            dma_resv_lock(self.resv)
+            if not self.is_being_copied():
+                break
+            dma_resv_unlock(self.resv)
         if self.revoked:
             dma_resv_unlock(self.resv)
             return -ENODEV
@@ -106,6 +111,11 @@ class MovingBuffer(RearmsAtRevoke):
                 dma_fence_wait(before)
         self.copy(fence)
         return 0
+
+    @atomic
+    def is_being_copied(self) -> bool:
+        """Whether a move is under way."""
+        return self.target[0] is not self.storage[0]
 
     @atomic
     def queue_copy(self) -> DmaFence:

@@ -1,6 +1,7 @@
 """mm/madvise.c: MADV_DONTNEED, MADV_PAGEOUT, MADV_HUGEPAGE. (MADV_COLLAPSE: `khugepaged`.)
 
-The first two hold the mmap lock for reading, so they run beside page faults of the same process; MADV_HUGEPAGE holds it for writing.
+The first two hold the mmap lock for reading, so they run beside page faults of the same process; MADV_HUGEPAGE holds it for writing. Since 6.17 MADV_DONTNEED and
+MADV_FREE of a part of one vma hold that vma's lock alone (`madvise_locks_vma`): they run beside whoever holds the mmap lock for writing and changes another vma, or none.
 """
 
 from __future__ import annotations
@@ -12,24 +13,68 @@ from secondsight.linux.huge_memory_split import split_folio
 from secondsight.linux.memory import vma_flags
 from secondsight.linux.memory_zap import zap_page_range_single
 from secondsight.linux.mm_flags import VM_HUGEPAGE, VM_PFNMAP
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Gather, Mm, Pgoff, Va, VaEnd, huge_pages
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    Count,
+    Folio,
+    Gather,
+    Mm,
+    Pgoff,
+    Va,
+    VaEnd,
+    Vma,
+    huge_pages,
+    madvise_locks_vma,
+)
 from secondsight.linux.page_alloc import folio_nr_pages, folio_page, get_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_likely_mapped_shared, folio_mapcount, pmd_trans_huge, pte_page, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
-from secondsight.linux.userfaultfd import userfaultfd_remove
+from secondsight.linux.userfaultfd import userfaultfd_armed, userfaultfd_remove
 from secondsight.linux.util import vma_is_locked
 from secondsight.linux.vma import prepare_splits, vma_modify_flags, vmas_changed
+from secondsight.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 from secondsight.linux.vmscan import reclaim_folio
 
-__all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pageout"]
+__all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pageout", "try_vma_read_lock"]
+
+
+@atomic
+def try_vma_read_lock(mm: Mm, start: Va, end: VaEnd) -> Ref[Vma]:
+    """try_vma_read_lock(), is_vma_lock_sufficient() (mm/madvise.c, Linux 7.2): the one vma that the range lies in, locked for reading; None: the mmap lock is to be taken, for there is more
+    than one vma, or none, it is being changed, or registered with a userfaultfd. Left out: memory of another process (process_madvise())."""
+    if len(madvise_locks_vma) > 0:
+        vma = lock_vma_under_rcu(mm, start)
+        if vma is not None:
+            sufficient = end <= vma.vm_end
+            if len(mm.userfaultfd) > 0:
+                if userfaultfd_armed(vma):
+                    sufficient = False
+            if sufficient:
+                return vma
+            vma_end_read(vma)
+    return None
 
 
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
     """madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
 
-    Private anonymous memory reads as zero afterwards; a file's page is found again in the file.
+    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Left out: that 7.2 drops the last references when it has given the lock
+    up.
     """
+    if len(madvise_locks_vma) > 0:
+        vma = try_vma_read_lock(mm, va, va + length)
+        if vma is not None:
+            done = dontneed_parts(mm, va, length)
+            vma_end_read(vma)
+            return done
     mm.mmap_lock.read_lock()
+    ret = dontneed_parts(mm, va, length)
+    mm.mmap_lock.read_unlock()
+    return ret
+
+
+def dontneed_parts(mm: Mm, va: Va, length: Pgoff) -> Errno:
+    """madvise_walk_vmas() with MADV_DONTNEED (mm/madvise.c, Linux 6.12), vma by vma. The mmap lock is held, then and now, or the lock of the one vma."""
     ret = 0
     at: VaEnd = va
     while at < va + length:
@@ -48,7 +93,6 @@ def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
                     break
         elif start < at:
             zap_page_range_single(mm, start, at)
-    mm.mmap_lock.read_unlock()
     return ret
 
 

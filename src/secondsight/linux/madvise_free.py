@@ -15,16 +15,17 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, milestone
 from secondsight.linux.errno import EINVAL, ENOMEM
-from secondsight.linux.madvise import next_part
+from secondsight.linux.madvise import next_part, try_vma_read_lock
 from secondsight.linux.memory import vma_flags
 from secondsight.linux.mm_flags import VM_PFNMAP
-from secondsight.linux.mm_types import Event, Folio, Mm, Pgoff, Range, Va, VaEnd, coherent_memory
+from secondsight.linux.mm_types import Event, Folio, Mm, Pgoff, Range, Va, VaEnd, coherent_memory, madvise_locks_vma
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
 from secondsight.linux.swap_state import folio_free_swap, free_swap_and_cache
 from secondsight.linux.swapops import is_swap_entry
 from secondsight.linux.userfaultfd import userfaultfd_remove
 from secondsight.linux.util import vma_is_locked
+from secondsight.linux.vma_lock import vma_end_read
 
 __all__ = ["madvise_free"]
 
@@ -33,7 +34,20 @@ __all__ = ["madvise_free"]
 def madvise_free(mm: Mm, va: Va, length: Pgoff) -> Errno:
     """madvise_dontneed_free() with MADV_FREE, madvise_free_single_vma() (mm/madvise.c, Linux 6.12), vma by vma: 0; -ENOMEM where nothing is mapped, done all the same where
     something is; -EINVAL at the first vma that is a file's, a PFN mapping or locked."""
+    if len(madvise_locks_vma) > 0:
+        locked = try_vma_read_lock(mm, va, va + length)
+        if locked is not None:
+            done = free_parts(mm, va, length)
+            vma_end_read(locked)
+            return done
     mm.mmap_lock.read_lock()
+    ret = free_parts(mm, va, length)
+    mm.mmap_lock.read_unlock()
+    return ret
+
+
+def free_parts(mm: Mm, va: Va, length: Pgoff) -> Errno:
+    """madvise_walk_vmas() with MADV_FREE (mm/madvise.c, Linux 6.12), vma by vma. The mmap lock is held, then and now, or the lock of the one vma."""
     ret: Errno = 0
     at: VaEnd = va
     while at < va + length:
@@ -60,7 +74,6 @@ def madvise_free(mm: Mm, va: Va, length: Pgoff) -> Errno:
             mmu_notifier_invalidate_range_start(mm, rng)
             madvise_free_pte_range(mm, start, end)
             mmu_notifier_invalidate_range_end(mm, rng)
-    mm.mmap_lock.read_unlock()
     return ret
 
 

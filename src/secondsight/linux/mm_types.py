@@ -384,6 +384,9 @@ fork (of anon_vma_chain: empty, singular, longer)."""
 
 bound("vma_locks", most=1)
 
+madvise_locks_vma = shared_array(bool, bound("madvise_locks_vma", most=1))
+"""Of size 1 where a release says so: see `releases` (madvise-locks-its-vma); `vma_locks` is 1 then."""
+
 
 class VmaLock(Record):
     """struct vma_lock (include/linux/mm_types.h, Linux 6.12), and vm_lock_seq: the thread that has it for writing, as long as that holds the mmap lock so."""

@@ -11,7 +11,7 @@ from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EEXIST, EINVAL, ENOMEM
 from secondsight.linux.fork import vm_area_alloc, vmas
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
-from secondsight.linux.mm_flags import MAP_NORESERVE, MAP_PRIVATE, MAP_SEALS_LATE, VM_ACCOUNT, VM_PRIVATE, VM_SEALED
+from secondsight.linux.mm_flags import MAP_NORESERVE, MAP_PRIVATE, MAP_SEALS_LATE, VM_ACCOUNT, VM_DEVMAP, VM_PRIVATE, VM_SEALED
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -35,6 +35,7 @@ from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultf
 from secondsight.linux.vma import (
     do_vmi_align_munmap,
     free_pgtables,
+    lock_vmas_to_unmap,
     prepare_splits,
     vma_iter_store,
     vma_merge_new_range,
@@ -45,6 +46,9 @@ from secondsight.linux.vma_lock import vma_start_write
 
 __all__ = ["do_mmap", "do_mmap_fixed", "exit_mmap", "get_unmapped_area", "link_new_vma", "vm_munmap"]
 
+
+prepares_dax = shared_array(bool, bound("prepares_dax", most=1))
+"""Of size 1 where a release says so: see `releases` (dax-refuses-before-it-maps)."""
 
 no_memory_to_unmap = shared_array(bool, bound("no_memory_to_unmap", most=1))
 """Of size 1: where what is mapped over cannot be unmapped, for it is a part of a file's huge page, the error is -ENOMEM, as in Linux 6.1."""
@@ -78,7 +82,7 @@ def do_mmap(
             ret = map_writable(file, write, map_flags)
         if ret >= 0:
             ret = mmap_region(mm, va, length, file, pgoff, write, vm_flags_of(ret), map_flags, va, va + length)
-            refused = ret < 0
+            refused = ret < 0 and not is_refused_by_prepare(file)
     if refused:
         unmap_region(mm, va, length)
     mm.mmap_lock.write_unlock()
@@ -116,6 +120,10 @@ def do_mmap_fixed(
         if not refused_at_once:
             told = userfaultfd_unmap_prep(mm, va, va + length)
     detached: Ref[Vma] = None
+    if len(vmas[0].vm_lock) > 0:
+        stays = will_be_refused(file, write, map_flags)
+        if not stays:
+            lock_vmas_to_unmap(mm, va, va + length)
     with atomic:
         ret: Result = map_writable(file, write, map_flags)
         if len(huge_pages) == 0:
@@ -141,7 +149,7 @@ def do_mmap_fixed(
     if ret >= 0:
         with atomic:
             ret = mmap_region(mm, va, length, file, pgoff, write, vm_flags_of(ret), map_flags, low, high)
-            refused = ret < 0
+            refused = ret < 0 and not is_refused_by_prepare(file)
         if refused:
             unmap_region(mm, va, length)
     mm.mmap_lock.write_unlock()
@@ -159,6 +167,14 @@ def will_be_refused(file: Ref[AddressSpace], write: bool, map_flags: Flags) -> b
     if ret == 0 and file is not None:
         file.unmap_writable()
     return ret < 0
+
+
+@atomic
+def is_refused_by_prepare(file: Ref[AddressSpace]) -> bool:
+    """Whether a file has refused in its `mmap_prepare`, before there was a vma (call_mmap_prepare(), mm/vma.c, Linux 7.2): nothing is undone then."""
+    if len(prepares_dax) > 0:
+        return file is not None and file.vm_flags() & VM_DEVMAP != 0
+    return False
 
 
 def unmap_region(mm: Mm, va: Va, length: Pgoff) -> None:

@@ -20,15 +20,18 @@ might_sleep(). `short` allocations find none: each whenever it likes, so those b
 The pages are taken by a thread of their own, for which who allocates waits: what it holds meanwhile is the same, and a lock of its own that a callback takes
 is a deadlock of the two. Only one reclaims at a time: who comes meanwhile finds memory. May hide a bug that takes two.
 
-Left out: the size of what is allocated; watermarks, kswapd, which reclaims beside all this (the operation `reclaim`), compaction, the OOM killer: what may sleep does not
-fail, as small allocations do not (may hide a bug in handling -ENOMEM). Within an atomic step of the model nothing is reclaimed (may hide a bug).
+Whether allocations fail, of who may sleep too, is a scenario's to say (`allocations_fail`, the bound of that name): so many of kmalloc()'s, each whenever it likes. Else what may sleep does not
+fail, as small allocations do not.
+
+Left out: the size of what is allocated; watermarks, kswapd, which reclaims beside all this (the operation `reclaim`), compaction, the OOM killer; failing allocations of the kernel's own
+functions, which drivers call (may hide a bug in handling their -ENOMEM); __GFP_NOFAIL. Within an atomic step of the model nothing is reclaimed (may hide a bug).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
-from secondsight.lang import U8, Bounds, Record, atomic, bound, choose, current, milestone, shared_array, wait_until
+from secondsight.lang import U8, Bounds, Record, atomic, bound, choose, current, milestone, require, shared_array, wait_until
 
 __all__ = [
     "GFP_ATOMIC",
@@ -39,11 +42,13 @@ __all__ = [
     "GFP_NOWAIT",
     "Gfp",
     "direct_reclaim",
+    "failing_allocations",
     "kmalloc",
     "memalloc_noreclaim_restore",
     "memalloc_noreclaim_save",
     "might_alloc",
     "might_sleep",
+    "reclaims_again",
 ]
 
 Gfp = Annotated[int, Bounds(0, 63)]
@@ -81,6 +86,17 @@ direct_reclaim = shared_array(DirectReclaim, bound("direct_reclaim", most=1))
 """One where a scenario says that memory is short; else there is none."""
 
 
+class FailingAllocations(Record):
+    """That allocations fail. `left`: how many do yet. `failed`: one has; what was refused for it may say so (-ENOMEM)."""
+
+    left: U8
+    failed: bool
+
+
+failing_allocations = shared_array(FailingAllocations, bound("allocations_fail", most=1))
+"""One where a scenario says that allocations fail; else there is none."""
+
+
 def might_sleep() -> None:
     """might_sleep() (include/linux/kernel.h, Linux 6.12): under a spinlock, or where the caller may not sleep, the rule `sleep-in-atomic` is broken."""
     wait_until(True)
@@ -88,15 +104,32 @@ def might_sleep() -> None:
 
 @milestone
 def kmalloc(flags: Gfp) -> bool:
-    """kmalloc() (include/linux/slab.h, Linux 6.12): whether there is memory. With GFP_KERNEL there is, after direct reclaim perhaps.
+    """kmalloc() (include/linux/slab.h, Linux 6.12): whether there is memory. With GFP_KERNEL there is, after direct reclaim perhaps, unless a scenario says that allocations fail.
 
     Left out: what is allocated, which is a record of the driver's own, and kfree().
     """
     if flags & DIRECT_RECLAIM != 0:
         might_sleep()
+    if len(failing_allocations) > 0:
+        fails = should_failslab()
+        if fails:
+            return False
     if len(direct_reclaim) > 0:
         return __alloc_pages_slowpath(flags)
     return True
+
+
+@atomic
+def should_failslab() -> bool:
+    """should_failslab() (mm/failslab.c, Linux 6.12): whether this allocation is one of those that fail."""
+    failing = failing_allocations[0]
+    if failing.left == 0:
+        return False
+    fails: bool = choose(2) == 1
+    if fails:
+        failing.left -= 1
+        failing.failed = True
+    return fails
 
 
 def might_alloc(flags: Gfp) -> None:
@@ -104,7 +137,10 @@ def might_alloc(flags: Gfp) -> None:
 
     In functions of the kernel's own, only where memory is short: else it costs a step.
     """
-    kmalloc(flags)
+    if flags & DIRECT_RECLAIM != 0:
+        might_sleep()
+    if len(direct_reclaim) > 0:
+        __alloc_pages_slowpath(flags)
 
 
 def __alloc_pages_slowpath(flags: Gfp) -> bool:
@@ -154,3 +190,10 @@ def memalloc_noreclaim_restore(flags: bool) -> None:
     if len(direct_reclaim) > 0:
         if not flags:
             direct_reclaim[0].memalloc &= ~(1 << (current() - 1))
+
+
+@atomic
+def reclaims_again() -> None:
+    """A thread is about to go back to its program: what it allocates from now on, in whichever call, may reclaim. No check of the kernel's own: a thread that keeps PF_MEMALLOC uses
+    up the last reserves, and its small allocations fail where others would wait. It is the rule `memalloc-left`; the thread may be one in which a callback was called."""
+    require(direct_reclaim[0].memalloc & (1 << (current() - 1)) == 0, "memalloc-left", "goes back to its program with PF_MEMALLOC: memalloc_noreclaim_restore() is missing")

@@ -198,6 +198,24 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 (drawn forced runs)",
         ),
         Difference(
+            "madvise-locks-its-vma",
+            since=(6, 17),
+            older="MADV_DONTNEED and MADV_FREE hold the mmap lock for reading, and wait for every change of mappings. So they do in the model where no release is asked for",
+            newer="in a part of one vma that no userfaultfd has they hold the lock of that vma, and go on beside changes of others. The model has these locks in forced runs",
+            read="do_madvise() (mm/madvise.c, Linux 6.12.117); get_lock_mode(), try_vma_read_lock() (mm/madvise.c, 7.2.13). The lists have it for 6.17, whose source was not "
+            "looked at.",
+            seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn forced runs)",
+        ),
+        Difference(
+            "dax-refuses-before-it-maps",
+            since=(7, 2),
+            older="a mapping of a device's memory (device-dax) that its file refuses (MAP_PRIVATE, or the device has gone) is undone, and subscribers are told. So they are in the model "
+            "where no release is asked for",
+            newer="it is refused before there is one, and nobody is told",
+            read="dax_mmap() is a file's mmap (drivers/dax/device.c, Linux 6.12); what is refused in mmap_prepare has no vma yet (mm/vma.c, 7.2.13). drivers/dax/device.c of 7.2 was not looked at.",
+            seen="7.2.13+deb14-amd64 (a drawn forced run)",
+        ),
+        Difference(
             "hugetlb-goes-in-one-bracket",
             since=(6, 12),
             older="huge pages of a file that are unmapped have a notifier bracket of their own, within that of munmap(2), exit or MADV_DONTNEED: subscribers "

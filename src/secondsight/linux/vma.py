@@ -15,7 +15,7 @@ from typing import Final
 
 from secondsight.lang import Errno, Ref, atomic, bound, shared_array, tracepoint
 from secondsight.linux.errno import EINVAL
-from secondsight.linux.fork import mms, vm_area_dup, vm_area_free
+from secondsight.linux.fork import mms, vm_area_dup, vm_area_free, vmas
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_flags import VM_AS_IT_WAS
@@ -48,6 +48,7 @@ __all__ = [
     "do_vmi_munmap",
     "is_never_merged",
     "free_pgtables",
+    "lock_vmas_to_unmap",
     "prepare_splits",
     "split_vma",
     "vma_iter_store",
@@ -389,6 +390,8 @@ def do_vmi_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
             return refused
     if len(mm.userfaultfd) > 0:
         told = userfaultfd_unmap_prep(mm, start, end)
+    if len(vmas[0].vm_lock) > 0:
+        lock_vmas_to_unmap(mm, start, end)
     with atomic:
         detached = vms_gather_munmap_vmas(mm, start, end)
         mm.mmap_lock.write_downgrade()
@@ -407,6 +410,15 @@ def do_vmi_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
         if told:
             userfaultfd_unmap_complete(mm, start, end)
     return 0
+
+
+def lock_vmas_to_unmap(mm: Mm, start: Va, end: VaEnd) -> None:
+    """The calls of vma_start_write() in vms_gather_munmap_vmas() (mm/vma.c, Linux 6.12): each vma is waited for in its turn, and those before it are marked by then."""
+    for va in range(start, end):
+        with atomic:
+            vma = mm.mm_mt[va]
+            if vma is not None:
+                vma_start_write(vma)
 
 
 @atomic

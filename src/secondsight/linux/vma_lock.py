@@ -9,7 +9,10 @@ A fault under the vma's lock that has to wait, or to have what only the mmap loc
 The locks are there where the bound `vma_locks` is 1: where it is asked where threads stand (forced runs on kernels). Elsewhere a fault takes the mmap lock, and waits for
 changes of other vmas too: may hide a bug in which one does not.
 
-Left out: who else takes a vma's lock: userfaultfd's filling and moving, MADV_DONTNEED (after 6.12), reading /proc/PID/maps.
+MADV_DONTNEED and MADV_FREE of later releases are under a vma's lock too (`madvise`). Who changes several vmas for one change of mappings marks them in one step, when no fault is on any:
+in the kernel one after the other; munmap and MAP_FIXED here too (`lock_vmas_to_unmap`).
+
+Left out: who else takes a vma's lock: userfaultfd's filling and moving, reading /proc/PID/maps.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ A lock that was taken without a context is waited for, whoever waits: two that t
 A context is on the stack: `with ww_acquire_ctxs.on_stack() as ctx:`; a machine has as many as the bound `ww_contexts` says, and where the
 bound `ww_locks` is 0 mutexes know nothing of contexts; where `ww_wounds` is 0 all contexts are of wait-die. Stamps are those of the contexts that are alive, the oldest is 1: the kernel's go on counting.
 
-What CONFIG_DEBUG_MUTEXES warns of is the broken rule `ww-mutex`.
+What CONFIG_DEBUG_MUTEXES warns of is the broken rule `ww-mutex`. lockdep takes a context for a lock, which its thread has until ww_acquire_fini() (`WwClass`): a thread that ends without it
+breaks `lock-held-at-exit`, one that goes on so until there are no more `ww-mutex`.
 
 Left out: that all contexts of one lock are of its class (DEBUG_WW_MUTEXES: may hide a bug); ww_mutex_lock_interruptible(); the -EDEADLK that CONFIG_DEBUG_WW_MUTEX_SLOWPATH makes up; the turn of
 a waiter that was woken in vain (one that waits may find the lock taken each time: may raise a false alarm where threads go round for ever).
@@ -29,7 +30,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Errno, Mutex, Record, Ref, atomic, bound, milestone, pool, require, wait_until
+from secondsight.lang import (
+    Array,
+    Errno,
+    Mutex,
+    Record,
+    Ref,
+    atomic,
+    bound,
+    current,
+    milestone,
+    pool,
+    require,
+    shared,
+    wait_until,
+)
 from secondsight.linux.errno import EALREADY, EDEADLK
 from secondsight.linux.mm_types import Count
 
@@ -81,9 +96,23 @@ class WwMutex(Mutex):
 ww_acquire_ctxs = pool(WwAcquireCtx, bound("ww_contexts"))
 
 
+class WwClass(Record):
+    """struct ww_class, for what lockdep knows of it (`acquire_name`): each context that has begun and has not ended is a lock of its thread's."""
+
+    acquire: Array[Mutex, Literal["ww_contexts"]]
+
+
+ww_class = shared(WwClass)
+
+
 @atomic
 def ww_acquire_init(ctx: WwAcquireCtx, wound_wait: bool = False) -> None:
     """ww_acquire_init() (include/linux/ww_mutex.h, Linux 6.12): the youngest of all contexts, with no lock. `wound_wait`: for locks of such a class."""
+    begins = False
+    for begun in ww_class.acquire:
+        if not begins:
+            begins = begun.trylock()
+    require(begins, "ww-mutex", "begins a context, and others that are gone were never ended")
     youngest: Count = 0
     for other in ww_acquire_ctxs:
         if ww_acquire_ctxs.is_used(other):
@@ -109,6 +138,10 @@ def ww_acquire_done(ctx: WwAcquireCtx) -> None:
 def ww_acquire_fini(ctx: WwAcquireCtx) -> None:
     """ww_acquire_fini() (include/linux/ww_mutex.h, Linux 6.12): the context ends; its locks have been given back."""
     require(ctx.acquired == 0, "ww-mutex", "ends a context that has locks")
+    for begun in ww_class.acquire:
+        if begun.owner == current():
+            begun.unlock()
+            break
     for other in ww_acquire_ctxs:
         if ww_acquire_ctxs.is_used(other):
             if other.stamp > ctx.stamp:

@@ -18,6 +18,8 @@ def told_rests(rests: Rests) -> list[str]:
     told = []
     by_what: dict[str, list[str]] = {}
     for adversary, reach in rests.reach.items():
+        if not reach.touched:
+            by_what.setdefault("the device touched no page", []).append(adversary)
         if not reach.called:
             by_what.setdefault("no callback of the driver was called", []).append(adversary)
         for rule in reach.silent:
@@ -36,7 +38,7 @@ def rests_to_json(rests: Rests) -> dict[str, Any]:
     """The same as data; see docs/json.md."""
     return {
         "runs": rests.runs,
-        "adversaries": {name: {"called": r.called, "silent": list(r.silent)} for name, r in rests.reach.items()},
+        "adversaries": {name: {"touched": r.touched, "called": r.called, "silent": list(r.silent)} for name, r in rests.reach.items()},
         "unseen": [
             {"file": Path(line.file).name, "line": line.number, "text": line.text, "method": line.method} for line in rests.unseen
         ],

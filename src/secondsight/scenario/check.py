@@ -63,6 +63,8 @@ class Checker:
     processes: dict[str, str | None] = field(default_factory=dict)
     """In which process each section's thread is."""
     ops: int = 0
+    closed: set[str] = field(default_factory=set)
+    """The devices that have been closed, and not opened again."""
 
     def add(self, section: str, op: Op) -> CheckedHandle | None:
         """Check the next operation of a section, and remember the handle it makes. Raises ScenarioError."""
@@ -90,7 +92,7 @@ class Checker:
             problem = self._problem(section, op.process, arg.type, value)
             if problem:
                 fail(f"{name}: {problem[0]}", problem[1])
-        problem = self._range_problem(op, spec)
+        problem = self._range_problem(op, spec) or self._closing_problem(op)
         if problem:
             fail(*problem)
         self._resize(op, spec)
@@ -236,6 +238,18 @@ class Checker:
             if page + pages > handle.pages:
                 what = "file" if handle.type in ArgType.FD.handles else handle.type.value
                 return f"page {page + pages - 1} is outside {file} (0 to {handle.pages - 1})", f"stay inside the {what}"
+        return None
+
+    def _closing_problem(self, op: Op) -> tuple[str, str] | None:
+        """A device that is closed once more than it is opened, whichever threads do it: of a driver nobody asks that it lives through that."""
+        device = op.args.get("device")
+        if isinstance(device, HandleRef):
+            if op.kind == "device_open":
+                self.closed.discard(device.handle)
+            elif op.kind == "device_close":
+                if device.handle in self.closed:
+                    return f"{device} is closed already", "close a device once; without it the contract's scenarios close it at the end"
+                self.closed.add(device.handle)
         return None
 
     def _resize(self, op: Op, spec: Operation) -> None:

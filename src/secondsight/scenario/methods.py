@@ -395,6 +395,11 @@ class RecorderMethods(ABC):
         process itself, in the middle of the allocation (direct reclaim); who may not fails. On the model only."""
         self._operation("memory_pressure", None, pages=pages)
 
+    def allocations_fail(self, *, count: int = 1) -> None:
+        """So many allocations of a driver's (`kmalloc`) fail, whatever they may do to find memory, each whenever it likes once the threads run. What fails for want of memory says
+        -ENOMEM. On the model only."""
+        self._operation("allocations_fail", None, count=count)
+
     def move_pages(self, addr: Address, *, into: str | None = None) -> None:
         """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
         there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place

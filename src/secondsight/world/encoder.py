@@ -302,6 +302,8 @@ class Encoder:
             derived["fallocated_pages"] = derived["file_pages"]
         if any(place.op.kind in POPULATES for place in self.places):
             derived["populates_behind_gaps"] = int(differs("populate-ends-at-a-gap", self.release))
+        if takes.get("dax_devices"):
+            derived["prepares_dax"] = int(self.release is not None and not differs("dax-refuses-before-it-maps", self.release))
         if largest.get("userfaultfd"):
             derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
         if wanted.get("gup_fast_steps") and self.is_huge:

@@ -314,6 +314,12 @@ class ProcessMethods(ABC):
         done: str = self._do("memory_pressure", pages=pages)
         return done
 
+    def allocations_fail(self, *, count: int = 1) -> str:
+        """So many allocations of a driver's (`kmalloc`) fail, whatever they may do to find memory, each whenever it likes once the threads run. What fails for want of memory says
+        -ENOMEM. On the model only."""
+        done: str = self._do("allocations_fail", count=count)
+        return done
+
     def move_pages(self, addr: Address) -> str:
         """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
         there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place

@@ -12,6 +12,7 @@ from secondsight.lang import Ref, atomic, hold_point, wait_until
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fork import mms, vmas
 from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.page_alloc_slowpath import direct_reclaim, reclaims_again
 from secondsight.linux.vma_lock import vma_end_write_all
 from secondsight.world.declare import ACTS
 from secondsight.world.tables import (
@@ -69,6 +70,8 @@ def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: 
         if len(process.killed) > 0:
             if process_of(first).killed[0] and own:  # before it could say what it has found
                 break
+        if len(direct_reclaim) > 0:
+            reclaims_again()
         keep(i, result)
     if counts[0] != 0:
         thread_ends(first, own)

@@ -31,7 +31,7 @@ from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import IntervalNotifier, of_nobody
 from secondsight.linux.page_alloc import mem_init
-from secondsight.linux.page_alloc_slowpath import direct_reclaim
+from secondsight.linux.page_alloc_slowpath import direct_reclaim, failing_allocations
 from secondsight.linux.vmscan_direct import perform_reclaim
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
 from secondsight.scenario.ops import ArgType, HandleType, Op, ScenarioError
@@ -136,6 +136,7 @@ def program(
             threads += _daemons(driver, driven, alone)
         threads += _handlers(encoder, spaces)
         threads += _reclaims(encoder)
+        _begin_to_fail(encoder)
         threads += _ends(encoder, spaces)
         for number, mm in enumerate(spaces):
             process = tables.other_processes[number - 1] if number else tables.process
@@ -199,6 +200,13 @@ def _reclaims(encoder: Encoder) -> list[Thread]:
         return []
     direct_reclaim[0].short = short
     return [Thread("direct reclaim", perform_reclaim, daemon=True)]
+
+
+def _begin_to_fail(encoder: Encoder) -> None:
+    """So many allocations fail from now on."""
+    failing = sum(encoder.rows["pages"][i] for i, place in enumerate(encoder.places) if place.op.kind == "allocations_fail")
+    if failing > 0:
+        failing_allocations[0].left = failing
 
 
 def _ends(encoder: Encoder, spaces: list[Any]) -> list[Thread]:

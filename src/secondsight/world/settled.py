@@ -92,6 +92,7 @@ class ForcedModel:
         most |= {"vma_locks": int(not differs("a-fault-locks-its-vma", release))}
         if any("migrations" in on_model(place.op).at_least(place.op.args) for place in scenario.places()):
             most |= {"migration_passes": 2 if differs("a-migration-unmaps-once-a-stage", release) else 1}
+        most |= {"madvise_locks_vma": int(release is not None and not differs("madvise-locks-its-vma", release))}
         self.program = program(scenario, driver, rules, most | (wanted or {}), holds=True, release=release)
         self.reference = Reference(self.program)
         self.encoder = Encoder(scenario, release)

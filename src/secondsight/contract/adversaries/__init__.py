@@ -2,7 +2,7 @@
 
 Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
 two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `mprotect`, `fork`, `open`,
-`close`, `two-processes`, `two-devices`, `fs-dax`, `reset`, `reclaim`, `direct-reclaim`.
+`close`, `two-processes`, `two-devices`, `fs-dax`, `reset`, `reclaim`, `direct-reclaim`, `allocation-fails`.
 
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
@@ -11,6 +11,10 @@ Waiting for its machinery, and not here: writeback of files. A driver that does 
 """
 
 from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
 
 from secondsight.contract.adversaries.allocating import ALLOCATING
 from secondsight.contract.adversaries.atomics import ATOMIC
@@ -52,7 +56,21 @@ def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
     """The adversaries of a driver's promise, of the methods that it writes, and of what it says of itself."""
     if driver.promise == "importer":
         return {name: one for name, one in IMPORTER_ADVERSARIES.items() if one.says is None or getattr(driver, one.says, False) is True}
-    return {name: one for name, one in ADVERSARIES.items() if one.promise in (None, driver.promise) and _writes(driver, one.method)}
+    return {name: one for name, one in ADVERSARIES.items() if one.promise in (None, driver.promise) and _writes(driver, one.method) and _calls(driver, one.calls)}
+
+
+def _calls(driver: type[Device], function: str | None) -> bool:
+    """Whether a function of this name is called in a method that the driver has, or in a function of the files that its classes are in."""
+    if function is None:
+        return True
+    classes = [one for one in driver.__mro__ if issubclass(one, Device) and one is not Device]
+    own = [value for one in classes for value in (*vars(one).values(), *_functions(one.__module__))]
+    return any(function in inspect.unwrap(value).__code__.co_names for value in own if inspect.isfunction(value))
+
+
+def _functions(module: str) -> Iterator[object]:
+    """The functions that a file defines."""
+    return (value for value in vars(sys.modules[module]).values() if inspect.isfunction(value) and value.__module__ == module)
 
 
 def _writes(driver: type[Device], method: str | None) -> bool:

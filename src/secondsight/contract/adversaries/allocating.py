@@ -2,6 +2,8 @@
 
 Whatever may allocate with GFP_KERNEL may end in the driver's own callback, with all locks that it holds. The machine is one page short: one allocation
 reclaims one page, or fails where it may not sleep. Of the pages one is clean and in the swap cache, so that GFP_NOIO too takes it.
+
+Or one allocation fails, whatever it may do (`allocation-fails`, for drivers that allocate).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from secondsight.scenario import Recorder
 __all__ = ["ALLOCATING"]
 
 ALLOCATING = Adversaries()
-"""The one about allocations."""
+"""Those about allocations."""
 
 DIRECT = "memory is short: an allocation that may sleep reclaims a page of the process first (direct reclaim), and another fails"
 
@@ -86,3 +88,60 @@ def two_engines(s: Recorder) -> None:
 
     with s.after():
         gpu.compare(pages)
+
+
+FAILS = "one allocation fails, also of who may sleep: there is no memory, and an access or an `open` that fails for that says -ENOMEM"
+
+
+@ALLOCATING.setting("allocation-fails", FAILS, "beside MADV_DONTNEED", calls="kmalloc")
+def fails_beside_madvise(s: Recorder) -> None:
+    pages = two_pages(s)
+    gpu = s.device()
+    s.allocations_fail()
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_dontneed(pages, pages=1)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages, into="first")
+        gpu.write(pages, "D", into="second")
+
+    with s.after():
+        gpu.compare(pages)
+
+
+@ALLOCATING.setting("allocation-fails", FAILS, "two engines", calls="kmalloc")
+def fails_for_one_engine(s: Recorder) -> None:
+    pages = two_pages(s)
+    gpu = s.device()
+    s.allocations_fail()
+
+    @s.thread
+    def engine1() -> None:
+        gpu.read(pages, into="one")
+
+    @s.thread
+    def engine2() -> None:
+        gpu.read(pages + 1, into="two")
+
+    with s.after():
+        gpu.compare(pages)
+
+
+@ALLOCATING.setting("allocation-fails", FAILS, "opens", calls="kmalloc")
+def fails_while_it_opens(s: Recorder) -> None:
+    pages = two_pages(s)
+    gpu = s.closed_device()
+    s.allocations_fail()
+
+    @s.thread
+    def cpu() -> None:
+        s.munmap(pages, pages=1)
+
+    @s.thread
+    def device() -> None:
+        gpu.open(into="opened")
+        gpu.read(pages, into="first")
+        gpu.read(pages + 1, into="second")

@@ -15,7 +15,7 @@ class Adversary:
     """A named adversary: what it does, and its scenarios, one for each way in which the device uses the pages.
 
     `promise`: it is only for drivers that promise this. `method`: only for those that write this method of `Device`. `says`: only for those that say this
-    of themselves, by an attribute of the class.
+    of themselves, by an attribute of the class. `calls`: only for those whose code calls the function of this name.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Adversary:
     promise: str | None = None
     method: str | None = None
     says: str | None = None
+    calls: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Adversaries(dict[str, Adversary]):
         return make
 
     def setting(
-        self, adversary: str, summary: str, name: str, promise: str | None = None, method: str | None = None
+        self, adversary: str, summary: str, name: str, promise: str | None = None, method: str | None = None, calls: str | None = None
     ) -> Callable[[Callable[[Recorder], None]], None]:
         """One more scenario of an adversary: all that the function records."""
 
@@ -102,7 +103,7 @@ class Adversaries(dict[str, Adversary]):
             s = Recorder()
             record(s)
             scenarios = (*before.scenarios, s.scenario(f"{adversary}: {name}", summary))
-            self[adversary] = Adversary(adversary, summary, scenarios, promise, method)
+            self[adversary] = Adversary(adversary, summary, scenarios, promise, method, calls=calls)
 
         return make
 

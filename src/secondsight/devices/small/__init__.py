@@ -10,7 +10,10 @@ from secondsight.devices.small.allocating import (
     AllocatesWithoutIo,
     AllocatesWithoutReclaim,
     AllocatesWithoutWaiting,
+    FlushesAllWithoutReclaim,
     GivesUpWithoutMemory,
+    LeavesItToWhoCalls,
+    StaysWithoutReclaim,
     WaitsForItsAllocation,
     WaitsForItsWorker,
 )
@@ -102,9 +105,18 @@ from secondsight.devices.small.keys import (
 from secondsight.devices.small.locking import (
     ChangesOutsideTheLock,
     FaultsUnderItsLock,
+    HoldsTheMmapLock,
+    HoldsTheMmapLockAndAsks,
     LooksIntoItsTable,
     MayNotSleep,
     PassesOverTheReaper,
+)
+from secondsight.devices.small.locking_buffers import (
+    ForgetsItsContext,
+    KeepsWhatItHas,
+    LocksBoth,
+    LocksOneByItself,
+    TrustsItsFirstLook,
 )
 from secondsight.devices.small.marking import IgnoresExclusive
 from secondsight.devices.small.misusing import (
@@ -195,6 +207,16 @@ from secondsight.devices.small.walking import (
     StaysBound,
     WaitsForNoFlush,
 )
+from secondsight.devices.small.without_memory import (
+    AllocatesAnEntry,
+    AllocatesAtOpen,
+    ClearsAllWithoutMemory,
+    KeepsItsLockWithoutMemory,
+    PinsAndNotes,
+    RefusesWithoutMemory,
+    StaysPinnedWithoutMemory,
+    StaysSubscribedWithoutMemory,
+)
 from secondsight.devices.small.writeback import (
     ForgetsWhatItWrote,
     MarksIfItGetsTheLock,
@@ -219,7 +241,7 @@ __all__ = [
     "FailsWhileItMoves", "FaultsUnderItsLock", "FlushesAtTheEnd", "FlushesTheDeviceFirst", "FlushesWithAMutex", "ForgetsItsTlb", "ForgetsItsWorker",
     "ForgetsThatItIsAUser", "ForgetsWhatItWrote", "FreesItsRequestEarly", "FreesItsRequestTwice", "GivesItUnlocked", "GivesReferencesBack", "GivesUp",
     "GpcAlwaysWrites", "GpcChecksFirst", "GpcCountsDownFirst", "GpcCountsTooLate", "GpcDeactivatesMeanwhile", "GpcHoldsItsPage", "GpcLooksUnderItsLock",
-    "GpcReadsTheSequenceFirst", "GpcRefreshesUnlocked", "GpcUsedInactive", "HasAccessedBits", "HasOneStructure", "HearsBoth", "HoldsWhatGoesBack",
+    "GpcReadsTheSequenceFirst", "GpcRefreshesUnlocked", "GpcUsedInactive", "HasAccessedBits", "HasOneStructure", "HearsBoth", "HoldsTheMmapLock", "HoldsTheMmapLockAndAsks", "HoldsWhatGoesBack",
     "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "IgnoresSoftDirty", "ImporterRevokesItsKey",
     "ImporterRevokesItsKeyUnlocked", "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence", "KeepsItsLock",
     "KeepsItsMapping", "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesBeforeTheEnd", "LeavesInItsCallback",
@@ -237,6 +259,9 @@ __all__ = [
     "UnsubscribesTwice", "Vcpu", "VcpuLeftCounting", "VcpuMayRefuse", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush", "WalksWithoutBeingAUser",
     "WritesAllTheSame",
     "AllocatesBeforeItsLock", "AllocatesInItsCallback", "AllocatesUnderItsLock", "AllocatesWithoutIo", "AllocatesWithoutReclaim", "AllocatesWithoutWaiting",
-    "GivesUpWithoutMemory", "WaitsForItsAllocation", "WaitsForItsWorker",
+    "FlushesAllWithoutReclaim", "GivesUpWithoutMemory", "LeavesItToWhoCalls", "StaysWithoutReclaim", "WaitsForItsAllocation", "WaitsForItsWorker",
+    "AllocatesAnEntry", "AllocatesAtOpen", "ClearsAllWithoutMemory", "KeepsItsLockWithoutMemory", "PinsAndNotes", "RefusesWithoutMemory", "StaysPinnedWithoutMemory",
+    "StaysSubscribedWithoutMemory",
+    "ForgetsItsContext", "KeepsWhatItHas", "LocksBoth", "LocksOneByItself", "TrustsItsFirstLook",
     "DropsWhatChanges", "NotifiedIn2011", "OverlooksACopy", "OverlooksAPage", "SleepsForAPage",
 ]  # fmt: skip

@@ -29,7 +29,10 @@ __all__ = [
     "AllocatesWithoutIo",
     "AllocatesWithoutReclaim",
     "AllocatesWithoutWaiting",
+    "FlushesAllWithoutReclaim",
     "GivesUpWithoutMemory",
+    "LeavesItToWhoCalls",
+    "StaysWithoutReclaim",
     "WaitsForItsAllocation",
     "WaitsForItsWorker",
 ]
@@ -105,6 +108,42 @@ class AllocatesWithoutReclaim(AllocatesWithoutWaiting):
         there = kmalloc(GFP_KERNEL)
         memalloc_noreclaim_restore(before)
         return there
+
+
+class StaysWithoutReclaim(AllocatesWithoutWaiting):
+    """The same, and where there is no memory it does not restore what was before: its thread never reclaims any more."""
+
+    def allocate_at_once(self) -> bool:
+        before = memalloc_noreclaim_save()
+        there = kmalloc(GFP_KERNEL)
+        if not there:
+            return False
+        memalloc_noreclaim_restore(before)
+        return True
+
+
+class FlushesAllWithoutReclaim(MirrorInParts):
+    """Right: allocates a list of what its callback is to flush, under memalloc_noreclaim_save(): it is called by reclaim too. Where there is no memory it flushes everything."""
+
+    def drop(self, rng: mn.Range) -> None:
+        before = memalloc_noreclaim_save()
+        there = kmalloc(GFP_NOWAIT)
+        self.restore(before)
+        if there:
+            self.page_table.unmap(rng)
+        else:
+            self.page_table.unmap(mn.Range(0, len(self.page_table.entries), rng.event, rng.blockable))
+
+    def restore(self, before: bool) -> None:
+        """The callback's thread is as it was."""
+        memalloc_noreclaim_restore(before)
+
+
+class LeavesItToWhoCalls(FlushesAllWithoutReclaim):
+    """Does not restore it: whose thread it is that calls is nothing to a callback."""
+
+    def restore(self, before: bool) -> None:
+        pass
 
 
 class AllocatesInItsCallback(Mirror):

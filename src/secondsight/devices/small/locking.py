@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from secondsight.devices.device import DevicePageTable
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.small.parts import MirrorInParts
@@ -9,10 +11,13 @@ from secondsight.lang import Errno, Mutex, atomic
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY, EFAULT
-from secondsight.linux.mm_types import Va
+from secondsight.linux.mm_types import Pfn, Va
+from secondsight.linux.page_alloc import page_to_pfn
+from secondsight.linux.page_writeback import set_page_dirty
+from secondsight.linux.pgtable import pte_present
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
-__all__ = ["ChangesOutsideTheLock", "FaultsUnderItsLock", "LooksIntoItsTable", "MayNotSleep", "PassesOverTheReaper"]
+__all__ = ["ChangesOutsideTheLock", "FaultsUnderItsLock", "HoldsTheMmapLock", "HoldsTheMmapLockAndAsks", "LooksIntoItsTable", "MayNotSleep", "PassesOverTheReaper"]
 
 
 class LooksIntoItsTable(Mirror):
@@ -93,3 +98,60 @@ class PassesOverTheReaper(MirrorInParts):
         if not rng.blockable:
             return True
         return MirrorInParts.invalidate(self, rng, seq)
+
+
+class HoldsTheMmapLock(Mirror):
+    """Has the page faulted in, takes the mmap lock for writing, looks again and maps what it sees: nobody changes a mapping then. Faults did not either, before they
+    took the lock of their vma alone (`vma_lock`); nor did MADV_DONTNEED, before it did so."""
+
+    lock: Mutex
+    page_table: DevicePageTable
+    notifier: mn.IntervalNotifier
+    bounds: ClassVar[dict[str, int]] = {"madvise_locks_vma": 1}
+
+    def fault(self, va: Va, write: bool) -> Errno:
+        while True:
+            seq = mn.mmu_interval_read_begin(self.notifier)
+            faulted = hmm.hmm_range_fault(self.notifier, va, write)
+            if faulted < 0 and faulted != -EBUSY:
+                return faulted
+            with atomic:
+                mm = self.notifier.mm
+                alive = mmget_not_zero(mm)
+                assert mm is not None
+            if not alive:
+                return -EFAULT
+            mm.mmap_lock.write_lock()
+            mapped = self.map_what_is_there(seq, va, write)
+            mm.mmap_lock.write_unlock()
+            mmput(mm)
+            if mapped:
+                return 0
+
+    def map_what_is_there(self, seq: mn.Seq, va: Va, write: bool) -> bool:
+        """Whether there is a page that may be accessed so, which is in the device's table by then. The mmap lock is held for writing."""
+        with self.lock:
+            if self.has_changed(seq):
+                return False
+            with atomic:
+                mm = self.notifier.mm
+                assert mm is not None
+                frame = pte_present(mm.ptes[va])
+                may = frame is not None and (not write or mm.ptes[va].writable)
+                pfn: Pfn = page_to_pfn(frame) if frame is not None else 0
+            if may:
+                self.page_table.map(va, pfn, write)
+                if write:
+                    set_page_dirty(pfn)
+        return may
+
+    def has_changed(self, seq: mn.Seq) -> bool:
+        """Whether anything may have been invalidated: nothing was, says the mmap lock."""
+        return False
+
+
+class HoldsTheMmapLockAndAsks(HoldsTheMmapLock):
+    """Right: the same, and asks the notifier, whoever it was."""
+
+    def has_changed(self, seq: mn.Seq) -> bool:
+        return mn.mmu_interval_read_retry(self.notifier, seq)

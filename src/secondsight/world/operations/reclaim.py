@@ -65,6 +65,13 @@ def memory_pressure(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
+@operation(count=Arg(ArgType.COUNT, 1, keyword=True), in_setup=True, named=False, own=False, model_only=True, at_least=lambda args: {"allocations_fail": 1})
+def allocations_fail(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """So many allocations of a driver's (`kmalloc`) fail, whatever they may do to find memory, each whenever it likes once the threads run. What fails for want of memory says
+    -ENOMEM. On the model only."""
+    return 0
+
+
 @operation(addr=ADDRESS, takes=lambda args: {"frames": 1}, at_least=of_reclaim, needs=Needs.NODES, often=Often(4, 6, 4))
 def move_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
