@@ -238,7 +238,7 @@ def map_file(w: World) -> None:
 
 def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
     takes = _takes(op, args)
-    least = 2 if w.huge and op.makes is HandleType.MEMFD else 1
+    least = 2 if w.huge and (op.makes is HandleType.MEMFD or (op.makes is HandleType.MAPPING and args.get("fd") is not None)) else 1
     of = next((name for name, arg in op.args.items() if arg.type is ArgType.LENGTH), "pages")
     while not w.budget.allows(takes) and args[of] > least:
         args[of] -= least
