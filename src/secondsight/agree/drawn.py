@@ -369,7 +369,8 @@ class _Arguments:
                 pages = max(1, min(pages, MOST_OF_A_FILE - page))
         if w.huge and file is not None and self.op.makes is HandleType.MAPPING:
             page, pages = page - page % 2, max(2, pages - pages % 2)
-            pages = min(pages, max(2, file.pages - page))
+            left = file.pages - page  # odd, where ftruncate() has said so
+            pages = min(pages, max(2, left - left % 2))
             if over and room < pages:
                 self.args[of[ArgType.PLACE]], over = None, False
         if self.op.makes is HandleType.MAPPING:

@@ -35,7 +35,7 @@ from secondsight.lang import Array, Errno, Mutex, Ref, atomic, bound, milestone,
 from secondsight.linux.errno import EINVAL, ENOMEM, ENOSPC, EPERM
 from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.hugetlb_pool import available_huge_pages, hstates, hugetlb_acct_memory
-from secondsight.linux.hugetlb_private import hugetlb_fault_private
+from secondsight.linux.hugetlb_private import hugetlb_no_page_private, hugetlb_wp, page_for_copy, unmap_ref_private
 from secondsight.linux.hugetlb_vma_lock import (
     hugetlb_vma_lock_read,
     hugetlb_vma_trylock_write,
@@ -45,7 +45,7 @@ from secondsight.linux.hugetlb_vma_lock import (
 from secondsight.linux.memory import VM_FAULT_SIGBUS
 from secondsight.linux.memory_zap import zap_range
 from secondsight.linux.mm import is_cow_mapping
-from secondsight.linux.mm_flags import MAP_NORESERVE, MAP_PRIVATE
+from secondsight.linux.mm_flags import FAULT_FLAG_UNSHARE, FAULT_FLAG_WRITE, MAP_NORESERVE, MAP_PRIVATE
 from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages, hugetlb_private
 from secondsight.linux.page_alloc import alloc_huge_folio, get_page, put_page
@@ -99,16 +99,6 @@ class HugetlbFile(ShmemFile):
         hugetlb_vma_unlock_read(vma)
         self.fault_mutex[pgoff // HPAGE_PMD_NR].unlock()
         return ret
-
-    def unlock_for_owner(self, vma: Vma, pgoff: Pgoff) -> None:
-        """The part of hugetlb_wp() (mm/hugetlb.c, Linux 6.12) that gives up the vma's lock and the fault mutex, while entries of others go."""
-        hugetlb_vma_unlock_read(vma)
-        self.fault_mutex[pgoff // HPAGE_PMD_NR].unlock()
-
-    def lock_again(self, vma: Vma, pgoff: Pgoff) -> None:
-        """The part of hugetlb_wp() (mm/hugetlb.c, Linux 6.12) that takes both again."""
-        self.fault_mutex[pgoff // HPAGE_PMD_NR].lock()
-        hugetlb_vma_lock_read(vma)
 
     def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
         """Nothing is mapped around a fault."""
@@ -185,6 +175,28 @@ def dequeue_hugetlb_folio(file: HugetlbFile, index: Count) -> bool:
         file.resv_map[index] = True
         hstates[0].free_huge_pages -= 1
     return True
+
+
+def hugetlb_fault_private(file: HugetlbFile, vma: Vma, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
+    """The rest of hugetlb_fault(), and of hugetlb_wp() (mm/hugetlb.c, Linux 6.12), of a private mapping, under the fault mutex and the vma's lock: 0, or VM_FAULT_SIGBUS. Both
+    are given up while an owner takes its page away from others."""
+    unshare = flags & FAULT_FLAG_UNSHARE != 0
+    old: Ref[Folio] = None
+    new: Ref[Folio] = None
+    with atomic:
+        ret = hugetlb_no_page_private(file, vma, va, pgoff)
+        if ret == 0 and flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0:
+            ret, old, new = page_for_copy(vma, va, None, unshare)
+    while ret == 0 and old is not None and new is None:
+        hugetlb_vma_unlock_read(vma)
+        file.fault_mutex[pgoff // HPAGE_PMD_NR].unlock()
+        unmap_ref_private(file, vma, old, va)
+        file.fault_mutex[pgoff // HPAGE_PMD_NR].lock()
+        hugetlb_vma_lock_read(vma)
+        ret, old, new = page_for_copy(vma, va, old, unshare)
+    if old is not None and new is not None:
+        hugetlb_wp(vma, va, old, new, unshare)
+    return ret
 
 
 @milestone(quiet=True)

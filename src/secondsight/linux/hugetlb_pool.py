@@ -54,8 +54,9 @@ def available_huge_pages() -> Count:
 
 @atomic
 def hugetlb_acct_memory(count: Count) -> bool:
-    """hugetlb_acct_memory(), gather_surplus_pages() (mm/hugetlb.c, Linux 6.12): reserve so many pages. False: there are not as many."""
-    if count > available_huge_pages():
+    """hugetlb_acct_memory(), gather_surplus_pages() (mm/hugetlb.c, Linux 6.12): reserve so many pages. False: there are not as many that are not reserved, or not as
+    many at all."""
+    if count > available_huge_pages() or count > hstates[0].free_huge_pages:
         return False
     hstates[0].resv_huge_pages += count
     return True

@@ -26,7 +26,7 @@ from secondsight.linux.hugetlb_resv import (
 )
 from secondsight.linux.memory_zap import zap_range
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
-from secondsight.linux.mm_flags import FAULT_FLAG_UNSHARE, FAULT_FLAG_WRITE, VM_FAULT_SIGBUS
+from secondsight.linux.mm_flags import VM_FAULT_SIGBUS
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Flags, Folio, Mm, Pgoff, PmdKind, Range, Va, VaEnd, Vma, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
@@ -36,7 +36,7 @@ from secondsight.linux.rmap import anon_vma_is_prepared
 from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
-__all__ = ["copy_hugetlb_page_range", "hugetlb_fault_private"]
+__all__ = ["copy_hugetlb_page_range", "hugetlb_no_page_private", "hugetlb_wp", "page_for_copy", "unmap_ref_private"]
 
 
 @atomic
@@ -75,42 +75,22 @@ def copy_user_large_folio(to: Folio, of: Folio) -> None:
 # Faults.
 
 
-def hugetlb_fault_private(file: ShmemFile, vma: Vma, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
-    """hugetlb_fault() (mm/hugetlb.c, Linux 6.12), of a private mapping, under the fault mutex and the vma's lock: 0, or VM_FAULT_SIGBUS."""
-    asks = flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0
-    unshare = flags & FAULT_FLAG_UNSHARE != 0
-    first = True
-    done = False
-    ret: Flags = 0
-    old: Ref[Folio] = None
-    new: Ref[Folio] = None
-    while not done:
-        with atomic:
-            if first:
-                ret = hugetlb_no_page_private(file, vma, va, pgoff)
-            done = True
-            from_owner = False
-            if ret == 0 and asks and (first or old is still_mapped(vma, va)):
-                old = hugetlb_wp_avoidcopy(vma, va, unshare)
-                if old is not None:
-                    from_owner = is_vma_resv_set(vma, HPAGE_RESV_OWNER) and folio_test_anon(vma, va - va % HPAGE_PMD_NR, old)
-                    new = alloc_hugetlb_folio(vma, va, from_owner)
-                    if new is not None:
-                        get_page(old)
-                        copy_user_large_folio(new, old)
-                    elif from_owner:
-                        done = False
-                    else:
-                        ret = VM_FAULT_SIGBUS
-            first = False
-        if not done:
-            assert old is not None
-            file.unlock_for_owner(vma, pgoff)
-            unmap_ref_private(file, vma, old, va)
-            file.lock_again(vma, pgoff)
-    if old is not None and new is not None:
-        hugetlb_wp(vma, va, old, new, unshare)
-    return ret
+@atomic
+def page_for_copy(vma: Vma, va: Va, before: Ref[Folio], unshare: bool) -> tuple[Flags, Ref[Folio], Ref[Folio]]:
+    """The first part of hugetlb_wp() (mm/hugetlb.c, Linux 6.12): what is wrong, the page to copy, which is held then, and the copy. Without a page nothing is to be copied;
+    without a copy an owner is to take the page away from others and ask again, with that page as `before`: if the entry is another one by then, all is done."""
+    if before is not None and before is not mapped_now(vma, va):
+        return 0, None, None
+    old = hugetlb_wp_avoidcopy(vma, va, unshare)
+    if old is None:
+        return 0, None, None
+    from_owner = is_vma_resv_set(vma, HPAGE_RESV_OWNER) and folio_test_anon(vma, va - va % HPAGE_PMD_NR, old)
+    new = alloc_hugetlb_folio(vma, va, from_owner)
+    if new is None:
+        return (0 if from_owner else VM_FAULT_SIGBUS), old, None
+    get_page(old)
+    copy_user_large_folio(new, old)
+    return 0, old, new
 
 
 @milestone(quiet=True)
@@ -142,7 +122,7 @@ def hugetlb_no_page_private(file: ShmemFile, vma: Vma, va: Va, pgoff: Pgoff) -> 
 
 
 @atomic
-def still_mapped(vma: Vma, va: Va) -> Ref[Folio]:
+def mapped_now(vma: Vma, va: Va) -> Ref[Folio]:
     """The page that the entry maps now (pte_same() after the locks were given up)."""
     mm = vma.vm_mm
     assert mm is not None
@@ -268,4 +248,7 @@ def copy_huge_ptes(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
                 get_page(folio)
                 set_huge_pte_at(oldmm, va, folio, False)
                 set_huge_pte_at(mm, va, folio, False)
+            for i in range(HPAGE_PMD_NR):
+                if len(mm.ptes[va + i].prot_none) > 0:
+                    mm.ptes[va + i].prot_none[0] = oldmm.ptes[va + i].prot_none[0]
     return True

@@ -9,9 +9,6 @@
 
 So a page that the owner has in common with a child may be all that there is: see `hugetlb_private.hugetlb_wp`.
 
-A page that is still pinned when its mapping goes is not in the pool yet, and what the mapping had reserved is given back: for that time less than nothing is
-reserved, and the pool promises more than it has. Who is promised that page gets SIGBUS.
-
 Left out: that the parts into which an owner is cut have one map (each has its own here, of its own pages); MAP_NORESERVE.
 """
 
