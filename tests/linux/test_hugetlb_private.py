@@ -70,7 +70,7 @@ def test_a_page_that_the_file_has_not_is_the_processes_own_for_a_read_too() -> N
 
 
 def test_nothing_is_left_when_all_has_gone() -> None:
-    with private() as (_, mm, file):
+    with private() as (_, mm, _file):
         before = free_frames()
         for va in range(4):
             cpu_write(mm, va, A)

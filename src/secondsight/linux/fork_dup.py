@@ -177,8 +177,7 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
             large = private and file is not None and file.is_hugetlb()
     if len(hugetlb_private) > 0:
         if large:
-            copied = copy_hugetlb_page_range(mm, oldmm, start, end)
-            return copied
+            return copy_hugetlb_page_range(mm, oldmm, start, end)
     if private:
         rng = Range(start, end, Event.PROTECTION_PAGE, True)
         mmu_notifier_invalidate_range_start(oldmm, rng)

@@ -47,7 +47,20 @@ from secondsight.linux.memory_zap import zap_range
 from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_flags import FAULT_FLAG_UNSHARE, FAULT_FLAG_WRITE, MAP_NORESERVE, MAP_PRIVATE
 from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages, hugetlb_private
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    Count,
+    Flags,
+    Folio,
+    Mm,
+    Pgoff,
+    PmdKind,
+    Va,
+    VaEnd,
+    Vma,
+    huge_pages,
+    hugetlb_private,
+)
 from secondsight.linux.page_alloc import alloc_huge_folio, get_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.shmem import (

@@ -28,7 +28,20 @@ from secondsight.linux.memory_zap import zap_range
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
 from secondsight.linux.mm_flags import VM_FAULT_SIGBUS
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Flags, Folio, Mm, Pgoff, PmdKind, Range, Va, VaEnd, Vma, secondary_tlbs
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    Event,
+    Flags,
+    Folio,
+    Mm,
+    Pgoff,
+    PmdKind,
+    Range,
+    Va,
+    VaEnd,
+    Vma,
+    secondary_tlbs,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import folio_page, get_page, put_page
 from secondsight.linux.pgtable import folio_mapcount, pmd_trans_huge, pte_none

@@ -10,8 +10,8 @@ from __future__ import annotations
 from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EEXIST, EINVAL, ENOMEM
 from secondsight.linux.fork import vm_area_alloc, vmas
-from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.hugetlb_resv import set_vma_resv_map
+from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_flags import MAP_NORESERVE, MAP_PRIVATE, MAP_SEALS_LATE, VM_ACCOUNT, VM_PRIVATE, VM_SEALED
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import (

@@ -205,7 +205,7 @@ DIFFERENCES: dict[str, Difference] = {
             "reserved, or SIGBUS",
             newer="with the last entry of such a page it is reserved again",
             read="__unmap_hugepage_range() (mm/hugetlb.c, Linux 6.1.192, 6.12.117). Releases in between were not looked at.",
-            seen="",
+            seen="6.1.0-56-amd64, 6.12.117+deb12-amd64 (drawn scenarios)",
         ),
         Difference(
             "userfaultfd-moves-pages",
