@@ -184,3 +184,14 @@ def test_what_may_not_be_accessed_is_not_the_childs_to_access() -> None:
         assert [cpu_read(child, va) for va in range(4)] == [-SIGSEGV] * 4
         assert do_mprotect_pkey(child, 0, 4, True, 0, 4) == 0 and [cpu_read(child, va) for va in (0, 2)] == [A, A]
         unpin_user_page(frames[pfn])
+
+
+def test_a_page_that_a_child_still_has_is_not_reserved_again() -> None:
+    with private(2, pool=2) as (_, mm, _file):
+        cpu_write(mm, 0, A)
+        child = mm_alloc()
+        assert dup_mm(child, mm) == 0 and counts() == (1, 0)
+        assert madvise_dontneed(mm, 0, 2) == 0 and counts() == (1, 0)
+        assert cpu_write(mm, 0, B) == 0 and counts() == (0, 0) and cpu_read(child, 0) == A
+        mmput(child)
+        assert counts() == (1, 0) and vm_munmap(mm, 0, 2) == 0 and counts() == (2, 0)
