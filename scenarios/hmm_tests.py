@@ -359,8 +359,8 @@ def hmm_anon_write_huge(s: Recorder) -> None:
 
 @scenario
 def hmm_anon_write_hugetlbfs(s: Recorder) -> None:
-    """anon_write_hugetlbfs: the same of huge pages of a pool. Theirs are private, these are a memfd's."""
-    a = s.mmap(s.memfd_create_hugetlb(pages=2))
+    """anon_write_hugetlbfs: the same of huge pages of a pool, mapped privately. Theirs have no name, these are a memfd's."""
+    a = s.mmap_private(s.memfd_create_hugetlb(pages=2))
     device = s.device()
     device.write(a, "a", into="first")
     device.write(a + 1, "b", into="second")

@@ -238,7 +238,7 @@ def map_file(w: World) -> None:
 
 def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
     takes = _takes(op, args)
-    least = 2 if w.huge and op.makes is HandleType.MEMFD else 1
+    least = 2 if w.huge and (op.makes is HandleType.MEMFD or (op.makes is HandleType.MAPPING and args.get("fd") is not None)) else 1
     of = next((name for name, arg in op.args.items() if arg.type is ArgType.LENGTH), "pages")
     while not w.budget.allows(takes) and args[of] > least:
         args[of] -= least
@@ -369,7 +369,8 @@ class _Arguments:
                 pages = max(1, min(pages, MOST_OF_A_FILE - page))
         if w.huge and file is not None and self.op.makes is HandleType.MAPPING:
             page, pages = page - page % 2, max(2, pages - pages % 2)
-            pages = min(pages, max(2, file.pages - page))
+            left = file.pages - page  # odd, where ftruncate() has said so
+            pages = min(pages, max(2, left - left % 2))
             if over and room < pages:
                 self.args[of[ArgType.PLACE]], over = None, False
         if self.op.makes is HandleType.MAPPING:

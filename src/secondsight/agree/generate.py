@@ -173,7 +173,10 @@ def _huge(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
         s.hugetlb_pool(2 * draw.integer(1, 3))
     if of_files:
         act(w, OPS["memfd_create_hugetlb"])
-        map_file(w)
+        if chance(draw, 35):
+            act(w, OPS["mmap_private"])
+        else:
+            map_file(w)
     else:
         act(w, OPS["mmap"])
         if chance(draw, 75):

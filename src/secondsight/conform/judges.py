@@ -194,6 +194,11 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "mm/rmap.c (106 outside symbols): the walks need anon_vma's interval tree, real page tables, and mmu_gather's batching as "
         "stubs; the next of these files to take. move_pages(2) walks by it",
     ),
+    "hugetlb_private.py": (
+        "agreement",
+        "mm/hugetlb.c: as hugetlb.py, with rmap and a reservation map for each mapping as stubs; copies, forks and holes of private mappings show in guests",
+    ),
+    "hugetlb_resv.py": ("agreement", "mm/hugetlb.c: as hugetlb_pool.py"),
     "hugetlb_pool.py": ("agreement", "mm/hugetlb.c: as hugetlb.py; what a pool has reserved shows in guests as errors of mmap(2) and as SIGBUS"),
     "mlock.py": ("agreement", "mm/mlock.c: apply_vma_lock_flags() needs the maple tree and mlock_fixup() vma_modify_flags() as a place"),
     "mm_userfaultfd_move.py": ("agreement", "mm/userfaultfd.c: as mm_userfaultfd.py; move_pages() locks two vmas, two page tables and an anon_vma"),

@@ -59,7 +59,7 @@ TABLE: dict[str, dict[str, Here]] = {
         "anon_write_child": _hmm("hmm_anon_write_child"),
         "anon_write_child_shared": _hmm("hmm_anon_write_child_shared", "A memfd for anonymous shared memory."),
         "anon_write_huge": _hmm("hmm_anon_write_huge"),
-        "anon_write_hugetlbfs": _hmm("hmm_anon_write_hugetlbfs", "A memfd of huge pages for private ones."),
+        "anon_write_hugetlbfs": _hmm("hmm_anon_write_hugetlbfs", "A private mapping of a memfd for an anonymous one."),
         "file_read": _hmm("hmm_file_read", "A memfd for the file."),
         "file_write": _hmm("hmm_file_write", "A memfd for the file."),
         "migrate": _hmm("hmm_migrate"),

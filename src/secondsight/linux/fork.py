@@ -74,6 +74,10 @@ def vm_area_dup(orig: Vma) -> Vma:
         new.anon_prepared[0] = orig.anon_prepared[0]
     if len(new.more_flags) > 0:
         new.more_flags[0] = orig.more_flags[0]
+    if len(new.hugetlb_resv) > 0:
+        new.hugetlb_resv[0] = orig.hugetlb_resv[0]
+        for i in range(len(new.resv_map)):
+            new.resv_map[i] = orig.resv_map[i]
     return new
 
 
@@ -92,6 +96,10 @@ def vm_area_free(vma: Vma) -> None:
         vma.anon_prepared[0] = NOT_PREPARED
     if len(vma.more_flags) > 0:
         vma.more_flags[0] = 0
+    if len(vma.hugetlb_resv) > 0:
+        vma.hugetlb_resv[0] = 0
+        for i in range(len(vma.resv_map)):
+            vma.resv_map[i] = False
     if len(vma.vm_lock) > 0:
         vma.vm_lock[0].writer = 0
     vma.shared = None

@@ -13,7 +13,7 @@ Private pages are shared from then on, and nobody may write them: parent or chil
 Who takes pages without a lock meanwhile, step by step (`gup_fast`), sees by `write_protect_seq` that entries are being protected; without that a page could be
 pinned between the question whether it is and the protection of its entry. (With huge pages the two are one step: may hide a bug of the fork's or of the walk's.)
 
-Where a page is device-exclusive and locked the fork fails: what the child has by then is torn down, and the call returns -ENOMEM.
+Where a page is device-exclusive and locked, or the pool has no huge page for the copy of a pinned one, the fork fails: what the child has by then is torn down, and the call returns -ENOMEM.
 
 Left out: everything of fork(2) but memory; any other failure. Entries of a private vma in which nothing was ever written are left to the child's
 faults (vma_needs_copy()) where it is known (`Vma.anon_prepared`); elsewhere they are copied too: subscribers are called once more; raises no false alarm.
@@ -27,6 +27,9 @@ from secondsight.linux.exit import exit_mm
 from secondsight.linux.fork import mms, vm_area_dup
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import copy_huge_pmd, next_pinned_huge_pmd, pte_alloc, split_huge_pmd
+from secondsight.linux.hugetlb_pool import hstates
+from secondsight.linux.hugetlb_private import copy_hugetlb_page_range
+from secondsight.linux.hugetlb_resv import hugetlb_dup_vma_private
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory_swap import restore_exclusive_pte
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_dontcopy, vma_is_accessible
@@ -48,6 +51,7 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     huge_pages,
+    hugetlb_private,
     secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
@@ -68,7 +72,7 @@ __all__ = ["copy_page_range", "dup_mm", "dup_mmap"]
 def dup_mm(mm: Mm, oldmm: Mm) -> Errno:
     """dup_mm(), copy_mm() (kernel/fork.c, Linux 6.12): -ENOMEM where `mm` cannot become a copy of `oldmm`; then nothing is left of it, and nobody uses it."""
     whole = dup_mmap(mm, oldmm)
-    if len(owners) > 0:
+    if len(owners) + len(hstates) > 0:
         if not whole:
             exit_mm(mm)
             return -ENOMEM
@@ -100,7 +104,7 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> bool:
         if start == at:
             break
         copied = copy_page_range(mm, oldmm, start, at)
-        if len(owners) > 0:
+        if len(owners) + len(hstates) > 0:
             if not copied:
                 whole = False
                 break
@@ -125,6 +129,8 @@ def dup_vma(mm: Mm, oldmm: Mm, vma: Vma) -> None:
         return
     new = vm_area_dup(vma)
     new.vm_mm = mm
+    if len(new.hugetlb_resv) > 0:
+        hugetlb_dup_vma_private(new)
     if len(locked_vms) > 0:  # nothing of a child is locked, but there is the same limit
         if len(new.flags) > 0:
             new.flags[0] = new.flags[0] & (255 - VM_LOCKED)
@@ -166,6 +172,12 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
             if vma.more_flags[0] & (VM_DONTCOPY | VM_WIPEONFORK) != 0:  # there is no such vma, or it has nothing of this one
                 private = False
                 needed = False
+        large = False
+        if len(hugetlb_private) > 0:
+            large = private and file is not None and file.is_hugetlb()
+    if len(hugetlb_private) > 0:
+        if large:
+            return copy_hugetlb_page_range(mm, oldmm, start, end)
     if private:
         rng = Range(start, end, Event.PROTECTION_PAGE, True)
         mmu_notifier_invalidate_range_start(oldmm, rng)

@@ -21,7 +21,9 @@ Each vma of such a file has a lock of its own (`hugetlb_vma_lock`).
 Changing the size (`resizes`) takes away what is behind the end in the same way, and gives back what is reserved there. A mapping that may write and reaches
 past the end makes the file larger. A fault asks for the size only where it finds no page: one that fallocate() has put behind the end is memory.
 
-Left out: private mappings; shared page tables; both locks while munmap takes entries away (may hide a deadlock); migration. hmm_range_fault() looks at
+Private mappings are in `hugetlb_private`. What a hole or a new size takes away goes from them too, copies as well.
+
+Left out: shared page tables; both locks while munmap takes entries away (may hide a deadlock); migration. hmm_range_fault() looks at
 what is asked of the first of several pages alone (hmm_vma_walk_hugetlb_entry()), here at all: where each is asked for alike nothing tells.
 """
 
@@ -33,11 +35,32 @@ from secondsight.lang import Array, Errno, Mutex, Ref, atomic, bound, milestone,
 from secondsight.linux.errno import EINVAL, ENOMEM, ENOSPC, EPERM
 from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.hugetlb_pool import available_huge_pages, hstates, hugetlb_acct_memory
+from secondsight.linux.hugetlb_private import hugetlb_no_page_private, hugetlb_wp, page_for_copy, unmap_ref_private
+from secondsight.linux.hugetlb_vma_lock import (
+    hugetlb_vma_lock_read,
+    hugetlb_vma_trylock_write,
+    hugetlb_vma_unlock_read,
+    hugetlb_vma_unlock_write,
+)
 from secondsight.linux.memory import VM_FAULT_SIGBUS
 from secondsight.linux.memory_zap import zap_range
-from secondsight.linux.mm_flags import MAP_NORESERVE
+from secondsight.linux.mm import is_cow_mapping
+from secondsight.linux.mm_flags import FAULT_FLAG_UNSHARE, FAULT_FLAG_WRITE, MAP_NORESERVE, MAP_PRIVATE
 from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    Count,
+    Flags,
+    Folio,
+    Mm,
+    Pgoff,
+    PmdKind,
+    Va,
+    VaEnd,
+    Vma,
+    huge_pages,
+    hugetlb_private,
+)
 from secondsight.linux.page_alloc import alloc_huge_folio, get_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.shmem import (
@@ -76,9 +99,17 @@ class HugetlbFile(ShmemFile):
         with atomic:
             vma = mm.mm_mt[va]
             assert vma is not None
-        vma.hugetlb_lock[0].read_lock()
-        ret = hugetlb_no_page(self, mm, va, pgoff)
-        vma.hugetlb_lock[0].read_unlock()
+        hugetlb_vma_lock_read(vma)
+        ret: Flags = 0
+        if len(hugetlb_private) > 0:
+            private = is_cow_mapping(vma)
+            if private:
+                ret = hugetlb_fault_private(self, vma, va, pgoff, flags)
+            else:
+                ret = hugetlb_no_page(self, mm, va, pgoff)
+        else:
+            ret = hugetlb_no_page(self, mm, va, pgoff)
+        hugetlb_vma_unlock_read(vma)
         self.fault_mutex[pgoff // HPAGE_PMD_NR].unlock()
         return ret
 
@@ -127,10 +158,13 @@ def hugetlb_file_setup(nr_pages: Pgoff, seals: Seals) -> HugetlbFile:
 
 @atomic
 def hugetlb_reserve_pages(file: HugetlbFile, first: Count, last: Count, map_flags: Flags) -> bool:
-    """hugetlb_reserve_pages() (mm/hugetlb.c, Linux 6.12), of a shared mapping: the pages of the file for which none was reserved are reserved, all or
-    none; none with MAP_NORESERVE."""
+    """hugetlb_reserve_pages() (mm/hugetlb.c, Linux 6.12): of a shared mapping the pages of the file for which none was reserved are reserved, of a private one as
+    many as it has, all or none; none with MAP_NORESERVE."""
     if map_flags & MAP_NORESERVE != 0:
         return True
+    if len(hugetlb_private) > 0:
+        if map_flags & MAP_PRIVATE != 0:
+            return hugetlb_acct_memory(last - first)
     count: Count = 0
     for i in range(first, last):
         if not file.resv_map[i]:
@@ -154,6 +188,28 @@ def dequeue_hugetlb_folio(file: HugetlbFile, index: Count) -> bool:
         file.resv_map[index] = True
         hstates[0].free_huge_pages -= 1
     return True
+
+
+def hugetlb_fault_private(file: HugetlbFile, vma: Vma, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
+    """The rest of hugetlb_fault(), and of hugetlb_wp() (mm/hugetlb.c, Linux 6.12), of a private mapping, under the fault mutex and the vma's lock: 0, or VM_FAULT_SIGBUS. Both
+    are given up while an owner takes its page away from others."""
+    unshare = flags & FAULT_FLAG_UNSHARE != 0
+    old: Ref[Folio] = None
+    new: Ref[Folio] = None
+    with atomic:
+        ret = hugetlb_no_page_private(file, vma, va, pgoff)
+        if ret == 0 and flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0:
+            ret, old, new = page_for_copy(vma, va, None, unshare)
+    while ret == 0 and old is not None and new is None:
+        hugetlb_vma_unlock_read(vma)
+        file.fault_mutex[pgoff // HPAGE_PMD_NR].unlock()
+        unmap_ref_private(file, vma, old, va)
+        file.fault_mutex[pgoff // HPAGE_PMD_NR].lock()
+        hugetlb_vma_lock_read(vma)
+        ret, old, new = page_for_copy(vma, va, old, unshare)
+    if old is not None and new is not None:
+        hugetlb_wp(vma, va, old, new, unshare)
+    return ret
 
 
 @milestone(quiet=True)
@@ -329,7 +385,7 @@ def hugetlb_vmdelete_list(file: HugetlbFile, first: Pgoff, last: Pgoff) -> None:
             vma = vma_interval_tree_iter_first(file, first, last) if vma is None else vma_interval_tree_iter_next(vma, first, last)
             if vma is None:
                 break
-            locked = vma.hugetlb_lock[0].write_trylock()
+            locked = hugetlb_vma_trylock_write(vma)
         if locked:
             unmap_hugepage_range(vma, first, last)
 
@@ -342,7 +398,7 @@ def unmap_hugepage_range(vma: Vma, first: Pgoff, last: Pgoff) -> None:
         start = vma.vm_start + first - vma.vm_pgoff if vma.vm_pgoff < first else vma.vm_start
         end = min(vma.vm_end, vma.vm_start + last + 1 - vma.vm_pgoff)
     zap_range(mm, start, end)
-    vma.hugetlb_lock[0].write_unlock()
+    hugetlb_vma_unlock_write(vma)
 
 
 def remove_inode_hugepages(file: HugetlbFile, start: Pgoff, end: Pgoff) -> None:
@@ -386,7 +442,7 @@ def unmap_where_mapped(file: HugetlbFile, index: Count) -> Ref[Vma]:
                 vma = vma_interval_tree_iter_next(vma, first, first)
             if vma is None:
                 break
-            locked = vma.hugetlb_lock[0].write_trylock()
+            locked = hugetlb_vma_trylock_write(vma)
         if not locked:
             return vma
         unmap_hugepage_range(vma, first, first + 1)

@@ -10,25 +10,30 @@ nothing back: a shared mapping's reservation is the file's.
 
 The pool is limited where a scenario says so (the bound `hugetlb_pool`); else there are always pages.
 
-Left out: private mappings, whose reservation is their own; surplus pages (nr_overcommit_hugepages); subpools; control groups; the end of a
+What private mappings reserve is their own (`hugetlb_resv`).
+
+Left out: surplus pages (nr_overcommit_hugepages); subpools; control groups; the end of a
 file, which gives its reservations back (refused: `world.encoder`); memfd_pin_folios(), which takes what others have reserved (refused too); who still has a
 page for a moment while a hole takes it: on 7.2 another file's mmap() was seen to fail with -ENOMEM then (may hide).
 """
 
 from __future__ import annotations
 
-from secondsight.lang import Record, atomic, bound, shared_array
+from typing import Annotated
+
+from secondsight.lang import Bounds, Record, atomic, bound, shared_array
 from secondsight.linux.mm_types import Count
 
 __all__ = ["Hstate", "available_huge_pages", "hstates", "hugetlb_acct_memory", "set_max_huge_pages"]
 
 
 class Hstate(Record):
-    """struct hstate: how many pages the pool has, how many of them are free, and of those how many are reserved."""
+    """struct hstate: how many pages the pool has, how many of them are free, and of those how many are reserved: less than none for a while, where a private mapping
+    has gone and somebody still has its page (`hugetlb_resv`)."""
 
     nr_huge_pages: Count
     free_huge_pages: Count
-    resv_huge_pages: Count
+    resv_huge_pages: Annotated[int, Bounds(-15, 15)]
 
 
 hstates = shared_array(Hstate, bound("hugetlb_pool", most=1))
@@ -49,8 +54,9 @@ def available_huge_pages() -> Count:
 
 @atomic
 def hugetlb_acct_memory(count: Count) -> bool:
-    """hugetlb_acct_memory(), gather_surplus_pages() (mm/hugetlb.c, Linux 6.12): reserve so many pages. False: there are not as many."""
-    if count > available_huge_pages():
+    """hugetlb_acct_memory(), gather_surplus_pages() (mm/hugetlb.c, Linux 6.12): reserve so many pages. False: there are not as many that are not reserved, or not as
+    many at all."""
+    if count > available_huge_pages() or count > hstates[0].free_huge_pages:
         return False
     hstates[0].resv_huge_pages += count
     return True

@@ -51,7 +51,7 @@ from secondsight.linux.mm_flags import (
     VM_FAULT_UNLOCKED,
 )
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Flags, Folio, Mm, Va, Vma, completed_faults, huge_pages, numa_hints
+from secondsight.linux.mm_types import Flags, Folio, Mm, Va, Vma, completed_faults, huge_pages, hugetlb_private, numa_hints
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
@@ -97,6 +97,7 @@ MISSING: Final = 3
 WRITE_PROTECTED: Final = 7
 REPLACE: Final = 9
 NUMA: Final = 10
+HUGETLB: Final = 11
 
 
 # Looking at an address space. Callers hold the mmap lock, or the page-table lock (an atomic step).
@@ -152,6 +153,10 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
         pgoff = linear_page_index(vma, va)
         if what == FILE and flags & FAULT_FLAG_WRITE == 0:
             what = do_fault_around(vma, va)
+    if len(hugetlb_private) > 0:
+        if what == HUGETLB:
+            assert file is not None
+            return file.fault(mm, va, pgoff, flags)
     if len(huge_pages) > 0:
         if len(huge_zero_replaced) > 0:
             if what == REPLACE:
@@ -197,6 +202,10 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
             return DONE
         if pmd_trans_huge(mm, va):
             if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0 and not pte.writable:
+                if len(hugetlb_private) > 0:
+                    large = vma.vm_file
+                    if large is not None and is_cow_mapping(vma):
+                        return HUGETLB
                 if len(huge_zero_replaced) > 0:
                     if pte.frame is frames[ZERO_PFN]:
                         return REPLACE

@@ -31,6 +31,7 @@ from secondsight.linux.mm_types import (
     Vma,
     anon_vmas,
     huge_pages,
+    hugetlb_private,
     page_notifiers,
     secondary_tlbs,
 )
@@ -229,5 +230,9 @@ def can_change_pte_writable(vma: Vma, va: Va) -> bool:
             return False
     if not is_cow_mapping(vma):
         return True
+    if len(hugetlb_private) > 0:  # hugetlb_change_protection() (mm/hugetlb.c): the next write faults
+        file = vma.vm_file
+        if file is not None and file.is_hugetlb():
+            return False
     folio = pte_page(mm.ptes[va])
     return folio is not None and folio_test_anon(vma, va, folio) and page_anon_exclusive(folio)

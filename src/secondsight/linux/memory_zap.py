@@ -27,6 +27,7 @@ from secondsight.linux.huge_memory import (
     is_partly_in,
     split_huge_pmd,
 )
+from secondsight.linux.hugetlb_resv import hugetlb_entry_has_gone
 from secondsight.linux.hugetlb_vma_lock import hugetlb_vma_locks, hugetlb_zap_begin, hugetlb_zap_end, is_hugetlb_vma
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping
 from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
@@ -34,6 +35,7 @@ from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
     AddressSpace,
     Event,
+    Folio,
     Gather,
     Mm,
     Pgoff,
@@ -52,6 +54,7 @@ from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mm
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
     frames,
+    page_folio,
     put_page,
 )
 from secondsight.linux.pgtable import (
@@ -106,8 +109,11 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gat
 def zap_entry(mm: Mm, va: Va) -> None:
     """One entry of zap_pte_range() (mm/memory.c, Linux 6.12); of a huge page's both halves go in the same step."""
     pte = mm.ptes[va]
+    gone: Ref[Folio] = None
     if len(huge_pages) > 0:
         if is_one_entry(mm, va) and va % HPAGE_PMD_NR != 0:
+            if len(frames[ZERO_PFN].restore_reserve) > 0:
+                gone = pte.frame
             mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
             if len(gup_walks) > 0:  # zap_deposited_table()
                 table_moves(mm, va, TablePlace.DEPOSITED, TablePlace.FREED, va)
@@ -117,6 +123,9 @@ def zap_entry(mm: Mm, va: Va) -> None:
     if len(mm.tlb) + len(flushes_due) > 0:
         tlb_remove_tlb_entry(mm, va)
     pte_clear(pte)
+    if len(frames[ZERO_PFN].restore_reserve) > 0:
+        if gone is not None:
+            hugetlb_entry_has_gone(mm, va - 1, page_folio(gone))
 
 
 def zap_pmd_range(mm: Mm, start: Va, end: VaEnd) -> Gather:

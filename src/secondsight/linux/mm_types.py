@@ -97,6 +97,7 @@ __all__ = [
     "page_notifiers",
     "hints",
     "huge_pages",
+    "hugetlb_private",
     "numa_hints",
     "resizes",
     "secondary_tlbs",
@@ -200,6 +201,9 @@ class Pagemap(Record):
 bound("cow", most=1, usual=1)
 huge_pages = shared_array(bool, bound("huge", most=1))
 """Of size 1 where there may be folios of two pages, and entries that map one whole (`Mm.pmds`)."""
+hugetlb_private = shared_array(bool, bound("hugetlb_private", most=1))
+"""Of size 1 where files of huge pages are mapped privately (`hugetlb_private`)."""
+bound("hugetlb_private_pool", most=1)
 bound("halves", most=1, usual=1)
 bound("lazyfree", most=1, usual=1)
 bound("private_memory", most=7, usual=1)
@@ -250,7 +254,7 @@ class Folio(Record):
     (`page_alloc.page_folio`). `batched` is of a new folio of one page that may still be on its way to the LRU list: a CPU's batch (`lru_add`)
     holds a reference then, which is not in `refcount`. `partially_mapped` is of a folio of two pages of which one was mapped no more while the other
     was (on the deferred split list): who wants to be rid of it, or to move it, splits it. `hugetlb` is folio_test_hugetlb(), where the
-    pool is limited (`hugetlb_pool`). `nid` is folio_nid(), where somebody asks (`migrate.do_pages_stat`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
+    pool is limited (`hugetlb_pool`), `restore_reserve` folio_test_hugetlb_restore_reserve(), where private mappings have reserved some of it (`hugetlb_resv`). `nid` is folio_nid(), where somebody asks (`migrate.do_pages_stat`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
     """
 
     interchangeable = True
@@ -266,6 +270,7 @@ class Folio(Record):
     batched: Array[bool, Literal["huge"]]
     partially_mapped: Array[bool, Literal["huge"]]
     hugetlb: Array[bool, Literal["hugetlb_pool"]]
+    restore_reserve: Array[bool, Literal["hugetlb_private_pool"]]
     nid: Array[Nid, Literal["nodes"]]
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
@@ -399,7 +404,8 @@ class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
     `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE, VM_UFFD_), where the scenario can tell (the bound is 1);
-    else there is no such place. `hugetlb_lock` has struct hugetlb_vma_lock in its first place, where there are files of huge pages (`hugetlb_vma_lock`). `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
+    else there is no such place. `hugetlb_lock` has struct hugetlb_vma_lock in its first place, where there are files of huge pages (`hugetlb_vma_lock`). `hugetlb_resv` are the flags
+    HPAGE_RESV_, and `resv_map` is struct resv_map, of a private mapping of one: for which of the file's huge pages it has used what it had reserved (`hugetlb_resv`). `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
     place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
     where there may be huge pages, and where mappings move (mremap). `vm_pgoff` of a vma without a file is its address, as long as it has not
     moved after such a write. `more_flags` has what `flags` has no room for: what a child gets of it (VM_DONTCOPY,
@@ -422,6 +428,8 @@ class Vma(Record):
     flags: Array[Flags, Literal["vma_flags"]]
     more_flags: Array[Flags, Literal["more_flags"]]
     hugetlb_lock: Array[RwLock, Literal["hugetlb_vma_lock"]]
+    hugetlb_resv: Array[Flags, Literal["hugetlb_private"]]
+    resv_map: Array[bool, Literal["hugetlb_private_regions"]]
     shared: Ref[Vma]
     next: Ref[Vma]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EEXIST, EINVAL, ENOMEM
 from secondsight.linux.fork import vm_area_alloc, vmas
+from secondsight.linux.hugetlb_resv import set_vma_resv_map
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_flags import MAP_NORESERVE, MAP_PRIVATE, MAP_SEALS_LATE, VM_ACCOUNT, VM_DEVMAP, VM_PRIVATE, VM_SEALED
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
@@ -25,6 +26,7 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     huge_pages,
+    hugetlb_private,
     resizes,
     secondary_tlbs,
 )
@@ -248,6 +250,10 @@ def mmap_region(
                     file.mapped_to_write(pgoff + length)
         if ret == 0:
             link_new_vma(mm, va, length, file, pgoff, write, flags, more)
+            if len(hugetlb_private) > 0:
+                if file is not None and flags & VM_PRIVATE != 0 and map_flags & MAP_NORESERVE == 0:
+                    if file.is_hugetlb():
+                        set_vma_resv_map(mm, va)
     if file is not None and flags & (VM_SEALED | VM_PRIVATE) == 0:
         file.unmap_writable()
     vmas_changed(mm, va, va + length)

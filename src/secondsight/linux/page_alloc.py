@@ -281,6 +281,10 @@ def free_tail_page(folio: Folio) -> None:
             if folio.hugetlb[0]:  # free_huge_folio()
                 folio.hugetlb[0] = False
                 hstates[0].free_huge_pages += 1
+                if len(folio.restore_reserve) > 0:
+                    if folio.restore_reserve[0]:
+                        folio.restore_reserve[0] = False
+                        hstates[0].resv_huge_pages += 1
         free_page(tail)
 
 

@@ -225,6 +225,15 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn forced runs)",
         ),
         Difference(
+            "reservation-of-a-page-that-goes",
+            since=(6, 12),
+            older="what a private mapping of huge pages has used of its reservation is used for good: after MADV_DONTNEED the next page is one that nobody has "
+            "reserved, or SIGBUS",
+            newer="with the last entry of such a page it is reserved again",
+            read="__unmap_hugepage_range() (mm/hugetlb.c, Linux 6.1.192, 6.12.117). Releases in between were not looked at.",
+            seen="6.1.0-56-amd64, 6.12.117+deb12-amd64 (drawn scenarios)",
+        ),
+        Difference(
             "userfaultfd-moves-pages",
             since=(6, 12),
             older="UFFDIO_MOVE is unknown: -EINVAL",

@@ -17,6 +17,7 @@ from secondsight.lang import Errno, Ref, atomic, bound, shared_array, tracepoint
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.fork import mms, vm_area_dup, vm_area_free, vmas
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
+from secondsight.linux.hugetlb_resv import hugetlb_vm_op_close
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_flags import VM_AS_IT_WAS
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
@@ -467,6 +468,8 @@ def free_pgtables(vma: Ref[Vma]) -> None:
             file.i_mmap_rwsem.write_unlock()
         anon_vma_unlink(vma)
         free_page_tables(vma)
+        if len(vma.resv_map) > 0:
+            hugetlb_vm_op_close(vma)
         vm_area_free(vma)
         if file is not None:
             file.unlinked()

@@ -56,6 +56,9 @@ class ByHand(Recorder):
         more = {"mms": MOST_PROCESSES, "anon_vmas": MOST_PROCESSES, "memlock": MOST_PROCESSES, "migrations": 1, "swap_slots": 8}
         if wanted.get("huge"):  # what is not modelled beside huge pages: see the encoder
             more |= dict.fromkeys(NOT_HUGE & usual.keys(), 0) | {"detached_tables": 1, "swap_slots": 15}
+            if wanted.get("hugetlb_files"):
+                pool = int(wanted.get("hugetlb_pool", 0) > 0)
+                more |= {"hugetlb_private": 1, "hugetlb_private_pool": pool, "hugetlb_private_regions": pool * wanted.get("hugetlb_pages", 0)}
             more["pmds"] = (wanted.get("pages", usual["pages"]) + 1) // HPAGE_PMD_NR
         self.machine = Machine(bounds(**(usual | more | wanted)) | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [1]})
         self.spaces: dict[str | None, Mm] = {}

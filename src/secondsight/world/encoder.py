@@ -131,7 +131,7 @@ class Encoder:
             if op.process in self.told:
                 raise ScenarioError("userfaultfd: a second one of the process; the model has one for each", "register all memory with one", op.site)
             self.told.add(op.process)
-        if op.kind == "mmap_noreserve" and not (isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle)):
+        if op.kind == "mmap_noreserve" and not self._is_of_large(op):
             raise ScenarioError("mmap_noreserve: not of a memfd of huge pages; of others the model knows no reservation", "use mmap", op.site)
         columns: Counter[ArgType] = Counter()
         for name, arg in op.declared.args.items():
@@ -323,8 +323,13 @@ class Encoder:
             derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
             derived["huge_zero_replaced"] = int(self.release is not None and not differs("huge-zero-page-is-replaced", self.release))
             derived["no_memory_to_unmap"] = int(differs("mapping-over-a-part-of-a-huge-page", self.release))
+            private = any(place.op.kind == "mmap_private" and self._is_of_large(place.op) for place in self.places)
+            derived["hugetlb_private"] = int(private)
             if largest.get("hugetlb_pool"):
                 derived["hugetlb_regions"] = largest.get("hugetlb_pages", 0)
+                derived["hugetlb_private_pool"] = int(private)
+                derived["hugetlb_private_regions"] = derived["hugetlb_regions"] * private
+                derived["loses_reserve"] = int(private and differs("reservation-of-a-page-that-goes", self.release))
             if largest.get("swap_slots"):  # a folio of two pages takes two slots side by side; rounded up to fours, as `_SIZES` are
                 enough = max(largest["swap_slots"], 2 + 2 * takes["frames"])
                 derived["swap_slots"] = min(BOUNDS["swap_slots"].most, -(-enough // 4) * 4)
@@ -443,14 +448,16 @@ class Encoder:
     def _is_hugetlb(self, memfd: str) -> bool:
         return memfd in self.large_memfds
 
+    def _is_of_large(self, op: Op) -> bool:
+        """Whether what it maps is a memfd of huge pages."""
+        return isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle)
+
     def _suits_hugetlb(self, op: Op, fd: HandleRef) -> None:
         """Raises `ScenarioError` for a mapping of a memfd of huge pages that the model has not."""
         count = op.args["pages"]
         size = self._largest_size(fd)
         page = op.args["page"]
         assert isinstance(count, int) and isinstance(page, int)
-        if op.kind == "mmap_private":
-            raise ScenarioError("private mappings of huge pages of files are not modelled", "map it shared", op.site)
         if count % HPAGE_PMD_NR or page + count > size:
             raise ScenarioError(
                 f"mmap of {count} pages from page {page} of a memfd of {size}, which are huge: the kernel would map another number of pages, or make it larger",
@@ -512,7 +519,7 @@ def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
     if operation.name in (*MOVES, *RESIZES) and (of_files or operation.name in WHEREVER):
         return False
     small = dict.fromkeys(operation.args, 1) | {"seals": "", "ranges": ()}
-    if (NOT_HUGE | (NOT_OF_FILES if of_files else set())) & model.at_least(small).keys() or model.flags & tables.PRIVATE:
+    if (NOT_HUGE | (NOT_OF_FILES if of_files else set())) & model.at_least(small).keys():
         return False
     return of_files or not any(arg.type in (ArgType.MEMFD, ArgType.UDMABUF) for arg in operation.args.values())
 

@@ -43,7 +43,8 @@ class ProcessMethods(ABC):
         self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None
     ) -> Mapping:
         """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
-        pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
+        pages. Of a write-sealed memfd too. Of a memfd of huge pages a hole takes copies away too, and the mapping reserves as many of the pool as it has, whatever the
+        file has: -ENOMEM where that has not as many. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
         done: Mapping = self._do("mmap_private", fd=fd, page=page, pages=pages, at=at)
         return done
 

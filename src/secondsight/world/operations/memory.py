@@ -76,7 +76,8 @@ also(
 also(
     "mmap", "mmap_private",
     """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
-    pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf).""",
+    pages. Of a write-sealed memfd too. Of a memfd of huge pages a hole takes copies away too, and the mapping reserves as many of the pool as it has, whatever the
+    file has: -ENOMEM where that has not as many. Fails with -EBADF (closed), -EINVAL (a udmabuf).""",
     PRIVATE, takes=lambda args: {"vmas": 1, "frames": args["pages"]}, at_least=lambda args: {"vma_flags": 1, "cow": 1}, often=Often(5, 2, 3),
 )  # fmt: skip
 
