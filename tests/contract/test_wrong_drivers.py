@@ -52,6 +52,7 @@ from secondsight.devices.small import (
     KeepsForReading,
     KeepsRequests,
     LooksIntoItsTable,
+    LooksUpEachPagemap,
     MarksWhenItDrops,
     MirrorInParts,
     NotifiedIn2011,
@@ -189,7 +190,7 @@ RIGHT: list[type[Device]] = [
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu, InTwoPasses, KeepsRequests, TakesItsCallbackBack, Sva, Resets, SaysWhatIsMapped,
     GetsItsNotifier, IsAUserWhileItFaults, StaysAUser, DmaMirror, DmaMirrorLazy, UnmapsThenUnpins, HasAccessedBits,
     GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, AllocatesBeforeItsLock, AllocatesWithoutReclaim, AllocatesWithoutWaiting,
-    WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011, RdmaMr, FaultQueue,
+    WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011, RdmaMr, FaultQueue, LooksUpEachPagemap,
 ]  # fmt: skip
 
 
