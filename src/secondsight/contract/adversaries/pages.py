@@ -99,9 +99,9 @@ def _one_of_two(s: Recorder) -> None:
 
     @s.thread
     def teardown() -> None:
-        s.dax_disable(first)
-        s.dax_invalidate(first)
-        s.dax_drain(first)
+        s.dax_disable(second)
+        s.dax_invalidate(second)
+        s.dax_drain(second)
 
     @s.thread
     def device() -> None:
