@@ -412,6 +412,8 @@ class _Arguments:
             return pages + pages % 2 if w.huge and chance(w.draw, 80) else pages
         if arg.type is ArgType.HALVES:
             return w.draw.integer(0, 2 * (file.pages if file is not None else w.most) - 1)
+        if arg.type is ArgType.LIMIT:
+            return w.draw.integer(0, 3)
         if arg.type is ArgType.RANGES:
             return [self._range() for _ in range(w.draw.integer(1, 3))]
         return None
@@ -428,5 +430,5 @@ def _takes(op: Operation, args: dict[str, Any]) -> dict[str, int]:
 
 def _smallest(op: Operation, has_file: bool) -> dict[str, Any]:
     """Arguments of the smallest form of an operation, of which what it takes can be asked."""
-    small = {ArgType.SIZE: 0, ArgType.COUNT: 1, ArgType.LENGTH: 1, ArgType.PAGE: 0, ArgType.HALVES: 0, ArgType.RANGES: ((None, 0, 1),), ArgType.SEALS: "", ArgType.VALUE: "a"}
+    small = {ArgType.SIZE: 0, ArgType.COUNT: 1, ArgType.LENGTH: 1, ArgType.PAGE: 0, ArgType.HALVES: 0, ArgType.LIMIT: 0, ArgType.RANGES: ((None, 0, 1),), ArgType.SEALS: "", ArgType.VALUE: "a"}
     return {name: small.get(arg.type, None if arg.optional and not has_file else "a handle") for name, arg in op.args.items()}

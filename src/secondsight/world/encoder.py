@@ -48,7 +48,7 @@ _ENOUGH = {"frames": (9, ("private_memory",)), "handles": (3, ("files", "pagemap
 shape more for it."""
 _OF_EACH = ("private_pages", "migrate_pages", "iovas")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd", "lazyfree", "numa_hints"}
+NOT_HUGE = {"dma_buf_vmaps", "memlock", "pageblocks", "halves", "userfaultfd", "lazyfree", "numa_hints"}
 """What operations need that are not modelled for folios of two pages."""
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
