@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Record, Ref, atomic, bound, milestone, pool
+from secondsight.lang import Array, Record, Ref, atomic, bound, milestone, pool, shared_array
 from secondsight.linux.errno import ENOMEM, ENXIO
 from secondsight.linux.mm_types import Count, Folio, Pgoff, Result
 from secondsight.linux.page_alloc import alloc_page, put_zone_device_page
@@ -36,10 +36,12 @@ from secondsight.linux.sparse import PAGES_PER_SECTION, PAGES_PER_SUBSECTION, ad
 
 __all__ = [
     "DevPagemap",
+    "dax_pins",
     "dev_pagemap_drain",
     "dev_pagemap_kill",
     "dev_pagemap_remove",
     "get_dev_pagemap",
+    "is_dev_page",
     "memremap_pages",
     "memremap_pages_at",
     "memunmap_pages",
@@ -59,6 +61,8 @@ class DevPagemap(Record):
 
 
 bound("pgmap_range", most=1)
+dax_pins = shared_array(bool, bound("dax_pins", most=1))
+"""Of size 1 where a process pins device memory that has a file: device-dax allows it, for long too. A pin keeps no pagemap: removal does not wait for it."""
 pagemaps = pool(DevPagemap, bound("pagemaps", usual=1))
 
 
@@ -132,6 +136,17 @@ def get_dev_pagemap(frame: Folio, pgmap: Ref[DevPagemap] = None) -> Ref[DevPagem
             if one.pages[k] is frame:
                 return one if percpu_ref_tryget_live(one.ref) else None
     return None
+
+
+@atomic
+def is_dev_page(frame: Folio) -> bool:
+    """Whether get_dev_pagemap() gives a reference for a page just now, which is put at once: so does who grabs the page by an entry that is pte_devmap, under the page-table lock or
+    with interrupts off."""
+    pgmap = get_dev_pagemap(frame)
+    if pgmap is None:
+        return False
+    put_dev_pagemap(pgmap)
+    return True
 
 
 @milestone
