@@ -197,7 +197,7 @@ FILES = (ArgType.FD, ArgType.MEMFD, ArgType.UDMABUF, ArgType.RANGES)
 def can_be_drawn(w: World, op: Operation) -> bool:
     """Whether there is now what an operation needs, and enough is left for a small one."""
     kinds = [arg.type for arg in op.args.values() if not arg.optional]
-    if any(kind in FILES for kind in kinds) and not (w.udmabufs if ArgType.UDMABUF in kinds else w.memfds):
+    if any(kind in FILES for kind in kinds) and not (_buffers(w, op) if ArgType.UDMABUF in kinds else w.memfds):
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
         return False
@@ -319,7 +319,7 @@ class _Arguments:
         elif kind is ArgType.MEMFD:
             file = choice(w.draw, w.memfds)[0]
         else:
-            file = choice(w.draw, w.udmabufs) if kind is ArgType.UDMABUF else w.file()
+            file = choice(w.draw, _buffers(w, self.op)) if kind is ArgType.UDMABUF else w.file()
         self.args[of[kind]] = file
         return file
 
@@ -381,7 +381,9 @@ class _Arguments:
                 space.pages -= gap + (_even(pages) if w.huge else pages)
                 space.continued = None if file is None else (file, page + pages)
                 space.places += file is None
-        self.args[of[ArgType.PAGE]], self.args[of[ArgType.COUNT]] = page, pages
+        self.args[of[ArgType.PAGE]] = page
+        if ArgType.COUNT in of:  # else it is about one page
+            self.args[of[ArgType.COUNT]] = pages
 
     def _alone(self, arg: Arg, file: File | None) -> Any:
         """An argument that no other depends on."""
@@ -421,6 +423,11 @@ class _Arguments:
     def _range(self) -> tuple[File, int, int]:
         fd = self.w.buffer_of()
         return (fd, *self.w.part(fd, 10))
+
+
+def _buffers(w: World, op: Operation) -> list[File]:
+    """The udmabufs that an operation may be about: of one that is refused there may be no page."""
+    return [buffer for buffer in w.udmabufs if buffer.pages > 0] if any(arg.inside for arg in op.args.values()) else w.udmabufs
 
 
 def _takes(op: Operation, args: dict[str, Any]) -> dict[str, int]:

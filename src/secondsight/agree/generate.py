@@ -253,6 +253,8 @@ def _with_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
     else:
         if chance(draw, 70):
             act(w, OPS["write"])
+        if pinned and can_be_drawn(w, OPS["pin"]):
+            act(w, OPS["pin"])
         w.device = s.device()
         if chance(draw, 25):
             act(w, OPS["device_read"])
