@@ -88,9 +88,9 @@ def dax_teardown(s: Recorder, memory: Memory) -> None:
     s.dax_drain(memory.dax)
 
 
-@PAGES.setting("dax-teardown", PAGES["dax-teardown"].summary, "one of two")
+@PAGES.setting("two-pagemaps", "the memory of two devices (dev_pagemap) is mapped side by side, and one of them is taken away", "one of two", method="pagemap_of")
 def _one_of_two(s: Recorder) -> None:
-    """The memory of two devices is mapped side by side."""
+    """Of drivers that look at such memory themselves."""
     first, second = s.dax(pages=1), s.dax(pages=1)
     pages = s.mmap(first, pages=2)
     s.mmap(second, pages=1, at=pages + 1)
