@@ -58,6 +58,7 @@ from secondsight.devices.small import (
     KeepsRequests,
     LocksBoth,
     LooksIntoItsTable,
+    LooksUpEachPagemap,
     MarksWhenItDrops,
     MirrorInParts,
     NotifiedIn2011,
@@ -198,6 +199,7 @@ RIGHT: list[type[Device]] = [
     GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, AllocatesBeforeItsLock, AllocatesWithoutReclaim, AllocatesWithoutWaiting,
     WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011, RdmaMr, FaultQueue, HoldsTheMmapLockAndAsks, LocksBoth,
     AllocatesAnEntry, AllocatesAtOpen, PinsAndNotes, ClearsAllWithoutMemory, FlushesAllWithoutReclaim,
+    LooksUpEachPagemap,
 ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from secondsight.kernels import VM, Kernel, KernelError, boot
 from secondsight.kernels.ability import abilities
 from secondsight.kernels.dax_modules import dax_modules
 from secondsight.kernels.encode import encode
-from secondsight.scenario import Recorder, Scenario, scenario
+from secondsight.scenario import OK, Recorder, Scenario, scenario
 from secondsight.world.model import only_outcome, outcomes
 
 
@@ -134,6 +134,47 @@ def test_a_device_reaches_it_until_then(dax_vm: VM) -> None:
     assert {("cpu", "D"), ("gone", "-EFAULT"), ("snapshot", "-")} <= set(outcome)
 
 
+@scenario
+def pinned(s: Recorder) -> None:
+    """What is pinned, for a moment and for long, is the device's memory itself, and stays so when nothing maps it."""
+    dax = s.dax(pages=2)
+    a = s.mmap(dax)
+    s.write(a, "a")
+    one = s.pin(a, into="for_a_moment")
+    long = s.pin(a + 1, longterm=True, into="for_long")
+    long.write(0, "d", into="written")
+    s.read(a + 1, into="seen")
+    s.munmap(a, pages=2)
+    one.read(into="kept")
+    b = s.mmap(dax)
+    s.write(b + 1, "e")
+    long.read(into="same")
+    s.pin(s.mmap(dax, page=1, pages=1), write=False, into="read_only")
+    long.unpin()
+    one.unpin()
+
+
+def test_it_is_pinned_as_the_model_says(dax_vm: VM) -> None:
+    assert isinstance(pinned, Scenario)
+    assert dict(only_outcome(pinned)) == {"for_a_moment": OK, "for_long": OK, "written": OK, "seen": "d", "kept": "a", "same": "e", "read_only": OK}
+    assert set(dax_vm.observe(pinned, runs=2).outcomes) == {only_outcome(pinned)}
+
+
+@scenario
+def pinned_and_gone(s: Recorder) -> None:
+    """Pins are not waited for when it is taken away."""
+    dax = s.dax(pages=1)
+    s.pin(s.mmap(dax), longterm=True)
+    s.dax_remove(dax, into="removed")
+
+
+def test_what_is_pinned_and_goes_is_the_models_alone(dax_vm: VM) -> None:
+    assert isinstance(pinned_and_gone, Scenario)
+    assert dict(only_outcome(pinned_and_gone)) == {"removed": OK}
+    with pytest.raises(KernelError, match="pin beside a dax device that goes"):
+        dax_vm.observe(pinned_and_gone, runs=1)
+
+
 def test_two_who_take_it_away(dax_vm: VM) -> None:
     assert isinstance(two_who_take_it_away, Scenario)
     _, possible = outcomes(two_who_take_it_away)
@@ -177,7 +218,7 @@ def test_what_a_real_device_does_otherwise_is_refused() -> None:
 
     assert "past the end" in refused(lambda s: s.mmap(s.dax(pages=1), pages=2))
     assert "one dax device" in refused(lambda s: (s.dax(pages=1), s.dax(pages=1)))
-    assert "pin beside a dax device" in refused(lambda s: s.pin(s.mmap(s.dax(pages=1))))
+    assert "pin beside a dax device that goes" in refused(lambda s: (dax := s.dax(pages=1), s.pin(s.mmap(dax)), s.dax_remove(dax)))
 
 
 def test_modules_that_are_not_here_are_told_how_to_have(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:

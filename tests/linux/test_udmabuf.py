@@ -19,6 +19,9 @@ from secondsight.linux.dma_buf import (
     dma_buf_move_notify,
     dma_buf_pin,
     dma_buf_unmap_attachment,
+    dma_buf_vmap,
+    dma_buf_vmap_load,
+    dma_buf_vunmap,
     importer_read,
     importer_write,
 )
@@ -38,6 +41,7 @@ from secondsight.linux.udmabuf import (
     release_udmabuf,
     udmabuf_create,
     udmabuf_create_list,
+    udmabuf_limits_write,
     udmabufs,
 )
 
@@ -296,3 +300,48 @@ def test_beyond_the_buffer_is_a_bus_error() -> None:
         assert vma is not None
         vma.vm_pgoff = 1  # past the check that the mapping makes
         assert cpu_read(mm, 0) == -SIGBUS
+
+
+def test_the_modules_limits_are_looked_at_first() -> None:
+    with world(**SIZES, udmabuf_limits=1):
+        memfd = memfd_create(3, F_SEAL_SHRINK)
+        create_items[0].memfd = create_items[1].memfd = memfd
+        create_items[0].size = create_items[1].size = 1
+        made = udmabuf_create_list(2)
+        assert made >= 0, "nothing has been written"
+        release_udmabuf(udmabufs[made])
+        udmabuf_limits_write(1, 1)
+        assert udmabuf_create_list(2) == -EINVAL
+        made = udmabuf_create_list(1)
+        assert made >= 0
+        release_udmabuf(udmabufs[made])
+        udmabuf_limits_write(2, 0)
+        assert udmabuf_create_list(2) == udmabuf_create(memfd, 0, 1) == udmabuf_create(None, 0, 1) == -EINVAL
+        udmabuf_limits_write(0, 1)
+        assert udmabuf_create(None, 0, 1) == -EBADFD and udmabuf_create(memfd, 0, 3) >= 0
+
+
+def test_a_drivers_own_view_is_one_for_all_who_ask() -> None:
+    with world(**SIZES, dma_buf_vmaps=1) as (_, mm):
+        memfd = memfd_create(1, F_SEAL_SHRINK)
+        do_mmap(mm, 0, 1, memfd, 0, True)
+        cpu_write(mm, 0, A)
+        buf = udmabufs[udmabuf_create(memfd, 0, 1)]
+        with pytest.raises(RuleBroken, match="lock-not-held"):
+            dma_buf_vmap(buf)
+        buf.resv.lock()
+        assert dma_buf_vmap(buf) == dma_buf_vmap(buf) == 0 and buf.vmapping_counter[0] == 2
+        dma_buf_vunmap(buf)
+        assert dma_buf_vmap_load(buf, 0) == A
+        dma_buf_vunmap(buf)
+        for use in (lambda: dma_buf_vunmap(buf), lambda: dma_buf_vmap_load(buf, 0)):
+            with pytest.raises(RuleBroken, match="vmap"):
+                use()
+        assert buf.vmapping_counter[0] == 0
+
+
+def test_an_exporter_without_a_view_says_so() -> None:
+    with world({Moving: 1}, **SIZES, dma_buf_vmaps=1) as (machine, _):
+        buf = machine.pool(Moving).alloc()
+        buf.resv.lock()
+        assert dma_buf_vmap(buf) == -EINVAL and buf.vmapping_counter[0] == 0

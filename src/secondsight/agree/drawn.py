@@ -197,7 +197,7 @@ FILES = (ArgType.FD, ArgType.MEMFD, ArgType.UDMABUF, ArgType.RANGES)
 def can_be_drawn(w: World, op: Operation) -> bool:
     """Whether there is now what an operation needs, and enough is left for a small one."""
     kinds = [arg.type for arg in op.args.values() if not arg.optional]
-    if any(kind in FILES for kind in kinds) and not (w.udmabufs if ArgType.UDMABUF in kinds else w.memfds):
+    if any(kind in FILES for kind in kinds) and not (_buffers(w, op) if ArgType.UDMABUF in kinds else w.memfds):
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
         return False
@@ -319,7 +319,7 @@ class _Arguments:
         elif kind is ArgType.MEMFD:
             file = choice(w.draw, w.memfds)[0]
         else:
-            file = choice(w.draw, w.udmabufs) if kind is ArgType.UDMABUF else w.file()
+            file = choice(w.draw, _buffers(w, self.op)) if kind is ArgType.UDMABUF else w.file()
         self.args[of[kind]] = file
         return file
 
@@ -382,7 +382,9 @@ class _Arguments:
                 space.pages -= gap + (_even(pages) if w.huge else pages)
                 space.continued = None if file is None else (file, page + pages)
                 space.places += file is None
-        self.args[of[ArgType.PAGE]], self.args[of[ArgType.COUNT]] = page, pages
+        self.args[of[ArgType.PAGE]] = page
+        if ArgType.COUNT in of:  # else it is about one page
+            self.args[of[ArgType.COUNT]] = pages
 
     def _alone(self, arg: Arg, file: File | None) -> Any:
         """An argument that no other depends on."""
@@ -413,6 +415,8 @@ class _Arguments:
             return pages + pages % 2 if w.huge and chance(w.draw, 80) else pages
         if arg.type is ArgType.HALVES:
             return w.draw.integer(0, 2 * (file.pages if file is not None else w.most) - 1)
+        if arg.type is ArgType.LIMIT:
+            return w.draw.integer(0, 3)
         if arg.type is ArgType.RANGES:
             return [self._range() for _ in range(w.draw.integer(1, 3))]
         return None
@@ -422,6 +426,11 @@ class _Arguments:
         return (fd, *self.w.part(fd, 10))
 
 
+def _buffers(w: World, op: Operation) -> list[File]:
+    """The udmabufs that an operation may be about: of one that is refused there may be no page."""
+    return [buffer for buffer in w.udmabufs if buffer.pages > 0] if any(arg.inside for arg in op.args.values()) else w.udmabufs
+
+
 def _takes(op: Operation, args: dict[str, Any]) -> dict[str, int]:
     """What an operation takes of the machine."""
     return on_model(Op(op.name, args)).takes(args)
@@ -429,5 +438,5 @@ def _takes(op: Operation, args: dict[str, Any]) -> dict[str, int]:
 
 def _smallest(op: Operation, has_file: bool) -> dict[str, Any]:
     """Arguments of the smallest form of an operation, of which what it takes can be asked."""
-    small = {ArgType.SIZE: 0, ArgType.COUNT: 1, ArgType.LENGTH: 1, ArgType.PAGE: 0, ArgType.HALVES: 0, ArgType.RANGES: ((None, 0, 1),), ArgType.SEALS: "", ArgType.VALUE: "a"}
+    small = {ArgType.SIZE: 0, ArgType.COUNT: 1, ArgType.LENGTH: 1, ArgType.PAGE: 0, ArgType.HALVES: 0, ArgType.LIMIT: 0, ArgType.RANGES: ((None, 0, 1),), ArgType.SEALS: "", ArgType.VALUE: "a"}
     return {name: small.get(arg.type, None if arg.optional and not has_file else "a handle") for name, arg in op.args.items()}

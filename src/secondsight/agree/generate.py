@@ -234,14 +234,16 @@ def _forced(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
 
 
 def _with_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
-    """A scenario with device memory that has a file, and of which others may take it away at any time. What is modelled of it: no advice, no locks, no
-    pins of it, nor what reclaim or migration says to it."""
+    """A scenario with device memory that has a file, and of which others may take it away at any time; or a driver pins it, for what goes while it is pinned
+    is no more. What is modelled of it: no advice, no locks, nor what reclaim or migration says to it."""
     w = World(s, draw, Budget(FRAMES if kind == "sequential" else 6, buffers=0), SpaceLeft(PAGES if kind == "sequential" else 6), most=3 if kind == "sequential" else 2)
     w.dax = s.dax(pages=draw.integer(1, 3))
     w.memfds.append((w.dax, False))
+    pinned = kind == "forced" and chance(draw, 35)
+    names = OF_DAX - {"dax_remove"} | PINS_DAX if pinned else OF_DAX
 
     def suited(weights: _Weights) -> _Weights:
-        return [(n, op) for n, op in weights if op.name in OF_DAX]
+        return [(n, op) for n, op in weights if op.name in names]
 
     map_file(w)
     if kind == "sequential":
@@ -254,12 +256,14 @@ def _with_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
     else:
         if chance(draw, 70):
             act(w, OPS["write"])
+        if pinned and can_be_drawn(w, OPS["pin"]):
+            act(w, OPS["pin"])
         w.device = s.device()
         if chance(draw, 25):
             act(w, OPS["device_read"])
         _thread(s, w, "cpu", draw.integer(1, 3), suited(_weights(_beside)))
         _thread(s, w, "device", draw.integer(1, 2), _weights(_by_the_device))
-    if kind != "sequential" and chance(draw, 60):
+    if kind != "sequential" and not pinned and chance(draw, 60):
         _thread(s, w, "teardown", 1, [(1, OPS["dax_remove"])])
     if chance(draw, 60):
         with nullcontext() if kind == "sequential" else s.after():
@@ -350,6 +354,8 @@ OF_DAX = frozenset({
     "mprotect_none", "mremap", "mremap_dontunmap", "fork", "exit", "close", "dax_remove",
 })  # fmt: skip
 """What is drawn beside device memory that has a file."""
+PINS_DAX = frozenset({"pin", "pin_locked", "pin_read", "pin_write", "unpin"})
+"""The same, where it does not go."""
 
 WITH_DAX = 13
 """Of so many scenarios the last has such memory, unless it has huge pages."""

@@ -104,7 +104,7 @@ def all_views_show(mm: Mm, display: Display, buffer: UdmabufHeld, va: Va, view: 
     shown: Result = display.frame()
     seen = cpu_read(mm, view)
     with atomic:
-        page = buffer.vmap(0)
+        page = buffer.vmap_page(0)
         has = mm.ptes[va].frame
         require(shown == ord("c"), "sub-page", "the device is shown another part of the huge page")
         require(seen == ord("c"), "sub-page", "mmap(2) of the buffer shows another part of the huge page")

@@ -43,7 +43,9 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "fork.py": ("agreement", "kernel/fork.c (274 outside symbols): modelled are the slab of vmas, and an mm's first user"),
     "fs_dax.py": (
         "neither",
-        "fs/dax.c and fs/ext4/inode.c: a guest would need a pmem device and ext4 on it; a conformer of fs/dax.c the page cache's tree (linked for mm/memfd.c already) "
+        "fs/dax.c and fs/ext4/inode.c: a guest would need seven modules of the packaged kernel (nd_e820, libnvdimm, nd_pmem; ext4, jbd2, mbcache, crc16: each is =m "
+        "in 6.1, 6.12 and 7.2; and crc32c in the first two), memory of the boot line's memmap=X!Y, an ext4 image with blocks of 4 KiB that mke2fs makes where the initramfs is made, and an agent that mounts it with "
+        "dax=always and makes the scenario's files; a conformer of fs/dax.c the page cache's tree (linked for mm/memfd.c already) "
         "and unmap_mapping_range() as a place",
     ),
     "highmem.py": ("agreement", "inline functions of a header: a page's contents are two characters here"),
@@ -83,6 +85,17 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "mmu_gather.py": (
         "neither",
         "mm/mmu_gather.c: that page tables outlive walks rests on interrupts of other CPUs, of which user space has none",
+    ),
+    "gup_devmap.py": (
+        "neither",
+        "mm/gup.c: as gup.py; a guest's device memory has small entries (its 4 MiB lie in a section with RAM, so that their struct pages stay), and that an entry spans two pagemaps "
+        "no kernel lets happen",
+    ),
+    "huge_memory_devmap.py": ("neither", "mm/huge_memory.c: as gup_devmap.py"),
+    "sparse.py": (
+        "neither",
+        "mm/sparse.c: who adds memory is a driver at boot; a conformer would have the vmemmap's page tables as stubs (populate_section_memmap(), depopulate_section_memmap()), and "
+        "mm/memory_hotplug.c's __add_pages() beside it",
     ),
     "ww_mutex.py": (
         "neither",

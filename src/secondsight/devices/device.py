@@ -19,6 +19,7 @@ from secondsight.lang import U8, Array, Char, Errno, Record, Ref, atomic, curren
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
 from secondsight.linux.errno import EBADF, EFAULT, EINVAL, EOPNOTSUPP
+from secondsight.linux.memremap import DevPagemap
 from secondsight.linux.mm_types import Driver, Folio, Mm, Pfn, Pgoff, Range, Result, Va, VaEnd
 from secondsight.linux.page_alloc import frames
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
@@ -247,6 +248,12 @@ class Device(Driver):
     def evict(self) -> Result:
         """What is in the device's own memory goes back: how many pages have, or an error."""
         return -EOPNOTSUPP
+
+    @atomic
+    def pagemap_of(self, frame: Folio, pgmap: Ref[DevPagemap]) -> Ref[DevPagemap]:
+        """For a driver that itself looks at the device memory that it maps, so that the memory stays meanwhile: the pagemap of a page, with a reference. `pgmap`: that of
+        the page that it looked at before, with its reference. None: it does not look at this one."""
+        return None
 
     def reset(self) -> Errno:
         """The device is reset, and goes on: 0, or an error. What engines do meanwhile fails with -EBADF. Of a device that can be: see

@@ -128,14 +128,14 @@ class UdmabufHeld(DmaBuf):
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """udmabuf_vm_fault() (drivers/dma-buf/udmabuf.c): mmap(2) of the buffer shows a process the pages that are held."""
         with atomic:
-            page = self.vmap(pgoff)
+            page = self.vmap_page(pgoff)
             ret: Flags = VM_FAULT_SIGBUS
             if page is not None:
                 ret = insert_pfn(mm, va, page)
         return ret
 
     @atomic
-    def vmap(self, pgoff: Pgoff) -> Ref[Folio]:
+    def vmap_page(self, pgoff: Pgoff) -> Ref[Folio]:
         """vmap_udmabuf() (drivers/dma-buf/udmabuf.c): page `pgoff` of what a driver sees by dma_buf_vmap(); None: it is not held."""
         return self.folios[pgoff]
 

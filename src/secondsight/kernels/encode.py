@@ -81,8 +81,8 @@ def _check_dax(scenario: Scenario) -> None:
         fd, page, pages = (op.args.get(name) for name in ("fd", "page", "pages"))
         if op.declared.makes is HandleType.MAPPING and isinstance(fd, HandleRef) and fd.handle in size and page + pages > size[fd.handle]:  # type: ignore[operator]
             raise KernelError(f"{scenario.name}: a mapping reaches past the end of the dax device; a real one goes on there", "give the device more pages")
-        if op.declared.makes is HandleType.PIN or op.kind == "direct_read":
-            raise KernelError(f"{scenario.name}: {op.kind} beside a dax device, which is not modelled", "leave one of them out")
+        if op.kind == "direct_read" or (op.declared.makes is HandleType.PIN and any(place.op.kind == "dax_remove" for place in places)):
+            raise KernelError(f"{scenario.name}: {op.kind} beside a dax device{'' if op.kind == 'direct_read' else ' that goes'}, which is not modelled", "leave one of them out")
         if op.declared.needs in (Needs.HUGE, Needs.HUGETLB):
             raise KernelError(f"{scenario.name}: huge pages beside a dax device, which has small ones", "leave one of them out")
 

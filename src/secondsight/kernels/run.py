@@ -236,6 +236,8 @@ class VM:
                 f"kernel {self.release} has no /dev/udmabuf, which {scenario.name} needs",
                 "use a kernel with CONFIG_UDMABUF=y, such as linux-6.12",
             )
+        if not self._guest.hello.get("limits") and any(p.op.kind == "udmabuf_limits" for p in scenario.places()):
+            raise KernelError(f"kernel {self.release} has no parameters of udmabuf that may be written, as {scenario.name} needs", "use a kernel in QEMU, such as linux-6.12")
         if not self._guest.hello.get("nodes") and any(p.op.declared.needs is Needs.NODES for p in scenario.places()):
             raise KernelError(f"kernel {self.release} has no second NUMA node, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
         if not self._guest.hello.get("huge") and any(p.op.declared.needs is Needs.HUGE for p in scenario.places()):

@@ -17,8 +17,10 @@ Drivers that export derive from `DmaBuf`; the importer's record is its driver's 
 
 * A CPU's access is between dma_buf_begin_cpu_access() and dma_buf_end_cpu_access(): work in flight is waited for, as far as its fences
   are of implicit synchronisation (WRITE, and READ for a CPU that writes; KERNEL always).
+* A driver's own CPU accesses go by dma_buf_vmap(), under `resv`: the exporter maps all of the buffer once, however many ask (`vmapping_counter`), until the last has
+  given it back. Of a buffer that moves the importer has to pin it first.
 
-Lock order: the mmap lock, then `resv`. Left out: peer-to-peer, vmap, direction of mappings; caches that are not coherent.
+Lock order: the mmap lock, then `resv`. Left out: peer-to-peer, direction of mappings; caches that are not coherent.
 CONFIG_DMABUF_MOVE_NOTIFY is on.
 """
 
@@ -53,6 +55,9 @@ __all__ = [
     "dma_buf_pin",
     "dma_buf_unmap_attachment",
     "dma_buf_unpin",
+    "dma_buf_vmap",
+    "dma_buf_vmap_load",
+    "dma_buf_vunmap",
     "importer_access",
     "importer_read",
     "importer_write",
@@ -60,6 +65,7 @@ __all__ = [
 
 
 bound("dmabuf_pages", usual=8)
+bound("dma_buf_vmaps", most=1)
 
 
 class DmaBufAttachment(Record):
@@ -83,6 +89,7 @@ class DmaBuf(AddressSpace):
     attachments: Array[Ref[DmaBufAttachment], Literal["attachments"]]
     nr_pages: Pgoff
     f_count: Count
+    vmapping_counter: Array[Count, Literal["dma_buf_vmaps"]]
 
     def vm_flags(self) -> Flags:
         """VM_PFNMAP: entries without references, that cannot be mirrored."""
@@ -126,6 +133,17 @@ class DmaBuf(AddressSpace):
 
     def unmap_dma_buf(self, attach: DmaBufAttachment) -> None:
         """dma_buf_ops.unmap_dma_buf: `attach.sgt` is no longer used. `resv` is held."""
+
+    def vmap(self) -> Errno:
+        """dma_buf_ops.vmap: map all of it for the kernel's CPU accesses: 0 or an error; -EINVAL of an exporter that has no such callback. `resv` is held."""
+        return -EINVAL
+
+    def vunmap(self) -> None:
+        """dma_buf_ops.vunmap: nobody uses the mapping any more. `resv` is held."""
+
+    def vmap_page(self, pgoff: Pgoff) -> Ref[Folio]:
+        """The page that the mapping has at `pgoff`."""
+        return None
 
     def begin_cpu_access(self, write: bool) -> Errno:
         """dma_buf_ops.begin_cpu_access: a CPU is about to use the buffer. 0 or an error. `resv` is not held."""
@@ -314,6 +332,41 @@ def dma_buf_unpin(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
         require(dmabuf.resv.held_by_me(), "lock-not-held", "unpins a buffer without the reservation lock")
         require(attach.dynamic, "not-dynamic", "unpins a buffer for an importer that has no move_notify")
     dmabuf.unpin(attach)
+
+
+@milestone
+def dma_buf_vmap(dmabuf: DmaBuf) -> Errno:
+    """dma_buf_vmap() (drivers/dma-buf/dma-buf.c, Linux 6.12): a driver's own mapping of all of the buffer, for its CPU accesses; `resv` is held. 0, or the exporter's error.
+    Who has it already is not asked again."""
+    require(dmabuf.resv.held_by_me(), "lock-not-held", "maps a buffer for the kernel without the reservation lock")
+    if dmabuf.vmapping_counter[0] == 0:
+        ret = dmabuf.vmap()
+        if ret != 0:
+            return ret
+    dmabuf.vmapping_counter[0] += 1
+    return 0
+
+
+@milestone
+def dma_buf_vunmap(dmabuf: DmaBuf) -> None:
+    """dma_buf_vunmap() (drivers/dma-buf/dma-buf.c, Linux 6.12): the last one ends the mapping; `resv` is held. BUG_ON() of one that was never made is a broken rule."""
+    with atomic:
+        require(dmabuf.resv.held_by_me(), "lock-not-held", "ends a buffer's mapping for the kernel without the reservation lock")
+        require(dmabuf.vmapping_counter[0] > 0, "vmap", "ends a mapping of a buffer that nobody has made")
+        dmabuf.vmapping_counter[0] -= 1
+        last = dmabuf.vmapping_counter[0] == 0
+    if last:
+        dmabuf.vunmap()
+
+
+@atomic
+def dma_buf_vmap_load(dmabuf: DmaBuf, pgoff: Pgoff) -> Result:
+    """A load of a driver's through such a mapping: the contents of page `pgoff`."""
+    require(dmabuf.vmapping_counter[0] > 0, "vmap", "reads through a mapping of a buffer that nobody has made")
+    frame = dmabuf.vmap_page(pgoff)
+    assert frame is not None
+    frame_touch(frame, False)
+    return frame.contents
 
 
 @milestone

@@ -38,11 +38,12 @@ from secondsight.linux.memory import (
     handle_mm_fault,
     vma_flags,
 )
+from secondsight.linux.memremap import dax_pins, is_dev_page
 from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_flags import FOLL_LONGTERM, FOLL_PIN, FOLL_SPLIT_PMD, FOLL_TOUCH, FOLL_WRITE, VM_FSDAX
+from secondsight.linux.mm_flags import FOLL_LONGTERM, FOLL_PIN, FOLL_SPLIT_PMD, FOLL_TOUCH, FOLL_WRITE, VM_DEVMAP, VM_FSDAX
 from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
@@ -110,12 +111,15 @@ def is_valid_gup_args(flags: Flags) -> bool:
 @atomic
 def check_vma_flags(mm: Mm, va: Va, flags: Flags) -> Errno:
     """gup_vma_lookup(), check_vma_flags() (mm/gup.c, Linux 6.12): 0, or -EFAULT where nothing can be had as it is asked for; -EOPNOTSUPP: a file system's
-    memory (fs-dax) is not pinned for long. Left out: pins of device-dax (-EFAULT here: may hide)."""
+    memory (fs-dax) is not pinned for long; a device's that has a file (device-dax) is, for long too, where a scenario does (the bound `dax_pins`; else -EFAULT: may hide)."""
     vma = mm.mm_mt[va]
     if len(fs_dax_files) > 0:
         if vma is not None and vma_flags(vma) == VM_FSDAX:
             if flags & FOLL_LONGTERM != 0:
                 return -EOPNOTSUPP
+            return 0 if vma_is_accessible(vma) and (flags & FOLL_WRITE == 0 or vma.write) else -EFAULT
+    if len(dax_pins) > 0:
+        if vma is not None and vma_flags(vma) == VM_DEVMAP:
             return 0 if vma_is_accessible(vma) and (flags & FOLL_WRITE == 0 or vma.write) else -EFAULT
     if vma is None or vma_flags(vma) != 0 or not vma_is_accessible(vma) or (flags & FOLL_WRITE != 0 and not vma.write):
         return -EFAULT
@@ -149,6 +153,10 @@ def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
             return NO_PAGE
     if folio is None or (flags & FOLL_WRITE != 0 and not pte.writable):
         return NO_PAGE
+    if len(dax_pins) > 0:
+        vma = mm.mm_mt[va]
+        if vma is not None and vma_flags(vma) == VM_DEVMAP and not is_dev_page(folio):
+            return NO_PAGE
     if gup_must_unshare(mm, va, flags):
         return MUST_UNSHARE
     if is_zero_page(folio):

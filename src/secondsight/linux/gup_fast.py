@@ -16,8 +16,8 @@ Older forms, each broken: `gup_rechecks_pte_alone`, without the middle level's e
 The zero page is not had by it, unless it is the huge one: its entry is special. None of it marks a page dirty, though it is to be written (FOLL_TOUCH is the slow path's): who has it written says so when it unpins it.
 
 A file system's own memory (fs-dax, pte_devmap) is taken as any other, but not for long: its entry holds no reference, and the pagemap is held while
-it looks (get_dev_pagemap(); the device's removal is left out). Left out: one entry for a huge page of such memory (gup_fast_devmap_pmd_leaf()), and
-device-dax; of a huge page that all of it is grabbed at once.
+it looks (get_dev_pagemap(); the device's removal is left out). So is device-dax, where a scenario pins it (`dax_pins`). One entry for a huge page of such memory: `gup_devmap`.
+Left out: of a huge page that all of it is grabbed at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Final
 from secondsight.lang import Ref, Value, atomic, bound, count, milestone, require, shared_array
 from secondsight.linux.fs_dax import fs_dax_files, is_fs_dax_page
 from secondsight.linux.hugetlb import hugetlb_files
+from secondsight.linux.memremap import dax_pins, is_dev_page
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
 from secondsight.linux.mm_flags import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE
 from secondsight.linux.mm_types import (
@@ -293,6 +294,8 @@ def if_permitted(found: PteVal, flags: Flags) -> PteVal:
         devmap = False
         if len(fs_dax_files) > 0:
             devmap = is_fs_dax_page(folio)
+        if len(dax_pins) > 0:
+            devmap = devmap or is_dev_page(folio)
         allowed = allowed and devmap and flags & FOLL_LONGTERM == 0
     if allowed:
         return found

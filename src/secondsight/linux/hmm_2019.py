@@ -17,7 +17,7 @@ While a range is registered it is a user of the mm, so a process cannot go befor
 
 In 5.3 hmm_range_fault() takes a reference to the `dev_pagemap` of device memory while it looks, and says -EBUSY,
 to itself, when that was killed: it then looks again for as long as the range is valid. `pagemap=False` is the
-thread's proposal, and 6.12: no reference.
+thread's proposal, and 6.12: no reference. Of an entry that maps several pages it looks up each (`hmm_vma_handle_pmd`).
 
 The state of 5.3: -EBUSY for a range that is not valid, the mmap lock kept (before, -EAGAIN and the lock dropped).
 What 5.3's munmap, faults and exit do is taken from the files beside this one, i.e. from 6.12; for what is modelled
@@ -47,7 +47,7 @@ from secondsight.lang import (
 )
 from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
-from secondsight.linux.memremap import get_dev_pagemap, put_dev_pagemap
+from secondsight.linux.memremap import DevPagemap, get_dev_pagemap, put_dev_pagemap
 from secondsight.linux.mm_flags import VM_DEVMAP, VM_PFNMAP
 from secondsight.linux.mm_types import Count, Driver, Mm, MmuNotifier, Pfn, Range, Va, VaEnd
 from secondsight.linux.mmu_notifier import (
@@ -70,6 +70,7 @@ __all__ = [
     "hmm_range_unregister",
     "hmm_range_valid",
     "hmm_range_wait_until_valid",
+    "hmm_vma_handle_pmd",
     "hmm_ranges",
     "hmms",
 ]
@@ -326,3 +327,20 @@ def hmm_vma_walk(mm: Mm, va: Va, write: bool, pagemap: bool) -> Pfn:
             return -EBUSY
         put_dev_pagemap(pgmap)
     return page_to_pfn(frame)
+
+
+def hmm_vma_handle_pmd(mm: Mm, va: Va, end: VaEnd) -> Errno:
+    """hmm_vma_handle_pmd() (mm/hmm.c, Linux 5.3), of one entry that maps `va` to before `end`, all device memory: 0, or -EBUSY where the pagemap of one of its pages is
+    killed. Each page's pagemap is looked up, with that of the page before in hand, and the last is dropped."""
+    pgmap: Ref[DevPagemap] = None
+    for at in range(va, end):
+        with atomic:
+            frame = pte_present(mm.ptes[at])
+        if frame is None:
+            break
+        pgmap = get_dev_pagemap(frame, pgmap)
+        if pgmap is None:
+            return -EBUSY
+    if pgmap is not None:
+        put_dev_pagemap(pgmap)
+    return 0

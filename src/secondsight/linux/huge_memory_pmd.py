@@ -14,7 +14,7 @@ from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Folio, Mm, PmdKind, Pte, PteKind, Va
 from secondsight.linux.mmu_gather import TablePlace, gup_walks, table_moves
 from secondsight.linux.page_alloc import folio_page, get_page, is_zero_page, page_folio, put_page
-from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge
+from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge, pte_clear
 from secondsight.linux.swapops import migrations, swap_slots
 
 __all__ = ["freeze_entry", "hpage_start", "remove_migration_pmd", "set_pmd_migration_entry", "split_huge_pmd_locked"]
@@ -41,6 +41,11 @@ def split_huge_pmd_locked(mm: Mm, va: Va, only: Ref[Folio], freeze: bool) -> Non
     page = mm.ptes[start].frame
     assert page is not None
     if only is not None and page is not only:
+        return
+    if mm.ptes[start].special:  # vma_is_special_huge(): a fault brings it back
+        mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
+        for at in range(start, start + HPAGE_PMD_NR):
+            pte_clear(mm.ptes[at])
         return
     present = pmd_trans_huge(mm, va)
     frozen = False

@@ -11,16 +11,20 @@ or none, and nobody is told: the exporter is not dynamic and never calls move_no
 Seals: F_SEAL_SHRINK is wanted, F_SEAL_WRITE and F_SEAL_FUTURE_WRITE are refused, both -EINVAL. Holes may be
 punched all the same.
 
-Left out: size limits (list_limit, size_limit_mb; bounds of the model instead), alignment (all is
-counted in pages), vmap; a machine whose bound `udmabuf_sg` is 0 has no access of CPUs that begins. The inode lock around the check and the pinning is of later
-6.12.y.
+Limits: how many items a list may have (`list_limit`) and how large a buffer may be (`size_limit_mb`) are parameters of the module, which user space may write
+at any time. They are looked at before a memfd is: -EINVAL. Where a scenario writes none there are none (the bound `udmabuf_limits`).
+
+vmap      all pages, for the kernel's own CPU accesses (`dma_buf_vmap`)
+
+Left out: alignment (all is counted in pages); a machine whose bound `udmabuf_sg` is 0 has no access of CPUs that begins. The inode lock around the check and the
+pinning is of later 6.12.y.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
-from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone, out_of_records, pool
+from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone, out_of_records, pool, shared_array
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
 from secondsight.linux.errno import EAGAIN, EBADFD, EINVAL
 from secondsight.linux.gup import check_and_migrate_movable_folios, memfd_pin_folio, memfd_pin_valid, unpin_folio
@@ -39,11 +43,26 @@ __all__ = [
     "release_udmabuf",
     "udmabuf_create",
     "udmabuf_create_list",
+    "udmabuf_limits",
+    "udmabuf_limits_write",
     "udmabufs",
 ]
 
 
 bound("udmabuf_sg", most=1, usual=1)
+
+
+class UdmabufLimits(Record):
+    """The parameters list_limit, and size_limit_mb in pages, once user space has written them."""
+
+    written: bool
+    list_limit: Count
+    pglimit: Pgoff
+
+
+udmabuf_limits = shared_array(UdmabufLimits, bound("udmabuf_limits", most=1))
+PAGES_OF_A_MIB: Final = 15
+"""A buffer of one MiB is larger than any here."""
 
 
 class Udmabuf(DmaBuf):
@@ -74,6 +93,15 @@ class Udmabuf(DmaBuf):
 
     def unmap_dma_buf(self, attach: DmaBufAttachment) -> None:
         """unmap_udmabuf(), put_sg_table() (drivers/dma-buf/udmabuf.c, Linux 6.12)."""
+
+    def vmap(self) -> Errno:
+        """vmap_udmabuf() (drivers/dma-buf/udmabuf.c, Linux 7.2; in 6.12 the same of folios of one page): each page where it is in the buffer. Left out: -ENOMEM, and
+        -EINVAL where the kernel has no addresses left."""
+        return 0
+
+    def vmap_page(self, pgoff: Pgoff) -> Ref[Folio]:
+        """What vm_map_ram() was given for page `pgoff`."""
+        return self.folios[pgoff]
 
     def begin_cpu_access(self, write: bool) -> Errno:
         """begin_cpu_udmabuf() (drivers/dma-buf/udmabuf.c, Linux 6.12): the table is made if there is none. Left out: -ENOMEM."""
@@ -121,6 +149,32 @@ def end_cpu_udmabuf(ubuf: Udmabuf) -> Errno:
 
 
 @atomic
+def udmabuf_limits_write(list_limit: Count, mebibytes: Count) -> None:
+    """param_set_int() (kernel/params.c, Linux 6.12) of list_limit and size_limit_mb (drivers/dma-buf/udmabuf.c): what user space writes into the module's parameters,
+    one after the other; here in one step. Negative numbers are left out."""
+    limits = udmabuf_limits[0]
+    limits.written = True
+    limits.list_limit = list_limit
+    limits.pglimit = min(PAGES_OF_A_MIB, mebibytes * PAGES_OF_A_MIB)
+
+
+@atomic
+def is_too_large(pages: Count) -> bool:
+    """The look of udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12) at size_limit_mb."""
+    if len(udmabuf_limits) > 0:
+        return udmabuf_limits[0].written and pages > udmabuf_limits[0].pglimit
+    return False
+
+
+@atomic
+def are_too_many(items: Count) -> bool:
+    """The look of udmabuf_ioctl_create_list() (drivers/dma-buf/udmabuf.c, Linux 6.12) at list_limit."""
+    if len(udmabuf_limits) > 0:
+        return udmabuf_limits[0].written and items > udmabuf_limits[0].list_limit
+    return False
+
+
+@atomic
 def udmabuf_insert(ubuf: Udmabuf, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
     """vmf_insert_pfn() of the buffer's page."""
     if pgoff >= ubuf.nr_pages:
@@ -144,10 +198,10 @@ def udmabuf_create(memfd: Ref[ShmemFile], offset: Pgoff, size: Pgoff) -> Result:
     """UDMABUF_CREATE, udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12): a buffer of `size` pages of a
     memfd.
 
-    Its place in `udmabufs`, with the reference of a new file descriptor, or: -EINVAL for no pages, wrong seals, or pages beyond the end of the file; -EBADFD
+    Its place in `udmabufs`, with the reference of a new file descriptor, or: -EINVAL for no pages, more than the limit, wrong seals, or pages beyond the end of the file; -EBADFD
     for no memfd.
     """
-    if size == 0:
+    if size == 0 or is_too_large(size):
         return -EINVAL
     with atomic:
         ubuf = udmabufs.alloc()
@@ -163,13 +217,15 @@ def udmabuf_create_list(count: Count) -> Result:
     """UDMABUF_CREATE_LIST, udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12): a buffer of the first
     `create_items`.
 
-    As `udmabuf_create`; one item's error is the whole call's, and what was pinned is unpinned.
+    As `udmabuf_create`; one item's error is the whole call's, and what was pinned is unpinned. -EINVAL for more items than the limit.
     """
+    if are_too_many(count):
+        return -EINVAL
     with atomic:
         total = 0
         for i in range(count):
             total += create_items[i].size
-        if total == 0:
+        if total == 0 or is_too_large(total):
             return -EINVAL
         ubuf = udmabufs.alloc()
         ubuf.f_count = 1

@@ -30,6 +30,7 @@ __all__ = ["Checker", "CheckedHandle"]
 
 _NUMBERS = {
     ArgType.COUNT: (1, MAX_PAGES), ArgType.LENGTH: (1, MAX_PAGES), ArgType.PAGE: (0, MAX_PAGES - 1), ArgType.HALVES: (0, 2 * MAX_PAGES - 1), ArgType.SIZE: (0, MAX_PAGES - 1),
+    ArgType.LIMIT: (0, MAX_PAGES - 1),
 }  # fmt: skip
 """What numbers an argument may be."""
 

@@ -217,6 +217,15 @@ class RecorderMethods(ABC):
         made: File = self._operation("udmabuf_create_list", into, ranges=ranges)
         return made
 
+    def udmabuf_limits(self, *, items: int, mebibytes: int, into: str | None = None) -> None:
+        """Somebody writes the parameters of the module udmabuf: from now on a list may have `items` ranges, and a udmabuf `mebibytes` MiB: with none each is refused, one is
+        more than any here has. More is -EINVAL, whatever the file is. A real kernel has its own limits back when the next scenario begins."""
+        self._operation("udmabuf_limits", into, items=items, mebibytes=mebibytes)
+
+    def vmap_read(self, udmabuf: File, page: int = 0, *, into: str | None = None) -> None:
+        """A driver maps all of a udmabuf for its own CPU accesses (dma_buf_vmap), loads the value of its page `page`, and unmaps it. Fails with -EBADF (closed)."""
+        self._operation("vmap_read", into, udmabuf=udmabuf, page=page)
+
     def begin_cpu_access(self, udmabuf: File, *, write: bool = False, into: str | None = None) -> None:
         """DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC_START, to read, or to read and write. Fails with -EBADF (closed)."""
         self._operation("begin_cpu_access", into, udmabuf=udmabuf, write=write)

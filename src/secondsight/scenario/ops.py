@@ -100,6 +100,7 @@ class ArgType(Enum):
     LENGTH = "a number of pages that it is to have", "n"  # int
     SIZE = "a number of pages that a file is to have", "n"  # int
     HALVES = "a number of half pages", "n"  # int
+    LIMIT = "a limit", "n"  # int
     VALUE = "a page's value", "n"  # str of one character
     SEALS = "seals", "n"  # str, names joined by |
     FLAG = "yes or no", "n"  # bool

@@ -48,6 +48,7 @@ COLUMNS = {
     ArgType.LENGTH: ("value",),
     ArgType.SIZE: ("pages",),
     ArgType.HALVES: ("page", "pages"),
+    ArgType.LIMIT: ("value", "page"),
     ArgType.VALUE: ("value",),
     ArgType.SEALS: ("value",),
     ArgType.FLAG: ("value", "page", "pages"),

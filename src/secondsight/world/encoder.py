@@ -48,7 +48,7 @@ _ENOUGH = {"frames": (9, ("private_memory",)), "handles": (3, ("files", "pagemap
 shape more for it."""
 _OF_EACH = ("private_pages", "migrate_pages", "iovas")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd", "lazyfree", "numa_hints"}
+NOT_HUGE = {"dma_buf_vmaps", "memlock", "pageblocks", "halves", "userfaultfd", "lazyfree", "numa_hints"}
 """What operations need that are not modelled for folios of two pages."""
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
@@ -337,6 +337,8 @@ class Encoder:
             if largest.get("detached_tables"):
                 derived["collapses_read_only"] = int(self.release is not None and not differs("collapse-of-what-may-not-be-written", self.release))
             derived["pmds"] = derived["pages"] // HPAGE_PMD_NR
+        if takes.get("dax_devices") and any(place.op.declared.makes is HandleType.PIN for place in self.places):
+            derived["dax_pins"] = 1
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if largest.get("anon_prepared"):
             derived["moves_several"] = int(self.release is not None and not differs("mremap-of-several-vmas", self.release))

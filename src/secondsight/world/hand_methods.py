@@ -202,6 +202,17 @@ class ProcessMethods(ABC):
         done: File = self._do("udmabuf_create_list", ranges=ranges)
         return done
 
+    def udmabuf_limits(self, *, items: int, mebibytes: int) -> str:
+        """Somebody writes the parameters of the module udmabuf: from now on a list may have `items` ranges, and a udmabuf `mebibytes` MiB: with none each is refused, one is
+        more than any here has. More is -EINVAL, whatever the file is. A real kernel has its own limits back when the next scenario begins."""
+        done: str = self._do("udmabuf_limits", items=items, mebibytes=mebibytes)
+        return done
+
+    def vmap_read(self, udmabuf: File, page: int = 0) -> str:
+        """A driver maps all of a udmabuf for its own CPU accesses (dma_buf_vmap), loads the value of its page `page`, and unmaps it. Fails with -EBADF (closed)."""
+        done: str = self._do("vmap_read", udmabuf=udmabuf, page=page)
+        return done
+
     def begin_cpu_access(self, udmabuf: File, *, write: bool = False) -> str:
         """DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC_START, to read, or to read and write. Fails with -EBADF (closed)."""
         done: str = self._do("begin_cpu_access", udmabuf=udmabuf, write=write)

@@ -2,7 +2,7 @@
 
 Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
 two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `mprotect`, `fork`, `open`,
-`close`, `two-processes`, `two-devices`, `fs-dax`, `reset`, `reclaim`, `direct-reclaim`, `allocation-fails`.
+`close`, `two-pagemaps`, `two-processes`, `two-devices`, `fs-dax`, `reset`, `reclaim`, `direct-reclaim`, `allocation-fails`.
 
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.

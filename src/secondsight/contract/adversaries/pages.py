@@ -88,6 +88,29 @@ def dax_teardown(s: Recorder, memory: Memory) -> None:
     s.dax_drain(memory.dax)
 
 
+@PAGES.setting("two-pagemaps", "the memory of two devices (dev_pagemap) is mapped side by side, and one of them is taken away", "one of two", method="pagemap_of")
+def _one_of_two(s: Recorder) -> None:
+    """Of drivers that look at such memory themselves."""
+    first, second = s.dax(pages=1), s.dax(pages=1)
+    pages = s.mmap(first, pages=2)
+    s.mmap(second, pages=1, at=pages + 1)
+    s.write(pages, "A", pages=2)
+    gpu = s.device()
+
+    @s.thread
+    def teardown() -> None:
+        s.dax_disable(second)
+        s.dax_invalidate(second)
+        s.dax_drain(second)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="read")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
 @PAGES.act("a page is taken out (MADV_PAGEOUT): written to swap if it must be, and dropped", of="swap")
 def swap(s: Recorder, memory: Memory) -> None:
     s.madvise_pageout(memory.pages + 1)

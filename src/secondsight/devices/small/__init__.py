@@ -190,7 +190,9 @@ from secondsight.devices.small.references import (
     GivesReferencesBack,
     KeepsReferences,
     KeepsThePagemap,
+    LooksUpEachPagemap,
     StaysAUser,
+    TakesTheFirstPagemapForAll,
     WalksWithoutBeingAUser,
 )
 from secondsight.devices.small.resetting import ComesBackClosed, Resets, RestoresItsTable, StaysOff
@@ -246,6 +248,7 @@ __all__ = [
     "ImporterRevokesItsKeyUnlocked", "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence", "KeepsItsLock",
     "KeepsItsMapping", "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesBeforeTheEnd", "LeavesInItsCallback",
     "LeavesOldContents", "LeavesTwice", "LeavesUnderItsLock", "LocksInItsCallback", "LooksAtTheMapping", "LooksBeforeItMaps", "LooksIntoItsTable",
+    "LooksUpEachPagemap", "TakesTheFirstPagemapForAll",
     "MapsWhatDidNotMove", "MarksIfItGetsTheLock", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts",
     "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "PassesOverTheReaper", "Pins", "PinsAllOrNothing",
     "PinsAllTheSame", "PinsFilesForLong", "PinsSeveral", "PinsSeveralAndMarksNone", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd",

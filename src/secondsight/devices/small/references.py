@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.small.parts import MirrorInParts
-from secondsight.lang import Errno, atomic
+from secondsight.lang import Errno, Ref, atomic
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EFAULT, EINVAL, ENOENT
-from secondsight.linux.memremap import get_dev_pagemap
-from secondsight.linux.mm_types import Count, Event, Mm, Pfn, Pgoff, Range, Va
-from secondsight.linux.page_alloc import frames, get_page, is_zero_page, put_page
+from secondsight.linux.memremap import DevPagemap, get_dev_pagemap, put_dev_pagemap
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Event, Folio, Mm, Pfn, Pgoff, Range, Va
+from secondsight.linux.page_alloc import frame_touch, frames, get_page, is_zero_page, put_page
 from secondsight.linux.page_writeback import set_page_dirty
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
 
@@ -19,7 +19,9 @@ __all__ = [
     "GivesReferencesBack",
     "KeepsReferences",
     "KeepsThePagemap",
+    "LooksUpEachPagemap",
     "StaysAUser",
+    "TakesTheFirstPagemapForAll",
     "WalksWithoutBeingAUser",
 ]
 
@@ -134,3 +136,48 @@ class KeepsThePagemap(MirrorInParts):
             set_page_dirty(pfn)
         get_dev_pagemap(frames[pfn])
         return 0
+
+
+class LooksUpEachPagemap(MirrorInParts):
+    """Right: reads a page of device memory itself before it maps it, and the one beside it that a huge page would have too. It holds the pagemap of the one that it
+    reads, so that the memory stays; at the next page it asks again, with what it holds in hand."""
+
+    def collect(self, seq: mn.Seq, va: Va, write: bool) -> Pfn:
+        pfn = MirrorInParts.collect(self, seq, va, write)
+        if pfn >= 0:
+            self.read_ahead(pfn, va)
+        return pfn
+
+    def read_ahead(self, pfn: Pfn, va: Va) -> None:
+        """The page and its neighbour, if both are mapped."""
+        beside = va + 1 if va % HPAGE_PMD_NR == 0 else va - 1
+        if beside >= len(self.page_table.entries):
+            return
+        other = hmm.hmm_range_fault(self.notifier, beside, False)
+        if other < 0:
+            return
+        pgmap = self.read_page(frames[other], None)
+        pgmap = self.read_page(frames[pfn], pgmap)
+        if pgmap is not None:
+            put_dev_pagemap(pgmap)
+
+    @atomic
+    def read_page(self, frame: Folio, pgmap: Ref[DevPagemap]) -> Ref[DevPagemap]:
+        """Read it, if it is in device memory that stays: its pagemap. `pgmap`: that of the page before."""
+        held = self.pagemap_of(frame, pgmap)
+        if held is not None:
+            frame_touch(frame, False)
+        return held
+
+    @atomic
+    def pagemap_of(self, frame: Folio, pgmap: Ref[DevPagemap]) -> Ref[DevPagemap]:
+        """What keeps the page, with a reference."""
+        return get_dev_pagemap(frame, pgmap)
+
+
+class TakesTheFirstPagemapForAll(LooksUpEachPagemap):
+    """Asks for the pagemap of the first page that it reads, and takes it for that of the next too, as if all that is mapped side by side were one device's."""
+
+    @atomic
+    def pagemap_of(self, frame: Folio, pgmap: Ref[DevPagemap]) -> Ref[DevPagemap]:
+        return get_dev_pagemap(frame) if pgmap is None else pgmap

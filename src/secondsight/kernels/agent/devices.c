@@ -256,6 +256,14 @@ int do_importer_read(const long *arg, int makes)
 	return do_access(SS_IMPORTER_READ, &access) ? ERRNO | errno : loaded(&access);
 }
 
+int do_vmap_read(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = descriptor(arg[0]), .addr = arg[1]};
+
+	(void)makes;
+	return do_access(SS_VMAP_READ, &access) ? ERRNO | errno : loaded(&access);
+}
+
 int do_importer_close(const long *arg, int makes)
 {
 	(void)makes;

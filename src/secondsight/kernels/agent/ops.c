@@ -14,6 +14,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -31,6 +32,8 @@
 #endif
 
 static int udmabuf = -1;
+
+#define UDMABUF_PARAMETERS "/sys/module/udmabuf/parameters/"
 
 void reserve_descriptors(int open) { dup3(open, DESCRIPTOR(MAX_HANDLES), O_CLOEXEC); }
 
@@ -431,6 +434,47 @@ int do_udmabuf_create_list(const long *arg, int makes)
 	return keep_file(ioctl(udmabuf, UDMABUF_CREATE_LIST, &list), makes);
 }
 
+/* What the module takes of a list and of a buffer. */
+static int limit(long items, long mebibytes)
+{
+	const struct { const char *file; long value; } limits[] = {{UDMABUF_PARAMETERS "list_limit", items}, {UDMABUF_PARAMETERS "size_limit_mb", mebibytes}};
+
+	for (int i = 0; i < 2; i++) {
+		char text[24];
+		int length = snprintf(text, sizeof text, "%ld", limits[i].value), error = 0;
+		int fd = open(limits[i].file, O_WRONLY | O_CLOEXEC);
+
+		if (fd < 0 || write(fd, text, length) != length)
+			error = errno;
+		if (fd >= 0)
+			close(fd);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+int has_limits(void) { return !access(UDMABUF_PARAMETERS "list_limit", W_OK); }
+
+/* The kernel's own, again after a scenario that has written others. */
+const char *place_limits(int needed)
+{
+	static int changed;
+
+	if ((needed || changed) && limit(1024, 64))
+		return "the limits of udmabufs cannot be written";
+	changed = needed;
+	return NULL;
+}
+
+int do_udmabuf_limits(const long *arg, int makes)
+{
+	int error = limit(arg[0], arg[1]);
+
+	(void)makes;
+	return error ? ERRNO | error : DONE;
+}
+
 /* DMA_BUF_IOCTL_SYNC: of arg[0], to write too if arg[1] says so. */
 static int sync_for_cpu(const long *arg, unsigned long edge)
 {
@@ -556,6 +600,7 @@ int needs_module(int kind) { return kinds[kind].who == INSIDE || kinds[kind].who
 int needs_pool(int kind) { return kinds[kind].run == do_hugetlb_pool; }
 int needs_movable(int kind) { return kinds[kind].run == do_offline_pages; }
 int needs_dax(int kind) { return kinds[kind].run == do_dax || kinds[kind].run == do_dax_remove; }
+int needs_limits(int kind) { return kinds[kind].run == do_udmabuf_limits; }
 int needs_cma(int kind) { return kinds[kind].run == do_cma_alloc; }
 int is_outside(int kind) { return kinds[kind].who == OUTSIDE || kinds[kind].who == ELSEWHERE; }
 

@@ -126,6 +126,24 @@ long ss_importer_read(struct ss_session *session, struct ss_access *access)
 	return ret;
 }
 
+/* A page of a dma-buf, as a driver's own CPU accesses see it. */
+long ss_vmap_read(struct ss_access *access)
+{
+	struct dma_buf *dmabuf = dma_buf_get(access->handle);
+	struct iosys_map map;
+	long ret;
+
+	if (IS_ERR(dmabuf))
+		return PTR_ERR(dmabuf);
+	ret = access->addr < dmabuf->size >> PAGE_SHIFT ? dma_buf_vmap_unlocked(dmabuf, &map) : -EINVAL;
+	if (!ret) {
+		access->value = ss_value_at((unsigned char *)map.vaddr + access->addr * PAGE_SIZE);
+		dma_buf_vunmap_unlocked(dmabuf, &map);
+	}
+	dma_buf_put(dmabuf);
+	return ret;
+}
+
 void ss_importer_free(struct ss_importer *importer)
 {
 	if (!importer)

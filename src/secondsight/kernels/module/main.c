@@ -137,6 +137,8 @@ static long call(struct ss_session *session, unsigned int command, unsigned long
 		return ss_unmap(session, number);
 	case SS_IMPORTER_READ:
 		return ss_importer_read(session, &arg->access);
+	case SS_VMAP_READ:
+		return ss_vmap_read(&arg->access);
 	case SS_DETACH:
 		return ss_detach(session, number);
 	case SS_BUFFER:

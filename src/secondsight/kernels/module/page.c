@@ -9,7 +9,8 @@
 
 #define HALF (PAGE_SIZE / 2)
 
-static u32 load(const unsigned char *at)
+/* The value of the page that is mapped at @at. */
+u32 ss_value_at(const unsigned char *at)
 {
 	u32 value = READ_ONCE(*at);
 
@@ -22,9 +23,9 @@ u32 ss_page_load(struct page *page)
 	u32 value;
 
 	if (at)
-		return load(at);
+		return ss_value_at(at);
 	at = kmap_local_page(ss_behind(page));
-	value = load(at);
+	value = ss_value_at(at);
 	kunmap_local(at);
 	return value;
 }

@@ -142,6 +142,7 @@ struct ss_hook {
 #define SS_UNMAP _IO('S', 34)
 #define SS_IMPORTER_READ _IOWR('S', 35, struct ss_access)
 #define SS_DETACH _IO('S', 36)
+#define SS_VMAP_READ _IOWR('S', 37, struct ss_access) /* handle: a dma-buf's descriptor */
 #define SS_BUFFER _IO('S', 40) /* returns a file descriptor */
 #define SS_BUFFER_CHANGE _IOW('S', 41, struct ss_attach)
 #define SS_WORKER_ATTACH _IOW('S', 42, struct ss_attach)

@@ -117,6 +117,7 @@ long ss_map(struct ss_session *session, unsigned long handle);
 long ss_unmap(struct ss_session *session, unsigned long handle);
 long ss_importer_read(struct ss_session *session, struct ss_access *access);
 long ss_detach(struct ss_session *session, unsigned long handle);
+long ss_vmap_read(struct ss_access *access);
 void ss_importer_free(struct ss_importer *importer);
 
 /* buffer.c */
@@ -132,6 +133,7 @@ struct page *ss_behind(struct page *page);
 
 /* page.c */
 u32 ss_page_load(struct page *page);
+u32 ss_value_at(const unsigned char *at);
 int ss_page_store(struct page *page, u32 value);
 u32 ss_half_load(struct page *page);
 int ss_half_store(struct page *page, u32 value);

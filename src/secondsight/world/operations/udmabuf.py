@@ -8,7 +8,16 @@ from typing import Any
 from secondsight.devices.device import Device
 from secondsight.lang import Ref, atomic
 from secondsight.linux import udmabuf
-from secondsight.linux.dma_buf import dma_buf_begin_cpu_access, dma_buf_end_cpu_access, dma_buf_fget, dma_buf_fput, dma_buf_mmap
+from secondsight.linux.dma_buf import (
+    dma_buf_begin_cpu_access,
+    dma_buf_end_cpu_access,
+    dma_buf_fget,
+    dma_buf_fput,
+    dma_buf_mmap,
+    dma_buf_vmap,
+    dma_buf_vmap_load,
+    dma_buf_vunmap,
+)
 from secondsight.linux.errno import EBADF, EINVAL
 from secondsight.linux.mm_flags import MAP_PRIVATE
 from secondsight.linux.mm_types import Mm, Result
@@ -129,6 +138,46 @@ def udmabuf_create_list(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
             create_items[k].size = range_pages[range_first[i] + k]
     ret = udmabuf.udmabuf_create_list(ranges[i])
     return made_udmabuf(i, ret)
+
+
+@operation(
+    items=Arg(ArgType.LIMIT, keyword=True),
+    mebibytes=Arg(ArgType.LIMIT, keyword=True),
+    own=False,
+    needs=Needs.UDMABUF,
+    at_least=lambda args: {"udmabuf_limits": 1},
+    often=Often(1, 0, 0),
+)
+def udmabuf_limits(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """Somebody writes the parameters of the module udmabuf: from now on a list may have `items` ranges, and a udmabuf `mebibytes` MiB: with none each is refused, one is
+    more than any here has. More is -EINVAL, whatever the file is. A real kernel has its own limits back when the next scenario begins."""
+    udmabuf.udmabuf_limits_write(value[i], page[i])
+    return 0
+
+
+@operation(
+    udmabuf=Arg(ArgType.UDMABUF),
+    page=Arg(ArgType.PAGE, 0, inside=True),
+    needs=Needs.MODULE,
+    at_least=lambda args: {"dma_buf_vmaps": 1},
+    loads=True,
+    often=Often(2, 1, 0),
+)
+def vmap_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """A driver maps all of a udmabuf for its own CPU accesses (dma_buf_vmap), loads the value of its page `page`, and unmaps it. Fails with -EBADF (closed)."""
+    file = dma_buf_of_row(i)
+    if file is None:
+        return -EBADF
+    file.resv.lock()
+    ret: Result = dma_buf_vmap(file)
+    file.resv.unlock()
+    if ret == 0:
+        ret = dma_buf_vmap_load(file, page[i])
+        file.resv.lock()
+        dma_buf_vunmap(file)
+        file.resv.unlock()
+    dma_buf_fput(file)
+    return ret
 
 
 @atomic
