@@ -1,0 +1,181 @@
+"""A memfd's pages in swap: how they go, who brings them back, and what is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from linux_world import A, B, search, world
+
+from secondsight.contract import rules_for
+from secondsight.contract.adversaries import ADVERSARIES
+from secondsight.contract.check import check_scenario
+from secondsight.devices.device import Device
+from secondsight.devices.mirror import Mirror, MirrorNeverMarksDirty
+from secondsight.lang import Machine
+from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.gup import memfd_pin_folio, unpin_folio
+from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
+from secondsight.linux.memfd import memfd_create
+from secondsight.linux.mm_types import Mm
+from secondsight.linux.mmap import do_mmap, vm_munmap
+from secondsight.linux.page_alloc import get_page, put_page, zone
+from secondsight.linux.page_alloc_slowpath import GFP_KERNEL, GFP_NOFS, GFP_NOIO, IO, FS, Gfp, direct_reclaim
+from secondsight.linux.shmem import ShmemFile, shmem_fallocate_folio, shmem_fallocate_punch_hole, shmem_setattr
+from secondsight.linux.swapops import swap_slots
+from secondsight.linux.vmscan_direct import try_to_free_pages
+from secondsight.scenario import Recorder, Scenario, scenario
+from secondsight.testing import outcomes
+from secondsight.world.model import program
+
+
+@contextmanager
+def a_page_of_a_memfd(written: bool = True, **more: int) -> Iterator[tuple[Machine, Mm, ShmemFile]]:
+    """A process that has mapped a memfd of two pages, and has read the first or written `A` there."""
+    sizes = {"frames": 6, "pages": 2, "anon_vmas": 1, "swap_slots": 2, "files": 1, "file_pages": 2, "swapped_pages": 2, "shmem_swap": 1, "resizes": 1}
+    with world(**sizes | more) as (machine, mm):
+        file = memfd_create(2, 0)
+        do_mmap(mm, 0, 2, file, 0, True)
+        if written:
+            cpu_write(mm, 0, A)
+        else:
+            cpu_read(mm, 0)
+        yield machine, mm, file
+
+
+def slots_are_free() -> bool:
+    """Nobody stands for any slot, and none is cached."""
+    return all(slot.cache is None and slot.count == 0 and slot.contents == 0 for slot in swap_slots)
+
+
+def test_a_page_that_was_written_goes_to_swap_and_comes_back_dirty() -> None:
+    with a_page_of_a_memfd() as (_, mm, file):
+        free = zone.nr_free
+        assert madvise_pageout(mm, 0, 1) == 0
+        assert zone.nr_free == free + 1 and file.pages[0] is None and file.swapped[0] == 1
+        assert swap_slots[0].contents == A and swap_slots[0].count == 1 and swap_slots[0].cache is None
+        assert cpu_read(mm, 0) == A and slots_are_free() and file.swapped[0] == 0
+        folio = file.pages[0]
+        assert folio is not None and folio.dirty and folio.refcount == 2 and folio is mm.ptes[0].frame
+        madvise_pageout(mm, 0, 1)
+        assert swap_slots[0].contents == A, "dirty: it is written again, though nobody has written to it"
+
+
+def test_a_page_that_nobody_has_written_leaves_a_hole() -> None:
+    with a_page_of_a_memfd(written=False) as (_, mm, file):
+        free = zone.nr_free
+        madvise_pageout(mm, 0, 1)
+        assert zone.nr_free == free + 1 and file.pages[0] is None and file.swapped[0] == 0 and slots_are_free()
+        assert cpu_read(mm, 0) == 0
+
+
+def test_an_entry_that_was_dirty_makes_the_page_dirty_when_it_goes() -> None:
+    with a_page_of_a_memfd(written=False) as (_, mm, file):
+        cpu_write(mm, 0, A)
+        assert mm.ptes[0].dirty, "a store through an entry that may be written"
+        madvise_dontneed(mm, 0, 1)
+        cpu_read(mm, 0)
+        madvise_pageout(mm, 0, 1)
+        assert file.swapped[0] == 1 and cpu_read(mm, 0) == A
+
+
+def test_a_page_that_is_mapped_twice_stays() -> None:
+    with a_page_of_a_memfd() as (_, mm, file):
+        do_mmap(mm, 1, 1, file, 0, True)
+        cpu_read(mm, 1)
+        madvise_pageout(mm, 0, 2)
+        assert mm.ptes[0].frame is file.pages[0] is mm.ptes[1].frame and file.pages[0] is not None
+
+
+def test_a_page_that_somebody_holds_is_unmapped_and_stays_in_the_file() -> None:
+    with a_page_of_a_memfd() as (_, mm, file):
+        folio = file.pages[0]
+        assert folio is not None
+        get_page(folio)
+        madvise_pageout(mm, 0, 1)
+        assert mm.ptes[0].frame is None and file.pages[0] is folio and folio.dirty
+        put_page(folio)
+        assert cpu_read(mm, 0) == A
+        madvise_pageout(mm, 0, 1)
+        assert file.swapped[0] == 1
+
+
+def test_a_pin_brings_the_page_back_and_keeps_it() -> None:
+    with a_page_of_a_memfd() as (_, mm, file):
+        madvise_pageout(mm, 0, 1)
+        folio = memfd_pin_folio(file, 0)
+        assert folio is file.pages[0] and folio.contents == A and slots_are_free()
+        assert cpu_read(mm, 0) == A
+        madvise_pageout(mm, 0, 1)
+        assert file.pages[0] is folio and mm.ptes[0].frame is None, "unmapped, and no more"
+        unpin_folio(folio)
+
+
+def test_what_is_in_swap_goes_with_the_hole_or_the_end_of_the_file() -> None:
+    with a_page_of_a_memfd() as (_, mm, file):
+        madvise_pageout(mm, 0, 1)
+        assert shmem_fallocate_punch_hole(file, 0, 1) == 0 and slots_are_free() and cpu_read(mm, 0) == 0
+        cpu_write(mm, 0, B)
+        madvise_pageout(mm, 0, 1)
+        assert shmem_setattr(file, 0) == 0 and slots_are_free()
+        assert shmem_setattr(file, 2) == 0 and cpu_read(mm, 0) == 0
+
+
+def test_fallocate_finds_the_page_in_swap() -> None:
+    with a_page_of_a_memfd(fallocated_pages=2) as (_, mm, file):
+        madvise_pageout(mm, 0, 1)
+        shmem_fallocate_folio(file, 0)
+        assert not file.fallocated[0] and file.pages[0] is not None and cpu_read(mm, 0) == A
+        shmem_fallocate_folio(file, 1)
+        assert cpu_read(mm, 1) == 0
+        madvise_pageout(mm, 1, 1)
+        assert file.swapped[1] != 0, "what fallocate() has added is dirty"
+
+
+def test_swapping_out_beside_stores_holes_and_unmapping() -> None:
+    with a_page_of_a_memfd() as (machine, mm, file):
+        found = search(machine, (madvise_pageout, (mm, 0, 1)), (cpu_write, (mm, 0, B)), (shmem_fallocate_punch_hole, (file, 0, 1)), rules=[])
+        assert found.verdict.value == "holds", found.violation
+    with a_page_of_a_memfd() as (machine, mm, file):
+        found = search(machine, (madvise_pageout, (mm, 0, 1)), (shmem_setattr, (file, 0)), (vm_munmap, (mm, 0, 1)), rules=[])
+        assert found.verdict.value == "holds", found.violation
+
+
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize("flags", [GFP_KERNEL, GFP_NOFS, GFP_NOIO])
+def test_direct_reclaim_writes_a_files_page_only_where_it_may_enter_file_systems(flags: Gfp, written: bool) -> None:
+    with a_page_of_a_memfd(written, direct_reclaim=1) as (_, mm, file):
+        direct_reclaim[0].io, direct_reclaim[0].fs = flags & IO != 0, flags & FS != 0
+        try_to_free_pages()
+        assert mm.ptes[0].frame is None
+        assert (file.pages[0] is not None) == (written and flags != GFP_KERNEL)
+        assert (file.swapped[0] != 0) == (written and flags == GFP_KERNEL)
+        assert cpu_read(mm, 0) == (A if written else 0)
+
+
+@pytest.mark.parametrize("driver, verdict", [(Mirror, "holds"), (MirrorNeverMarksDirty, "broken")])
+@pytest.mark.parametrize("adversary", ["swap", "direct-reclaim"])
+def test_what_a_device_writes_and_does_not_mark_is_lost_of_memfds_too(adversary: str, driver: type[Device], verdict: str) -> None:
+    one = next(s for s in ADVERSARIES[adversary].scenarios if "memfd" in s.name)
+    result = check_scenario(driver, adversary, one, rules_for(driver)).result
+    if adversary == "swap":
+        assert result.verdict.value == verdict, result.violation
+        if result.violation is not None:
+            assert result.violation.rule == "lost-write"
+    elif verdict == "holds":
+        assert result.verdict.value == "holds", result.violation
+
+
+@scenario
+def a_minor_fault(s: Recorder) -> None:
+    """UFFDIO_COPY finds a page in swap, and UFFDIO_CONTINUE maps it."""
+    uffd = s.userfaultfd(sigbus=True)
+    pages = s.mmap(s.memfd_create(pages=1), pages=1)
+    s.write(pages, "A")
+    s.madvise_pageout(pages, pages=1)
+    s.uffd_register(uffd, pages, pages=1, mode="missing|minor")
+    s.read(pages, into="asked")
+    s.uffd_copy(uffd, pages, "B", into="copy")
+    s.uffd_continue(uffd, pages, into="continue")
+    s.read(pages, into="read")
