@@ -74,14 +74,34 @@ from secondsight.linux.memory import (
     insert_page,
 )
 from secondsight.linux.memory_zap import unmap_mapping_range
+from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_flags import MAP_SEALS_LATE, UFFD_MINOR, UFFD_MISSING
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm import is_cow_mapping
-from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma, completed_faults, resizes, shmem_swap
+from secondsight.linux.mm_types import (
+    AddressSpace,
+    Count,
+    Flags,
+    Folio,
+    Mm,
+    Pgoff,
+    Va,
+    VaEnd,
+    Vma,
+    completed_faults,
+    resizes,
+    shmem_swap,
+)
 from secondsight.linux.page_alloc import alloc_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
-from secondsight.linux.swap_state import add_to_swap, delete_from_swap_cache, free_swap_and_cache, read_swap_cache, swap_duplicate, swap_free
+from secondsight.linux.swap_state import (
+    add_to_swap,
+    delete_from_swap_cache,
+    free_swap_and_cache,
+    read_swap_cache,
+    swap_duplicate,
+    swap_free,
+)
 from secondsight.linux.swapops import swap_slots
 from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing
 from secondsight.linux.vma_lock import release_fault_lock
@@ -189,8 +209,9 @@ class ShmemFile(AddressSpace):
         assert mm is not None
         if pgoff >= self.nr_pages:
             return -EFAULT if len(no_memory_past_the_end) > 0 else -EINVAL
-        if is_swapped(self, pgoff):
-            shmem_swapin_folio(self, pgoff)
+        if len(self.swapped) > 0:
+            if is_swapped(self, pgoff):
+                shmem_swapin_folio(self, pgoff)
         folio = self.pages[pgoff]
         if folio is None:
             return -EFAULT
@@ -309,11 +330,12 @@ def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags)
         if not late:
             return VM_FAULT_SIGBUS
     ret = finish_fault(mm, va, shmem_get_folio(file, pgoff), flags & FAULT_FLAG_WRITE != 0)
-    if len(shmem_swap) > 0 and len(completed_faults) == 0:  # fault_dirty_shared_page(), of which only that it is dirty shows
-        mapped = mm.ptes[va].frame
-        shared = mm.mm_mt[va]
-        if ret == 0 and flags & FAULT_FLAG_WRITE != 0 and mapped is not None and shared is not None and not is_cow_mapping(shared):
-            mapped.dirty = True
+    if len(shmem_swap) > 0:
+        if len(completed_faults) == 0:  # fault_dirty_shared_page(), of which only that it is dirty shows
+            shared = mm.mm_mt[va]
+            mapped = mm.ptes[va].frame
+            if ret == 0 and flags & FAULT_FLAG_WRITE != 0 and mapped is not None and shared is not None and not is_cow_mapping(shared):
+                mapped.dirty = True
     if len(completed_faults) > 0:
         vma = mm.mm_mt[va]
         assert vma is not None
@@ -329,8 +351,9 @@ def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
 
     The reference is the file's own: to keep the page, take one in the same step.
     """
-    if is_swapped(file, pgoff):
-        shmem_swapin_folio(file, pgoff)
+    if len(file.swapped) > 0:
+        if is_swapped(file, pgoff):
+            shmem_swapin_folio(file, pgoff)
     folio = file.pages[pgoff]
     if folio is None:
         folio = alloc_page()
@@ -553,8 +576,9 @@ def shmem_truncate_folio(file: ShmemFile, pgoff: Pgoff) -> bool:
 
     Locks it. True: it is mapped; unmap it, then `shmem_remove_folio`. Else it is removed in the same step. Of one in swap the slot is freed.
     """
-    if is_swapped(file, pgoff):
-        shmem_free_swap(file, pgoff)
+    if len(file.swapped) > 0:
+        if is_swapped(file, pgoff):
+            shmem_free_swap(file, pgoff)
     folio = file.pages[pgoff]
     if folio is None:
         return False
