@@ -10,7 +10,7 @@ from linux_world import A, B, search, world
 
 from secondsight.contract import rules_for
 from secondsight.contract.adversaries import ADVERSARIES
-from secondsight.contract.check import check_scenario
+from secondsight.contract.check import check_scenario, driver_program
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror, MirrorNeverMarksDirty
 from secondsight.lang import Char, Machine, atomic, require
@@ -170,3 +170,11 @@ def test_what_a_device_writes_and_does_not_mark_is_lost_of_memfds_too(adversary:
             assert result.violation.rule == "lost-write"
     elif verdict == "holds":
         assert result.verdict.value == "holds", result.violation
+
+
+def test_where_nothing_is_reclaimed_a_memfd_has_nothing_of_swap() -> None:
+    one = next(s for s in ADVERSARIES["punch-hole"].scenarios if s.name == "punch-hole: writes")
+    written = driver_program(Mirror, one, rules_for(Mirror), {}, False).layout.written
+    assert written is not None and written
+    kept = {name for record, name in written if record.endswith(("Folio", "SwapSlot", "ShmemFile"))}
+    assert kept.isdisjoint({"dirty", "swap", "swapcache", "swapped", "count", "cache", "writeback"})
