@@ -13,6 +13,8 @@ from secondsight.contract.adversaries import ADVERSARIES
 from secondsight.contract.check import check_scenario, driver_program
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror, MirrorNeverMarksDirty
+from secondsight.devices.rdma_mr import RdmaMr, RdmaMrMarksNothing
+from secondsight.devices.small import AllocatesBeforeItsLock, AllocatesUnderItsLock
 from secondsight.lang import Char, Machine, atomic, require
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.gup import memfd_pin_folio, unpin_folio
@@ -25,6 +27,7 @@ from secondsight.linux.page_alloc_slowpath import FS, GFP_KERNEL, GFP_NOFS, GFP_
 from secondsight.linux.shmem import ShmemFile, shmem_fallocate_folio, shmem_fallocate_punch_hole, shmem_setattr
 from secondsight.linux.swapops import swap_slots
 from secondsight.linux.vmscan_direct import try_to_free_pages
+from secondsight.scenario import Recorder, scenario
 
 
 @contextmanager
@@ -159,17 +162,44 @@ def test_direct_reclaim_writes_a_files_page_only_where_it_may_enter_file_systems
         assert found.verdict.value == "holds" and found.states > 1, found.violation
 
 
-@pytest.mark.parametrize("driver, verdict", [(Mirror, "holds"), (MirrorNeverMarksDirty, "broken")])
-@pytest.mark.parametrize("adversary", ["swap", "direct-reclaim"])
-def test_what_a_device_writes_and_does_not_mark_is_lost_of_memfds_too(adversary: str, driver: type[Device], verdict: str) -> None:
+@pytest.mark.parametrize(
+    "adversary, driver, rule",
+    [
+        ("swap", Mirror, None),
+        ("swap", MirrorNeverMarksDirty, "lost-write"),
+        ("direct-reclaim", AllocatesBeforeItsLock, None),
+        ("direct-reclaim", AllocatesUnderItsLock, "deadlock"),
+    ],
+)
+def test_reclaim_of_a_memfd_is_asked_of_drivers(adversary: str, driver: type[Device], rule: str | None) -> None:
     one = next(s for s in ADVERSARIES[adversary].scenarios if "memfd" in s.name)
     result = check_scenario(driver, adversary, one, rules_for(driver)).result
-    if adversary == "swap":
-        assert result.verdict.value == verdict, result.violation
-        if result.violation is not None:
-            assert result.violation.rule == "lost-write"
-    elif verdict == "holds":
-        assert result.verdict.value == "holds", result.violation
+    assert result.verdict.value == ("holds" if rule is None else "broken"), result.violation
+    assert result.violation is None or result.violation.rule == rule
+
+
+@scenario
+def written_by_dma(s: Recorder) -> None:
+    """A device writes a memfd's page that nobody has written to, and is closed; then the page is taken."""
+    pages = s.mmap(s.memfd_create(pages=1), pages=1)
+    s.read(pages)
+    gpu = s.device()
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages, "D", into="written")
+        gpu.close()
+
+    with s.after():
+        s.madvise_pageout(pages)
+        s.read(pages)
+
+
+@pytest.mark.parametrize("driver, rule", [(RdmaMr, None), (RdmaMrMarksNothing, "lost-write")])
+def test_what_a_pinned_device_writes_and_does_not_mark_is_lost(driver: type[Device], rule: str | None) -> None:
+    result = check_scenario(driver, "swap", written_by_dma, rules_for(driver)).result
+    assert result.verdict.value == ("holds" if rule is None else "broken"), result.violation
+    assert result.violation is None or result.violation.rule == rule
 
 
 def test_where_nothing_is_reclaimed_a_memfd_has_nothing_of_swap() -> None:
