@@ -115,3 +115,61 @@ def given_up_beside_a_store(s: Recorder) -> None:
 
     with s.after():
         s.read(page, into="value")
+
+
+@scenario
+def a_memfds_pages(s: Recorder) -> None:
+    """A written page comes back as it was, by whatever way; move_pages() finds nothing meanwhile. What a hole takes is gone, in swap too."""
+    fd = s.memfd_create(pages=2)
+    a = s.mmap(fd, pages=2)
+    s.write(a, "A", pages=2)
+    s.madvise_pageout(a, pages=2)
+    s.move_pages(a, into="moved")
+    s.read(a, into="first")
+    s.madvise_pageout(a, pages=2)
+    b = s.mmap_private(fd, page=1, pages=1)
+    s.write(b, "B")
+    s.read(a + 1, into="second")
+    s.read(b, into="own")
+    s.madvise_pageout(a, pages=2)
+    s.fallocate_punch_hole(fd, page=0, pages=1)
+    s.read(a, into="hole")
+    s.read(a + 1, into="third")
+
+
+@scenario
+def a_page_in_swap_is_a_minor_fault(s: Recorder) -> None:
+    """UFFDIO_COPY says that it is there, and UFFDIO_CONTINUE maps it; of a page that was clean, and is dropped, it is the other way round."""
+    uffd = s.userfaultfd(sigbus=True)
+    pages = s.mmap(s.memfd_create(pages=2), pages=2)
+    s.write(pages, "A", pages=1)
+    s.read(pages + 1)
+    s.madvise_pageout(pages, pages=2)
+    s.uffd_register_minor(uffd, pages, pages=2, missing=True)
+    s.read(pages, into="asked")
+    s.uffd_copy(uffd, pages, "B", into="copied")
+    s.uffd_continue(uffd, pages, into="continued")
+    s.read(pages, into="there")
+    s.uffd_continue(uffd, pages + 1, into="no_page")
+    s.uffd_copy(uffd, pages + 1, "B", into="filled")
+    s.read(pages + 1, into="new")
+
+
+@scenario
+def a_memfds_page_out_beside_a_hole(s: Recorder) -> None:
+    """Whoever comes first: the page is gone, and its slot is free."""
+    fd = s.memfd_create(pages=1)
+    a = s.mmap(fd, pages=1)
+    s.write(a, "A")
+
+    @s.thread
+    def reclaimer() -> None:
+        s.madvise_pageout(a)
+        s.read(a, into="seen")
+
+    @s.thread
+    def puncher() -> None:
+        s.fallocate_punch_hole(fd, page=0, pages=1)
+
+    with s.after():
+        s.read(a, into="last")

@@ -73,11 +73,10 @@ def test_what_is_before_the_threads_is_there_where_there_are_none() -> None:
     assert not ask(drawn).problem
 
 
-def test_nothing_is_swapped_out_beside_a_device_where_files_are_mapped() -> None:
-    """Nobody is told of that in the model, where they stay; on a kernel a device is."""
-    for number in range(400):
-        kinds = {place.op.kind for place in scenario_of("forced", 2, number).places()}
-        assert not ({"memfd_create", "dax"} & kinds and "madvise_pageout" in kinds)
+def test_a_files_pages_are_swapped_out_beside_a_device_and_beside_who_asks_where_they_are() -> None:
+    for kind, beside in (("forced", {"memfd_create", "device"}), ("sequential", {"memfd_create", "move_pages"}), ("sequential", {"memfd_create", "uffd_register_minor"})):
+        drawn = [{place.op.kind for place in scenario_of(kind, 2, number).places()} for number in range(400)]
+        assert any(beside | {"madvise_pageout"} <= kinds for kinds in drawn), beside
 
 
 def test_failures_of_every_kind_come_up() -> None:

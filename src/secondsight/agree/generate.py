@@ -105,12 +105,6 @@ def _other_block(draw: Draw) -> str:
     return "offline_pages" if chance(draw, 30) else "cma_alloc"
 
 
-def _other_asker(draw: Draw, with_uffd: bool) -> str:
-    """Who does not say, beside the other one, whether a page is mapped: MADV_PAGEOUT unmaps a file's page, which in the model stays where it is, and move_pages() looks
-    for it. So does a userfaultfd that hears of faults at pages which the file has (minor)."""
-    return "move_pages" if not with_uffd and chance(draw, 50) else "madvise_pageout"
-
-
 def _look(w: World) -> None:
     """Read every page of every mapping."""
     for here in filter(None, (w, w.other, *w.forked)):
@@ -129,7 +123,7 @@ def _sequential(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None
         act(w, OPS["uffd_register"])
     if several:
         w.add_process(PAGES)
-    _draw_ops(w, draw.integer(3, 17), _weights(_alone, _other_block(draw), _other_asker(draw, with_uffd)))
+    _draw_ops(w, draw.integer(3, 17), _weights(_alone, _other_block(draw)))
     if chance(draw, 60):
         _look(w)
 
@@ -144,8 +138,8 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
         map_file(w.other)
     if chance(draw, 60):
         act(w, OPS["write"])
-    but = _other_block(draw), _other_asker(draw, with_uffd)
-    _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit", *but))
+    but = _other_block(draw)
+    _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit", but))
     if with_uffd:
         w.userfaultfd = s.userfaultfd(events=True, forks=chance(draw, 50))
         act(w, OPS["mmap"])
@@ -155,9 +149,9 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     threads = 3 if chance(draw, 25) else 2
     for number in range(threads):
         here = w if number == 0 else w.either(often=25)
-        _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _weights(_racing, *but))
+        _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _weights(_racing, but))
     for child in w.forked:
-        _thread(s, child, "child", draw.integer(1, 2), _weights(_racing, *but))
+        _thread(s, child, "child", draw.integer(1, 2), _weights(_racing, but))
     if chance(draw, 60):
         with s.after():
             _look(w)
@@ -218,15 +212,14 @@ def _forced(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
         w.add_process(4)
         assert w.other is not None
         map_file(w.other)
-    but = ("madvise_pageout",) if w.memfds else ()  # a file's pages stay where they are in the model: nobody is told of what is swapped out
-    _draw_ops(w, draw.integer(0, 2), _weights(_beside, "exit", *but))
+    _draw_ops(w, draw.integer(0, 2), _weights(_beside, "exit"))
     owner = w.either(often=50)
     with owner.process or nullcontext():
         owner.device = s.device()
     if chance(draw, 25):
         act(owner, OPS["device_read"])
     for number in range(2 if chance(draw, 20) else 1):
-        _thread(s, w.either(often=30), f"cpu{number}", draw.integer(1, 3), _weights(_beside, *but))
+        _thread(s, w.either(often=30), f"cpu{number}", draw.integer(1, 3), _weights(_beside))
     _thread(s, owner, "device", draw.integer(1, 2), _weights(_by_the_device))
     if chance(draw, 60):
         with s.after():

@@ -161,7 +161,8 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "shmem.py": (
         "agreement",
         "mm/shmem.c (267 outside symbols): the punch, the fault's wait for it, shmem_setattr() and fallocate() need the page cache's tree, truncation "
-        "(mm/truncate.c, 43) and unmap_mapping_range() as places; quotas, swap and huge pages as stubs",
+        "(mm/truncate.c, 43) and unmap_mapping_range() as places; quotas and huge pages as stubs; "
+        "swap, by scenarios with MADV_PAGEOUT on kernels",
     ),
     "srcutree.py": (
         "agreement",

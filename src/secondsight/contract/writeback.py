@@ -14,7 +14,7 @@ __all__ = ["moved_as_it_is", "saved_before_it_is_dropped"]
 
 @rule("lost-write", on=folio_dropped)
 def saved_before_it_is_dropped(folio: Folio, saved: Char) -> None:
-    """A page that reclaim drops holds what its swap slot holds.
+    """A page that reclaim drops holds what its swap slot holds, or zeros if it is a file's that has none.
 
     Broken by a device that has written to a page which its driver did not mark dirty, or marked before the device was done: a clean page
     is dropped without being written, and the next access reads what was there before. Source: the 2011 thread ("remember to
@@ -22,7 +22,8 @@ def saved_before_it_is_dropped(folio: Folio, saved: Char) -> None:
     """
     require(folio.contents == saved, "lost-write", "a page is dropped from memory that holds what was never written to swap")
     if len(folio.second) > 0:
-        require(second_half(folio) == swap_slots[folio.swap].second[0], "lost-write", "a page is dropped whose second half was never written to swap")
+        second = swap_slots[folio.swap].second[0] if folio.swapcache else 0
+        require(second_half(folio) == second, "lost-write", "a page is dropped whose second half was never written to swap")
 
 
 @rule("lost-write", on=folio_migrated)

@@ -48,6 +48,7 @@ from secondsight.linux.mm_types import (
     Vma,
     huge_pages,
     secondary_tlbs,
+    shmem_swap,
 )
 from secondsight.linux.mmu_gather import TablePlace, gup_walks, table_moves
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
@@ -122,6 +123,10 @@ def zap_entry(mm: Mm, va: Va) -> None:
             zap_nonpresent_pte(pte)
     if len(mm.tlb) + len(flushes_due) > 0:
         tlb_remove_tlb_entry(mm, va)
+    if len(shmem_swap) > 0:
+        folio = vm_normal_folio(pte)
+        if folio is not None and folio.anon_vma is None and pte.dirty:
+            folio.dirty = True
     pte_clear(pte)
     if len(frames[ZERO_PFN].restore_reserve) > 0:
         if gone is not None:

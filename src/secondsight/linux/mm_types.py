@@ -101,6 +101,7 @@ __all__ = [
     "numa_hints",
     "resizes",
     "secondary_tlbs",
+    "shmem_swap",
 ]
 
 Va = Annotated[int, Index("pages")]
@@ -231,6 +232,10 @@ resizes = shared_array(bool, bound("resizes", most=1, usual=1))
 """Of size 1 where a scenario changes the size of a file (ftruncate, fallocate)."""
 
 
+shmem_swap = shared_array(bool, bound("shmem_swap", most=1, usual=1))
+"""Of size 1 where a scenario has a memfd, and something that reclaims: its pages go to swap (`shmem`)."""
+
+
 class Folio(Record):
     """struct page and struct folio (include/linux/mm_types.h, Linux 6.12). A folio of one page is the struct page that it lies over.
 
@@ -324,6 +329,12 @@ class AddressSpace(Record):
 
     def migrate_folio(self, pgoff: Pgoff, folio: Folio) -> None:
         """`a_ops->migrate_folio`, its part that is the file's: page `pgoff` is `folio` from now on."""
+
+    def writepage(self, folio: Folio) -> None:
+        """`a_ops->writepage`, its part that is the file's: a locked folio that nothing maps leaves the file for the swap cache."""
+
+    def remove_folio(self, pgoff: Pgoff) -> None:
+        """The part of __filemap_remove_folio() (mm/filemap.c, Linux 6.12) under the lock of the file's xarray: the file has page `pgoff` no more."""
 
     def mfill(self, vma: Vma, va: Va, pgoff: Pgoff, value: Char) -> Errno:
         """shmem_mfill_atomic_pte(): a new page of the file, mapped at `va` at once: 0, -EFAULT past its end, -EEXIST where it has one, or

@@ -12,7 +12,7 @@ Who may sleep reclaims some itself (direct reclaim), in the middle of the alloca
 So a lock that a callback takes may not be held by who allocates with GFP_KERNEL; nor may a callback wait for who allocates so. (lockdep says it
 by two maps, `fs_reclaim` and `mmu_notifier_invalidate_range_start`, taken in fs_reclaim_acquire() by each allocation that may reclaim.) GFP_NOWAIT,
 GFP_ATOMIC and allocations under memalloc_noreclaim_save() do not reclaim, and may fail. GFP_NOFS and GFP_NOIO reclaim: they keep out of file systems
-and of writing, and pages that need neither are unmapped all the same. To private memory GFP_NOFS is as GFP_KERNEL.
+and of writing, and pages that need neither are unmapped all the same. To private memory GFP_NOFS is as GFP_KERNEL; to a memfd's page, which is a file's, as GFP_NOIO.
 
 Whether memory is short is a scenario's to say (`memory_pressure`, the bound `direct_reclaim`); else there is always some, and nothing here is a step but for
 might_sleep(). `short` allocations find none: each whenever it likes, so those before it found some.
@@ -32,6 +32,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from secondsight.lang import U8, Bounds, Record, atomic, bound, choose, current, milestone, require, shared_array, wait_until
+from secondsight.linux.mm_types import shmem_swap
 
 __all__ = [
     "GFP_ATOMIC",
@@ -72,13 +73,15 @@ GFP_HIGHUSER_MOVABLE: Final = GFP_KERNEL | HIGHMEM_MOVABLE
 class DirectReclaim(Record):
     """That memory is short, and who reclaims.
 
-    `short`: how many allocations find none yet. `task`: the thread for which pages are taken; 0: nobody waits. `io`: __GFP_IO of its allocation, scan_control.gfp_mask.
+    `short`: how many allocations find none yet. `task`: the thread for which pages are taken; 0: nobody waits. `io`, `fs`: __GFP_IO and __GFP_FS of its allocation,
+    scan_control.gfp_mask; the latter where there are files.
     `memalloc`: the set of threads that have PF_MEMALLOC in `current->flags`.
     """
 
     short: U8
     task: U8
     io: bool
+    fs: bool
     memalloc: U8
 
 
@@ -156,6 +159,8 @@ def __alloc_pages_slowpath(flags: Gfp) -> bool:
             if reclaims:
                 reclaim.task = current()
                 reclaim.io = flags & IO != 0
+                if len(shmem_swap) > 0:
+                    reclaim.fs = flags & FS != 0
     if found or not reclaims:
         return found
     wait_for_reclaim()

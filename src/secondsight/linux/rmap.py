@@ -395,8 +395,6 @@ def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
         if len(swap_slots) > 0:
             if pte.dirty:
                 folio.dirty = True
-                pte.dirty = False
-        pte.frame = None
-        pte.writable = False
+        pte_clear(pte)
     put_page(folio)
     return True

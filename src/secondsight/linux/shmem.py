@@ -27,8 +27,16 @@ A fault looks at the size first, and for the page later: one that is there it ma
 none is there it looks at the size once more. A page that fallocate() has added is not up to date: who asks for it next, by a fault or
 by fallocate(), zeroes it (`fallocated`); until then no fault maps it as one that is at hand.
 
-Left out: swap, huge pages, partial pages, read(2) and write(2), quotas; a fault that has looked at the size and
-then maps what is at hand (map_pages: one step; the fault's own page has two); a signal that ends fallocate(). None of these raises a false alarm.
+Where a scenario reclaims too (`shmem_swap`), a page may be in swap (`ShmemFile.swapped`):
+
+    reclaim       (`vmscan`) every mapping loses its entry; then a page that is dirty gets a slot and leaves the file for the swap cache, where it is written
+                  (`writepage`). One that is not dirty was never written: it leaves the file, which has a hole there again
+    who asks      the page comes back, out of the swap cache or read anew, gives its slot back and is dirty (`shmem_swapin_folio`)
+    truncation    the slot is free
+
+Left out: huge pages, partial pages, read(2) and write(2), quotas; a fault that has looked at the size and
+then maps what is at hand (map_pages: one step; the fault's own page has two); a signal that ends fallocate(); memory that the cgroup or swap has no room for, and
+SHM_LOCK. None of these raises a false alarm.
 """
 
 from __future__ import annotations
@@ -66,12 +74,35 @@ from secondsight.linux.memory import (
     insert_page,
 )
 from secondsight.linux.memory_zap import unmap_mapping_range
+from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_flags import MAP_SEALS_LATE, UFFD_MINOR, UFFD_MISSING
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma, completed_faults, resizes
+from secondsight.linux.mm_types import (
+    AddressSpace,
+    Count,
+    Flags,
+    Folio,
+    Mm,
+    Pgoff,
+    Va,
+    VaEnd,
+    Vma,
+    completed_faults,
+    resizes,
+    shmem_swap,
+)
 from secondsight.linux.page_alloc import alloc_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
+from secondsight.linux.swap_state import (
+    add_to_swap,
+    delete_from_swap_cache,
+    free_swap_and_cache,
+    read_swap_cache,
+    swap_duplicate,
+    swap_free,
+)
+from secondsight.linux.swapops import swap_slots
 from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing
 from secondsight.linux.vma_lock import release_fault_lock
 
@@ -108,6 +139,7 @@ LAST_PAGE: Final = 15
 
 bound("file_pages", usual=8)
 bound("fallocated_pages", most=15, usual=8)
+bound("swapped_pages", most=15, usual=8)
 
 
 no_memory_past_the_end = shared_array(bool, bound("no_memory_past_the_end", most=1))
@@ -119,6 +151,7 @@ class ShmemFile(AddressSpace):
 
     `i_mmap_writable` counts mappings being made; those that are there are counted by looking. `deny_writable` is
     mapping_deny_writable(): sealed against writing, or about to be. `fallocated`: pages that are there and not up to date (folio_test_uptodate(), negated).
+    `swapped`: of a page in swap the number of its slot plus 1; `pages` has none then. In the kernel both are one entry of the page cache.
     """
 
     i_rwsem: RwLock
@@ -130,6 +163,7 @@ class ShmemFile(AddressSpace):
     falloc_start: Pgoff
     falloc_next: Pgoff
     fallocated: Array[bool, Literal["fallocated_pages"]]
+    swapped: Array[Count, Literal["swapped_pages"]]
 
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """shmem_fault(), shmem_falloc_wait() (mm/shmem.c, Linux 6.12): map page `pgoff`, after any punch of it has
@@ -163,7 +197,7 @@ class ShmemFile(AddressSpace):
         vma = mm.mm_mt[va]
         if vma is None or pgoff >= self.nr_pages:
             return False, UFFD_MISSING
-        if self.pages[pgoff] is None:
+        if self.pages[pgoff] is None and not is_swapped(self, pgoff):
             return userfaultfd_missing(vma), UFFD_MISSING
         return userfaultfd_minor(vma), UFFD_MINOR
 
@@ -175,6 +209,9 @@ class ShmemFile(AddressSpace):
         assert mm is not None
         if pgoff >= self.nr_pages:
             return -EFAULT if len(no_memory_past_the_end) > 0 else -EINVAL
+        if len(self.swapped) > 0:
+            if is_swapped(self, pgoff):
+                shmem_swapin_folio(self, pgoff)
         folio = self.pages[pgoff]
         if folio is None:
             return -EFAULT
@@ -182,6 +219,8 @@ class ShmemFile(AddressSpace):
         if not pte_none(mm.ptes[va]):
             return -EEXIST
         insert_page(mm, va, folio)
+        if len(shmem_swap) > 0:  # pte_mkdirty()
+            folio.dirty = True
         return 0
 
     @atomic
@@ -191,11 +230,13 @@ class ShmemFile(AddressSpace):
         assert mm is not None
         if pgoff >= self.nr_pages:
             return -ENOMEM if len(no_memory_past_the_end) > 0 else -EFAULT
-        if self.pages[pgoff] is not None or not pte_none(mm.ptes[va]):
+        if self.pages[pgoff] is not None or is_swapped(self, pgoff) or not pte_none(mm.ptes[va]):
             return -EEXIST
         folio = shmem_get_folio(self, pgoff)
         folio.contents = value
         insert_page(mm, va, folio)
+        if len(shmem_swap) > 0:  # pte_mkdirty()
+            folio.dirty = True
         return 0
 
     def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
@@ -216,6 +257,23 @@ class ShmemFile(AddressSpace):
     def migrate_folio(self, pgoff: Pgoff, folio: Folio) -> None:
         """The part of __folio_migrate_mapping() (mm/migrate.c, Linux 6.12) under the lock of the file's xarray."""
         self.pages[pgoff] = folio
+
+    def writepage(self, folio: Folio) -> None:
+        """shmem_writepage(), shmem_delete_from_page_cache() (mm/shmem.c, Linux 6.12; shmem_writeout() in 7.2): a slot, which the file's entry stands for from now on.
+
+        Left out: a page that fallocate() has added and nobody has asked for: nothing maps it, and what nothing maps is not reclaimed here.
+        """
+        pgoff = folio.index
+        add_to_swap(folio)
+        swap_duplicate(folio.swap)
+        self.swapped[pgoff] = folio.swap + 1
+        self.pages[pgoff] = None
+        folio_remove_file_rmap(folio)
+        put_page(folio)
+
+    def remove_folio(self, pgoff: Pgoff) -> None:
+        """A hole is there."""
+        self.pages[pgoff] = None
 
     def has_folio(self, pgoff: Pgoff, folio: Folio) -> bool:
         """It is in the page cache."""
@@ -272,6 +330,12 @@ def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags)
         if not late:
             return VM_FAULT_SIGBUS
     ret = finish_fault(mm, va, shmem_get_folio(file, pgoff), flags & FAULT_FLAG_WRITE != 0)
+    if len(shmem_swap) > 0:
+        if len(completed_faults) == 0:  # fault_dirty_shared_page(), of which only that it is dirty shows
+            shared = mm.mm_mt[va]
+            mapped = mm.ptes[va].frame
+            if ret == 0 and flags & FAULT_FLAG_WRITE != 0 and mapped is not None and shared is not None and not is_cow_mapping(shared):
+                mapped.dirty = True
     if len(completed_faults) > 0:
         vma = mm.mm_mt[va]
         assert vma is not None
@@ -283,10 +347,13 @@ def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags)
 @atomic
 def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
     """shmem_get_folio(SGP_CACHE) (mm/shmem.c, Linux 6.12): the file's page, unlocked; a hole is filled with a
-    zeroed one.
+    zeroed one, and one in swap comes back.
 
     The reference is the file's own: to keep the page, take one in the same step.
     """
+    if len(file.swapped) > 0:
+        if is_swapped(file, pgoff):
+            shmem_swapin_folio(file, pgoff)
     folio = file.pages[pgoff]
     if folio is None:
         folio = alloc_page()
@@ -299,11 +366,51 @@ def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
 
 
 @atomic
+def is_swapped(file: ShmemFile, pgoff: Pgoff) -> bool:
+    """xa_is_value() (include/linux/xarray.h, Linux 6.12) of the file's entry: the page is in swap."""
+    if len(file.swapped) > 0:
+        return file.swapped[pgoff] != 0
+    return False
+
+
+@milestone(quiet=True)
+@atomic
+def shmem_swapin_folio(file: ShmemFile, pgoff: Pgoff) -> None:
+    """shmem_swapin_folio(), shmem_add_to_page_cache() (mm/shmem.c, Linux 6.12), of a page in swap: it is found in the swap cache, or read; when it is neither locked nor
+    being written any more it takes the place of the file's entry, and the slot is free. It is dirty: nothing else has what it holds.
+
+    One step, in which both are waited for. Left out: readahead.
+    """
+    entry = file.swapped[pgoff] - 1
+    folio = swap_slots[entry].cache
+    if folio is None:
+        folio = read_swap_cache(entry)
+        put_page(folio)
+    wait_until(not folio.locked and not folio.writeback)
+    file.swapped[pgoff] = 0
+    delete_from_swap_cache(folio)
+    swap_free(entry)
+    folio.dirty = True
+    folio_add_file_rmap(folio, file, pgoff)
+    file.pages[pgoff] = folio
+
+
+@atomic
+def shmem_free_swap(file: ShmemFile, pgoff: Pgoff) -> None:
+    """shmem_free_swap() (mm/shmem.c, Linux 6.12): a page in swap is the file's no more, and its slot is free."""
+    entry = file.swapped[pgoff] - 1
+    file.swapped[pgoff] = 0
+    free_swap_and_cache(entry)
+
+
+@atomic
 def is_found_all_the_same(file: ShmemFile, pgoff: Pgoff) -> bool:
     """The part of shmem_get_folio_gfp() (mm/shmem.c, Linux 6.12) for a page that is behind the end by now, and was not when the fault began: whether it is still in the file, and up to date.
     Of one that is not it looks at the size once more."""
     if pgoff >= len(file.pages):
         return False
+    if is_swapped(file, pgoff):
+        return True
     folio = file.pages[pgoff]
     if folio is None:
         return False
@@ -382,7 +489,7 @@ def end_of_pages(file: ShmemFile) -> Pgoff:
     """The end of the last page that is in the file. The kernel's truncation looks for more until it finds none; none comes, for the size is less by then."""
     end: Pgoff = 0
     for pgoff in range(len(file.pages)):
-        if file.pages[pgoff] is not None:
+        if file.pages[pgoff] is not None or is_swapped(file, pgoff):
             end = pgoff + 1
     return end
 
@@ -410,10 +517,10 @@ def shmem_fallocate_folio(file: ShmemFile, pgoff: Pgoff) -> None:
     """shmem_get_folio(SGP_FALLOC) (mm/shmem.c, Linux 6.12): the file has the page, which is dirty. A new one is not up to date; one that was not is zeroed."""
     if pgoff >= len(file.pages):
         out_of_records("file_pages")
-    is_new = file.pages[pgoff] is None
+    is_new = file.pages[pgoff] is None and not is_swapped(file, pgoff)
     folio = shmem_get_folio(file, pgoff)
     file.fallocated[pgoff] = is_new
-    if len(completed_faults) > 0:
+    if len(completed_faults) + len(shmem_swap) > 0:
         folio.dirty = True
 
 
@@ -467,8 +574,11 @@ def shmem_truncate_folio(file: ShmemFile, pgoff: Pgoff) -> bool:
     """shmem_undo_range(), truncate_inode_folio() (mm/shmem.c, mm/truncate.c, Linux 6.12) for one page that may be
     there.
 
-    Locks it. True: it is mapped; unmap it, then `shmem_remove_folio`. Else it is removed in the same step.
+    Locks it. True: it is mapped; unmap it, then `shmem_remove_folio`. Else it is removed in the same step. Of one in swap the slot is freed.
     """
+    if len(file.swapped) > 0:
+        if is_swapped(file, pgoff):
+            shmem_free_swap(file, pgoff)
     folio = file.pages[pgoff]
     if folio is None:
         return False

@@ -1,4 +1,4 @@
-"""mm/vmscan.c: reclaim of one folio of anonymous memory.
+"""mm/vmscan.c: reclaim of one folio, of anonymous memory or of a memfd.
 
     isolate the folio; trylock
     add_to_swap()               a slot, the swap cache; the folio is dirty
@@ -11,12 +11,14 @@ At each question that goes the other way it stays: unlocked, perhaps unmapped, i
 *What is not dirty is dropped without being written*: whoever has written to a page otherwise than through the CPU's entries, and
 does not mark it (`folio_mark_dirty`), loses what was written.
 
+A memfd's folio gets its slot when nothing maps it any more, in pageout(): from then on the file says where it is (`shmem`). It is unmapped also where it stays,
+because somebody holds it or has pinned it. One that is not dirty was never written: it is dropped, and the file has a hole.
+
 A huge page goes as a whole, to two slots side by side; the one entry that maps it becomes two, and both are unmapped in one bracket. One that is mapped
 in part alone is split first (`huge_memory_split`).
 
-Left out: who wants memory, and from where (the lists and their scan): it is asked for by address (MADV_PAGEOUT, or kswapd); files, of
-which memfds too would go to swap: their folios are left alone (may hide a bug); a page that is still being written when reclaim
-looks again; allocations that reclaim.
+Left out: who wants memory, and from where (the lists and their scan): it is asked for by address (MADV_PAGEOUT, or kswapd); a page that is still being written when
+reclaim looks again; allocations that reclaim (`vmscan_direct`).
 """
 
 from __future__ import annotations
@@ -25,21 +27,21 @@ from secondsight.lang import Char, atomic, milestone, tracepoint
 from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.highmem import slot_store
 from secondsight.linux.huge_memory_split import can_split_folio, split_folio_to_list
-from secondsight.linux.mm_types import Folio, Mm, Va, huge_pages
+from secondsight.linux.mm_types import Folio, Mm, Va, huge_pages, shmem_swap
 from secondsight.linux.mmu_notifier_young import folio_referenced, young_callbacks
 from secondsight.linux.page_alloc import folio_nr_pages, folio_order, folio_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
-from secondsight.linux.rmap import try_to_unmap
+from secondsight.linux.rmap import folio_remove_file_rmap, try_to_unmap
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
 from secondsight.linux.swap_state import add_to_swap, delete_from_swap_cache
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["folio_dropped", "reclaim_folio", "reclaim_page_at"]
+__all__ = ["folio_dropped", "reclaim_folio", "reclaim_page_at", "remove_mapping"]
 
 
 @tracepoint
 def folio_dropped(folio: Folio, saved: Char) -> None:
-    """A folio of the swap cache is dropped: what it holds is what its slot holds, `saved`, or lost."""
+    """A folio is dropped: what it holds is what its slot holds, `saved`, or lost. Of a file's that has none, `saved` is 0: zeros will be there."""
 
 
 def reclaim_page_at(mm: Mm, va: Va) -> None:
@@ -119,6 +121,10 @@ def shrink_folio(folio: Folio) -> bool:
             writes = folio.refcount == 1 + folio_nr_pages(folio)
             kept = not writes
         if writes:
+            if len(shmem_swap) > 0:
+                mapping = folio.mapping
+                if mapping is not None:
+                    mapping.writepage(folio)
             folio.dirty = False
             folio.writeback = True
         if kept or writes:
@@ -140,10 +146,14 @@ def shrink_folio(folio: Folio) -> bool:
 def lock_and_add_to_swap(folio: Folio) -> bool:
     """The part of shrink_folio_list() (mm/vmscan.c, Linux 6.12) before anything is unmapped: true if the folio is locked, and has a slot.
 
-    Not where somebody has it locked, where it may be pinned, or where it is a file's.
+    Not where somebody has it locked, or where it may be pinned. A file's gets none yet; one that has left its file stays.
     """
-    if folio.locked or folio.writeback or folio.anon_vma is None:
+    if folio.locked or folio.writeback:
         return False
+    if folio.anon_vma is None:
+        if len(shmem_swap) > 0:
+            folio.locked = folio.mapping is not None or folio.swapcache
+        return folio.locked
     if len(folio.lazyfree) > 0:
         if folio.lazyfree[0]:
             folio.locked = True
@@ -191,6 +201,9 @@ def remove_mapping(folio: Folio) -> bool:
             folio.isolated = False
             put_page(folio)
             return True
+    if len(shmem_swap) > 0:
+        if folio.mapping is not None:
+            return remove_from_file(folio)
     if folio.refcount != 1 + npages or folio.dirty:
         folio.locked = False
         return False
@@ -201,4 +214,21 @@ def remove_mapping(folio: Folio) -> bool:
     folio.isolated = False
     for _ in range(1 + npages):
         put_page(folio)
+    return True
+
+
+@atomic
+def remove_from_file(folio: Folio) -> bool:
+    """__remove_mapping() (mm/vmscan.c, Linux 6.12), of a file's folio of one page that is in no swap cache."""
+    mapping = folio.mapping
+    assert mapping is not None
+    folio.locked = False
+    if folio.refcount != 2 or folio.dirty:
+        return False
+    folio_dropped(folio, 0)
+    mapping.remove_folio(folio.index)
+    folio_remove_file_rmap(folio)
+    folio.isolated = False
+    put_page(folio)
+    put_page(folio)
     return True

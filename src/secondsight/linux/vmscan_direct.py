@@ -1,9 +1,9 @@
 """mm/vmscan.c: reclaim by who allocates (direct reclaim).
 
-Which page goes is the lists' affair, and any may be there: private memory, or a memfd's page. A private page goes as kswapd takes it (`vmscan`). Of a memfd's page the
-entries go, and it stays where it is: shmem_writepage() finds no room in swap. What its subscribers hear is the same.
+Which page goes is the lists' affair, and any may be there: private memory, or a memfd's page. It goes as kswapd takes it (`vmscan`); but of a memfd's page an allocation
+that has to keep out of file systems takes the entries alone, if it is dirty.
 
-Left out: that a memfd's page goes to swap; folios of a memfd that are huge, pages that nobody maps; a driver's own shrinkers (may hide a bug).
+Left out: folios of a memfd that are huge, pages that nobody maps; a driver's own shrinkers (may hide a bug).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 from secondsight.lang import Bits, atomic, choose, milestone, wait_until
 from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Folio, Mm, PageBits, Pte, Va, coherent_memory, huge_pages
+from secondsight.linux.mm_types import Folio, Mm, PageBits, Pte, Va, coherent_memory, huge_pages, shmem_swap
 from secondsight.linux.page_alloc import page_folio
 from secondsight.linux.page_alloc_slowpath import direct_reclaim, memalloc_noreclaim_restore, memalloc_noreclaim_save
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
 from secondsight.linux.rmap import try_to_unmap
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
-from secondsight.linux.vmscan import reclaim_page_at
+from secondsight.linux.vmscan import reclaim_page_at, remove_mapping
 
 __all__ = ["perform_reclaim", "try_to_free_pages"]
 
@@ -46,16 +46,24 @@ def try_to_free_pages() -> None:
         va: Va = choose(at for at in found) if any_found else 0
         page = vm_normal_folio(mm.ptes[va]) if any_found else None
         folio = None if page is None else page_folio(page)
-        private = folio is not None and folio.anon_vma is not None
+        whole = folio is not None and (folio.anon_vma is not None or may_enter_fs())
         isolated = False
-        if folio is not None and not private and not folio.locked:
+        if folio is not None and not whole and not folio.locked:
             isolated = folio_isolate_lru(folio)
             folio.locked = isolated
-    if private:
+    if whole:
         reclaim_page_at(mm, va)
     elif isolated:
         assert folio is not None
         unmap_file_folio(folio)
+
+
+@atomic
+def may_enter_fs() -> bool:
+    """may_enter_fs() (mm/vmscan.c, Linux 6.12), of a file's folio: whether the allocation lets it be written. Where a memfd's pages have nowhere to go nothing is."""
+    if len(shmem_swap) > 0:
+        return direct_reclaim[0].fs
+    return False
 
 
 @atomic
@@ -96,11 +104,15 @@ def needs_no_io(folio: Folio, pte: Pte) -> bool:
 
 
 def unmap_file_folio(folio: Folio) -> None:
-    """shrink_folio_list() (mm/vmscan.c, Linux 6.12), of a memfd's folio that is isolated and locked, and for which there is no room in swap: its entries go, and it
-    stays."""
+    """shrink_folio_list() (mm/vmscan.c, Linux 6.12), of a memfd's folio that is isolated and locked, and may not be written: its entries go, and it stays if it is dirty, or
+    somebody holds it."""
     with atomic:
         mapped = folio_mapped(folio)
     if mapped:
         try_to_unmap(folio)
-    folio_unlock(folio)
+    if len(shmem_swap) > 0:
+        if remove_mapping(folio):
+            return
+    else:
+        folio_unlock(folio)
     folio_putback_lru(folio)

@@ -387,7 +387,7 @@ class RecorderMethods(ABC):
         self._operation("dax_drain", None, dax=dax)
 
     def madvise_pageout(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
-        """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
+        """MADV_PAGEOUT: private pages and a memfd's that are mapped here alone are written to swap, if nobody else holds them, and read again when they are touched. Fails
         with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         self._operation("madvise_pageout", into, addr=addr, pages=pages)
 
@@ -397,7 +397,7 @@ class RecorderMethods(ABC):
         self._operation("madvise_free", into, addr=addr, pages=pages)
 
     def reclaim(self, addr: Address, *, into: str | None = None) -> None:
-        """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
+        """The kernel wants memory (kswapd), and takes the page that is at an address, private or a memfd's, without the mmap lock. On the model only."""
         self._operation("reclaim", into, addr=addr)
 
     def memory_pressure(self, *, pages: int = 1) -> None:

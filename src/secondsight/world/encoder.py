@@ -60,6 +60,8 @@ RESIZES = ("mremap_in_place",)
 POPULATES = ("madvise_populate_read", "madvise_populate_write")
 SHARES = ("mmap", "mmap_read_only")
 """What may map a memfd so that it is written: mprotect() lets one be written that was not."""
+RECLAIMS = ("madvise_pageout", "reclaim", "memory_pressure")
+"""What may take a memfd's page away."""
 WHEREVER = ("mremap_maymove",)
 """What moves to a place that the kernel chooses."""
 _ROWS = ("handles", "devices", "other_processes")
@@ -298,6 +300,8 @@ class Encoder:
         cut = largest["file_pages"] if any(ArgType.SIZE in place.op.declared.types for place in self.places) else 0
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(_in_flight(thread, cut) for thread in self.scenario.threads)))
         derived["pages"] = max(1, largest_space.pages)
+        if takes["files"] and any(place.op.kind in RECLAIMS for place in self.places):
+            derived["shmem_swap"] = 1
         if largest.get("fallocated_pages"):
             derived["fallocated_pages"] = derived["file_pages"]
         if any(place.op.kind in POPULATES for place in self.places):
@@ -377,6 +381,8 @@ class Encoder:
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
         if _DRIVEN and size is _DRIVEN[0]:
             rounded |= {name: most for name, (most, but) in _ENOUGH.items() if derived[name] <= most and not any(derived.get(n) for n in but)}
+        if rounded.get("shmem_swap"):
+            rounded["swapped_pages"] = rounded["file_pages"]
         rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
         rounded["other_processes"] = len(self.processes) - 1
         own = {name: rounded.pop(name) for name in _ROWS}

@@ -304,7 +304,7 @@ class ProcessMethods(ABC):
         return done
 
     def madvise_pageout(self, addr: Address, *, pages: int | None = None) -> str:
-        """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
+        """MADV_PAGEOUT: private pages and a memfd's that are mapped here alone are written to swap, if nobody else holds them, and read again when they are touched. Fails
         with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         done: str = self._do("madvise_pageout", addr=addr, pages=pages)
         return done
@@ -316,7 +316,7 @@ class ProcessMethods(ABC):
         return done
 
     def reclaim(self, addr: Address) -> str:
-        """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
+        """The kernel wants memory (kswapd), and takes the page that is at an address, private or a memfd's, without the mmap lock. On the model only."""
         done: str = self._do("reclaim", addr=addr)
         return done
 

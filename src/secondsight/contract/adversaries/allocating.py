@@ -72,6 +72,24 @@ def process_forgets(s: Recorder) -> None:
         gpu.compare(pages + 1)
 
 
+@ALLOCATING.setting("direct-reclaim", DIRECT, "a memfd's pages")
+def device_writes_a_memfd(s: Recorder) -> None:
+    """Clean ones, which go in any allocation that may sleep."""
+    pages = s.mmap(s.memfd_create(pages=2), pages=2)
+    s.read(pages)
+    s.read(pages + 1)
+    gpu = s.device()
+    s.memory_pressure()
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages, "C", into="first")
+        gpu.read(pages + 1, into="second")
+
+    with s.after():
+        gpu.compare(pages)
+
+
 @ALLOCATING.setting("direct-reclaim", DIRECT, "two engines")
 def two_engines(s: Recorder) -> None:
     pages = two_pages(s)

@@ -204,6 +204,21 @@ def _swap_writes_then_closes(s: Recorder) -> None:
         gpu.close()
 
 
+@PAGES.setting("swap", PAGES["swap"].summary, "a memfd's page")
+def _swap_of_a_memfd(s: Recorder) -> None:
+    """Nobody has written to it, so it is clean: if what the device writes is not marked, the page is dropped, and the file has a hole there."""
+    memfd = s.memfd_create(pages=2)
+    pages = s.mmap(memfd, pages=2)
+    s.read(pages + 1)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_pageout(pages + 1)
+
+    writes_once(s, pages, gpu)
+
+
 @PAGES.act("NUMA balancing looks at the pages; whoever comes next faults there, and may have the page moved in the middle of that")
 def numa_balancing(s: Recorder, memory: Memory) -> None:
     s.numa_scan(memory.pages, pages=2)

@@ -31,7 +31,7 @@ def of_reclaim(args: Mapping[str, Any]) -> dict[str, int]:
 
 @operation(addr=ADDRESS, pages=SPAN, at_least=of_reclaim, needs=Needs.SWAP, often=Often(6, 5, 4))
 def madvise_pageout(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
+    """MADV_PAGEOUT: private pages and a memfd's that are mapped here alone are written to swap, if nobody else holds them, and read again when they are touched. Fails
     with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
     if len(swap_slots) > 0:
         return madvise.madvise_pageout(mm, address[i], pages[i])
@@ -49,7 +49,7 @@ def madvise_free(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 
 @operation(addr=Arg(ArgType.ADDRESS), own=False, model_only=True, at_least=of_reclaim)
 def reclaim(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
+    """The kernel wants memory (kswapd), and takes the page that is at an address, private or a memfd's, without the mmap lock. On the model only."""
     if len(swap_slots) > 0:
         reclaim_page_at(mm, address[i])
     return 0
