@@ -45,7 +45,7 @@ from secondsight.devices import revocable_buffer as exporters
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.revocable_buffer import RevocableBuffer
 from secondsight.lang import Machine
-from secondsight.lang.program import Program, Thread, build
+from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario import File, Recorder, Scenario
@@ -161,7 +161,7 @@ def program_of(exporter: type[RevocableBuffer], column: RevokeColumn) -> Program
             Thread("worker", importer.work, daemon=True),
             Thread("engine", importer.engine, daemon=True),
         ]
-    return build(machine, threads, rules=[] if column.ends else [job_on_the_buffers_memory])
+    return build(machine, threads, rules=[] if column.ends else [job_on_the_buffers_memory], room=Room(exact=True))
 
 
 def program(row: str, column: str) -> Program:

@@ -194,7 +194,7 @@ def search_cell(
     asked = asked.but(workers=asked.workers or 1)
 
     def searched(program: Program) -> Result:
-        alike = coming if program.code.origin is not None else 1  # the row's cells may share their code
+        alike = 1 if program.room is None or program.room.exact else coming  # the row's cells may share their code
         return search(program, asked.but(coming=lambda: alike))
 
     found = with_enough(lambda enough: program_of_cell(table, row, column, enough), searched, bounds or {})

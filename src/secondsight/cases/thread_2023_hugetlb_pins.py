@@ -53,7 +53,7 @@ from secondsight.devices.udmabuf_held import UdmabufHeld
 from secondsight.devices.vfio_type1 import VfioType1
 from secondsight.devices.vmm import Vmm
 from secondsight.lang import Machine
-from secondsight.lang.program import Program, Thread, build
+from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
 from secondsight.linux.fault import cpu_write
 from secondsight.linux.fork import mm_alloc, proc_caches_init
@@ -277,7 +277,7 @@ def program_of(row: PinsRow, column: PinsColumn) -> Program:
             threads.append(Thread("display", shows_frames, (on.displays[0], column.frames)))
         if column.draws is not None:
             threads.append(Thread("vcpu", guest_writes, (on.mm, column.draws, ord("d"))))
-    return build(on.machine, threads, [])
+    return build(on.machine, threads, [], room=Room(exact=True))
 
 
 def program(row: str, column: str) -> Program | None:

@@ -370,7 +370,7 @@ def program_of(row: Row, column: Column) -> Program:
         threads.append(Thread("direct reclaim", perform_reclaim, daemon=True))
     with on.machine:
         story.running = 2 if column.vcpu else 1
-    return build(on.machine, threads, [] if column.rule is None else [column.rule], room=ROOM if column.short == 0 else None)
+    return build(on.machine, threads, [] if column.rule is None else [column.rule], room=ROOM if column.short == 0 else Room(exact=True))
 
 
 _IMPORTERS = tuple(dict.fromkeys(column.importer for column in COLUMNS))

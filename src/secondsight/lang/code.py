@@ -74,11 +74,11 @@ class Code:
 
     def __init__(
         self, machine: Machine, entries: Iterable[Callee], rules: Iterable[Callable[..., Any]], capacity: int, holds: bool,
-        origin: Origin | None = None, inlines: bool = True,
+        origin: Origin | None = None, inlines: bool = True, threads: Sequence[Callee] | None = None,
     ) -> None:  # fmt: skip
         begin = list(entries)
         self.machine, self.entries, self.rules = machine, list(dict.fromkeys(begin)), list(rules)
-        self.threads = begin if origin is None else None
+        self.threads = begin if origin is None else threads
         self.capacity, self.holds, self.inlines, self.origin = capacity, holds, inlines, origin
         self.made: dict[Hashable, Any] = {}
         self.searches = self.searched = 0  # by the reference executor: how many, each with its weight (`search.request`), and their states
@@ -179,24 +179,26 @@ _shared: dict[Hashable, Code] = {}
 
 
 def shared_code(
-    machine: Machine, entries: Sequence[Callee], rules: Sequence[Callable[..., Any]], capacity: int, holds: bool, inlines: bool = True
-) -> Code:
-    """The code of a shape, made when it is first asked for."""
+    machine: Machine, entries: Sequence[Callee], rules: Sequence[Callable[..., Any]], capacity: int, holds: bool, inlines: bool = True,
+    threads: Sequence[Callee] | None = None,
+) -> Code:  # fmt: skip
+    """The code of a shape, made when it is first asked for. `threads`: what each of its programs' threads begin with, if they have just these."""
     entries = list(dict.fromkeys(entries))
     sizes = [(cls, d.kind.size) for cls, d in machine.pools.items() if isinstance(d.kind, ArrayType)]
     rest = (sorted(machine.bounds.items()), list(machine.data), sorted(machine.only.items()), capacity, holds, *(() if inlines else ("not inlined",)))
-    key = (tuple(entries), tuple(rules), tuple(sizes), repr(rest))
+    key = (tuple(entries), tuple(rules), tuple(sizes), repr(rest), None if threads is None else tuple(threads))
     found = _shared.pop(key, None)
     if found is None or not found.fits(machine):
         pools = [(f"{cls.__module__}.{cls.__qualname__}", size) for cls, size in sizes]
         begin = [(f"{f.__module__}.{f.__qualname__}", cls and cls.__qualname__) for f, cls in entries]
         apart = sorted(set_apart(machine, [*machine.pools.values(), *machine._states]))  # it says where everything lies
-        shape = repr((rest, pools, begin, apart))
+        numbers = () if threads is None else ([entries.index(entry) for entry in threads],)  # each has its name in `begin`
+        shape = repr((rest, pools, begin, apart, *numbers))
         roots = [*(part for entry in entries for part in entry), *rules]
         states = sorted(machine._states, key=lambda d: d.name)
         with uncollected():
             origin = Origin(shape, roots, [*machine.pools.values(), *states])
-            found = Code(machine, entries, rules, capacity, holds, origin, inlines)
+            found = Code(machine, entries, rules, capacity, holds, origin, inlines, threads)
     _shared[key] = found
     while len(_shared) > MOST_SHARED:
         del _shared[next(iter(_shared))]

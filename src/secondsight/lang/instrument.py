@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ast
 import itertools
+import linecache
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
 from secondsight.lang import ir
@@ -238,8 +239,8 @@ class _Bounder(ast.NodeTransformer):
             return node
         before = _copied(node.target)
         before.ctx = ast.Load()
-        value = ast.copy_location(ast.BinOp(before, node.op, node.value), node)
-        return ast.copy_location(ast.Assign([node.target], self.checked(value, where, name)), node)
+        value = _place(ast.BinOp(before, node.op, node.value), node)
+        return _place(ast.Assign([node.target], self.checked(value, where, name)), node)
 
 
 def _told(where: Position) -> list[ast.expr]:
@@ -278,6 +279,7 @@ class _Cutter(ast.NodeTransformer):
         where: CutAt,
     ) -> None:
         self.afters = where.afters
+        self.names = True  # whether an expression may set a local
         self.file, self.name = function.__code__.co_filename, function.__name__
         self.places, self.scalars, self.result, self.cut = where.places, dict(where.locals), where.result, where.loops
         self.loops = 0
@@ -286,14 +288,13 @@ class _Cutter(ast.NodeTransformer):
 
     def call(self, name: str, at: ast.AST, *arguments: ast.expr) -> ast.Call:
         """A call of a hook."""
-        hook = ast.Attribute(ast.Name(_HOOKS, ast.Load()), name, ast.Load())
-        new: list[ast.AST] = [hook, *arguments]
-        for node in new:  # what has its place was written by the user, or made by another call of this
-            if not hasattr(node, "lineno"):
-                ast.copy_location(node, at)
-                node.end_lineno = at.lineno  # type: ignore[attr-defined]  # a call of an attribute is at the line where that ends
-                new += ast.iter_child_nodes(node)
-        return ast.copy_location(ast.Call(hook, list(arguments), []), at)
+        end: int = at.lineno  # type: ignore[attr-defined]  # a call of an attribute is at the line where that ends
+        hook = _place(ast.Attribute(_place(ast.Name(_HOOKS, _LOAD), at, end), name, _LOAD), at, end)
+        for node in arguments:
+            if not hasattr(node, "lineno"):  # else it was written by the user, or made by another call of this
+                for below in [node] if isinstance(node, (ast.Constant, ast.Name)) else nodes(node):
+                    _place(below, at, end)
+        return _place(ast.Call(hook, list(arguments), []), at)
 
     def fit(self, value: ast.expr, kind: LocalType, name: str, at: ast.AST) -> ast.Call:
         """The value, checked against a type."""
@@ -311,7 +312,7 @@ class _Cutter(ast.NodeTransformer):
             self.inside(node)
             begins = (node.lineno, node.col_offset + 1) in self.places
             if begins and not isinstance(node, ast.While):
-                out.append(ast.copy_location(ast.Expr(self.step(node)), node))
+                out.append(_place(ast.Expr(self.step(node)), node))
             if isinstance(node, ast.While):
                 out += self.while_loop(node)
                 continue
@@ -322,8 +323,19 @@ class _Cutter(ast.NodeTransformer):
                 out += [self.again(name, node) for name in node.targets[0].elts if isinstance(name, ast.Name)]
         return out
 
+    @property
+    def changes_expressions(self) -> bool:
+        """Whether something may be inserted in the midst of an expression: else those that there are can be taken as they are."""
+        return bool(self.afters) or self.names
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        """What a statement has in it; those that have no statements are passed by."""
+        return node if isinstance(node, _HAS_NO_SUITE) else super().generic_visit(node)
+
     def inside(self, statement: ast.stmt) -> None:
         """Insert what belongs into a statement's own expressions: the steps behind calls, the types of `:=`."""
+        if not self.changes_expressions:
+            return
         for name, part in ast.iter_fields(statement):
             if isinstance(part, ast.expr):
                 setattr(statement, name, _Inside(self).visit(part))
@@ -332,10 +344,10 @@ class _Cutter(ast.NodeTransformer):
         """`x = fit(x)`: for what sets a local otherwise than by an assignment."""
         kind = self.scalars.get(target.id)
         if kind is None:
-            return ast.copy_location(ast.Pass(), node)
-        read = ast.copy_location(ast.Name(target.id, ast.Load()), node)
-        name = ast.copy_location(ast.Name(target.id, ast.Store()), node)
-        return ast.copy_location(ast.Assign([name], self.fit(read, kind, target.id, node)), node)
+            return _place(ast.Pass(), node)
+        read = _place(ast.Name(target.id, ast.Load()), node)
+        name = _place(ast.Name(target.id, ast.Store()), node)
+        return _place(ast.Assign([name], self.fit(read, kind, target.id, node)), node)
 
     def visit_Assign(self, node: ast.Assign) -> ast.Assign:
         (target,) = node.targets
@@ -352,7 +364,7 @@ class _Cutter(ast.NodeTransformer):
 
     def visit_Assert(self, node: ast.Assert) -> ast.Expr:
         message = node.msg or ast.Constant(ast.unparse(node.test))
-        return ast.copy_location(ast.Expr(self.call("require", node, node.test, ast.Constant("assertion"), message)), node)
+        return _place(ast.Expr(self.call("require", node, node.test, ast.Constant("assertion"), message)), node)
 
     def visit_If(self, node: ast.If) -> ast.If:
         node.body, node.orelse = self.suite(node.body), self.suite(node.orelse)
@@ -382,18 +394,19 @@ class _Cutter(ast.NodeTransformer):
         node.body.insert(0, self.sets(rounds, begins, node))
         before: list[ast.stmt] = [self.sets(rounds, ast.Constant(0), node)]
         if (node.lineno, node.col_offset + 1) in self.places:
-            node.test = ast.copy_location(ast.BoolOp(ast.Or(), [self.step(node), node.test]), node.test)
+            node.test = _place(ast.BoolOp(ast.Or(), [self.step(node), node.test]), node.test)
         if cut:
             before.append(self.sets(heads, ast.Constant(0), node))
-            again = ast.NamedExpr(ast.Name(heads, ast.Store()), self.call("again", node, ast.Name(heads, ast.Load()), *_told(where)))
-            node.test = ast.BoolOp(ast.And(), [again, node.test])  # it is never 0
+            counted = self.call("again", node, ast.Name(heads, ast.Load()), *_told(where))
+            again = _place(ast.NamedExpr(_place(ast.Name(heads, ast.Store()), node), counted), node)
+            node.test = _place(ast.BoolOp(ast.And(), [again, node.test]), node)  # it is never 0
         return [*before, node]
 
     def sets(self, name: str, value: ast.expr, at: ast.AST) -> ast.stmt:
         """A local of ours gets a value."""
         made: ast.stmt = ast.Assign([ast.Name(name, ast.Store())], value)
         for node in nodes(made):
-            ast.copy_location(node, at)
+            _place(node, at)
         return made
 
     def visit_Return(self, node: ast.Return) -> ast.Return:
@@ -406,7 +419,10 @@ class _Cutter(ast.NodeTransformer):
 def _cut(function: Callable[..., Any], text: ast.FunctionDef, cutter: _Cutter, wide: frozenset[Position]) -> types.CodeType:
     """The function's code with its steps cut."""
     assert isinstance(function, types.FunctionType)
-    tree = _copied(text)
+    lines = linecache.getlines(cutter.file)[text.lineno - 1 : text.end_lineno]
+    cutter.names = any(":=" in line for line in lines)
+    tree = _copied(text, whole=bool(wide) or cutter.changes_expressions)
+    tree.args = _copied(text.args)
     if wide:
         _Bounder(cutter, wide).visit(tree)
     tree.returns = None  # decorators stay (the module is never run): the code object starts at their line
@@ -420,34 +436,55 @@ def _cut(function: Callable[..., Any], text: ast.FunctionDef, cutter: _Cutter, w
     enter = ast.Expr(cutter.call("enter", here, ast.Constant(function.__qualname__), known))
     leave = ast.Expr(cutter.call("leave", tree.body[-1]))
     fits = [f for n in names if isinstance(f := cutter.again(ast.Name(n, ast.Store()), tree), ast.Assign)]
-    whole: list[ast.stmt] = [*fits, ast.copy_location(enter, here), *body, ast.copy_location(leave, tree.body[-1])]
+    whole: list[ast.stmt] = [*fits, _place(enter, here), *body, _place(leave, tree.body[-1])]
     if getattr(function, "__atomic__", False):
-        hook = ast.Attribute(ast.Name(_HOOKS, ast.Load()), "atomic", ast.Load())
-        whole = [ast.copy_location(ast.With([ast.withitem(hook)], whole), here)]
+        hook = _place(ast.Attribute(_place(ast.Name(_HOOKS, _LOAD), here), "atomic", _LOAD), here)
+        whole = [_place(ast.With([ast.withitem(hook)], whole), here)]
     tree.body = whole
     tree.args.defaults = defaults
     module: ast.Module = ast.Module([tree], [])
     free = function.__code__.co_freevars
     if free:
         outer = ast.FunctionDef(
-            "outer", ast.arguments([], [ast.arg(n) for n in free], None, [], [], None, []), [tree], [], None, None
+            "outer", ast.arguments([], [_place(ast.arg(n), tree) for n in free], None, [], [], None, []), [tree], [], None, None
         )
-        module = ast.Module([ast.copy_location(outer, tree)], [])
-    ast.fix_missing_locations(module)
+        module = ast.Module([_place(outer, tree)], [])
     flags = function.__code__.co_flags & (0xFFF << 17)
     code = compile(module, function.__code__.co_filename, "exec", flags=flags, dont_inherit=True)
     made = _find(code, function.__name__)
     return made.replace(co_qualname=function.__qualname__)
 
 
-def _copied(node: Any) -> Any:
-    """A tree of its own, as `copy.deepcopy` makes it in five times the time."""
-    if isinstance(node, list):
-        return [_copied(one) for one in node]
-    if not isinstance(node, ast.AST):
-        return node
-    made = type(node)()
-    made.__dict__.update({name: _copied(value) for name, value in node.__dict__.items()})
+_LOAD = ast.Load()
+_OUTSIDE = (ast.stmt, ast.excepthandler, ast.match_case)
+_HAS_NO_SUITE = (ast.Expr, ast.AugAssign, ast.Pass, ast.Break, ast.Continue, ast.Raise, ast.Delete)
+
+Node = TypeVar("Node", bound=ast.AST)
+
+
+def _place(node: Node, at: Any, end: int | None = None) -> Node:
+    """Give a new node the place of another, as `ast.copy_location` does; `end`: the line where it ends, if that is another."""
+    if node._attributes:
+        node.__dict__.update(
+            lineno=at.lineno, col_offset=at.col_offset, end_lineno=end or at.end_lineno, end_col_offset=at.end_col_offset
+        )  # fmt: skip
+    return node
+
+
+def _copied(node: Any, whole: bool = True) -> Any:
+    """A tree of its own, as `copy.deepcopy` makes it in many times the time; not `whole`: its statements alone, with the same expressions.
+
+    What has no place, as operators, is shared.
+    """
+    made = node.__class__()
+    parts = made.__dict__
+    parts.update(node.__dict__)
+    for name in node._fields:
+        part = parts.get(name)
+        if part.__class__ is list:
+            parts[name] = [_copied(one, whole) if isinstance(one, ast.AST if whole else _OUTSIDE) else one for one in part]
+        elif whole and isinstance(part, ast.AST) and (part._fields or part._attributes):
+            parts[name] = _copied(part)
     return made
 
 

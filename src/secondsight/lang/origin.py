@@ -392,9 +392,17 @@ class _Assumed:
         (gets, names, were), (holders, attributes, had) = self._named, self._attributes
         return (
             _are_same(list(map(operator.call, gets, names, itertools.repeat(_MISSING))), were)
-            and _are_same(list(map(_attribute, holders, attributes)), had)
+            and _are_same(_attributes_of(holders, attributes), had)
             and all(len(space) == size for space, size in self.sizes)
         )
+
+
+def _attributes_of(holders: list[Any], attributes: list[str]) -> list[Any]:
+    """The attributes of so many things; `_attribute` asks where one of them raises something else than that it is not there."""
+    try:
+        return list(map(getattr, holders, attributes, itertools.repeat(_MISSING)))
+    except Exception:
+        return list(map(_attribute, holders, attributes))
 
 
 def _are_same(now: list[Any], were: list[Any]) -> bool:

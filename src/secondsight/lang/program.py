@@ -44,12 +44,14 @@ class Room:
 
     `threads`: room for so many. `functions`: what threads of such programs may begin with. A thread that is not there is one
     that has ended: it adds bytes to a state, and no states. `rules`: those that any of such programs watches: each program says
-    which it watches, and they are switched on and off as it runs (`lang.machines.SWITCHES`).
+    which it watches, and they are switched on and off as it runs (`lang.machines.SWITCHES`). `exact`: its programs have just the
+    threads of this one, whatever their arguments: they cost no more than without a room, and what is known of their code is kept.
     """
 
-    threads: int
+    threads: int = 0
     functions: tuple[Callable[..., Any], ...] = ()
     rules: tuple[Callable[..., Any], ...] = ()
+    exact: bool = False
 
 
 class Program:
@@ -80,7 +82,8 @@ class Program:
             if room.rules:
                 compiled = list(dict.fromkeys([*room.rules, *self.rules]))
                 machine.data[SWITCHES.name] = tuple(int(rule in self.rules) for rule in compiled)
-            self.code = shared_code(machine, wanted, compiled, max(room.threads, len(threads)), holds, inlines)
+            exact = entries if room.exact else None
+            self.code = shared_code(machine, wanted, compiled, max(room.threads, len(threads)), holds, inlines, exact)
         self.layout = self.code.layout.of(machine)
         self.roots = [
             (self._root(thread, self.code.roots[entry], arguments), arguments)

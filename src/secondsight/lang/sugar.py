@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import ast
 
-from secondsight.lang.syntax import nodes
+from secondsight.lang.syntax import suites
 
 __all__ = ["plainer"]
 
 
 def plainer(tree: ast.FunctionDef) -> ast.FunctionDef:
     """A function's tree in the forms that the language has."""
-    return _Plainer().visit(tree) if any(isinstance(n, (ast.With, ast.Match)) for n in nodes(tree)) else tree
+    is_wanted = any(isinstance(n, ast.Match) or (isinstance(n, ast.With) and len(n.items) > 1) for n in suites(tree))
+    plain: ast.FunctionDef = _Plainer().visit(tree) if is_wanted else tree
+    return plain
 
 
 class _Plainer(ast.NodeTransformer):

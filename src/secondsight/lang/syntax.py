@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-__all__ = ["definitions", "nodes"]
+__all__ = ["definitions", "nodes", "suites"]
 
 _SUITES = ("body", "orelse", "finalbody", "handlers", "cases")
 
@@ -23,12 +23,18 @@ def nodes(node: ast.AST) -> list[ast.AST]:
     return found
 
 
-def definitions(tree: ast.Module) -> list[ast.FunctionDef]:
-    """Every function that is defined with `def` in a file, wherever; expressions, which have none, are passed by."""
-    found: list[ast.AST] = [tree]
+def suites(tree: ast.AST) -> list[ast.AST]:
+    """A node, the statements below it and what these consist of, as handlers and cases; expressions, which have none, are passed by."""
+    found = [tree]
     for one in found:
+        parts = one.__dict__
         for name in _SUITES:
-            part = one.__dict__.get(name)
+            part = parts.get(name)
             if part.__class__ is list:
                 found += part
-    return [one for one in found if isinstance(one, ast.FunctionDef)]
+    return found
+
+
+def definitions(tree: ast.Module) -> list[ast.FunctionDef]:
+    """Every function that is defined with `def` in a file, wherever."""
+    return [one for one in suites(tree) if isinstance(one, ast.FunctionDef)]
