@@ -16,7 +16,8 @@ from secondsight.cases.table import search_cell
 from secondsight.cases.thread_2023_udmabuf import COLUMNS, ROWS, TABLE, Column, Row, program_of
 from secondsight.contract.buffer import no_freed_frame
 from secondsight.contract.check import import_file
-from secondsight.contract.driver_mutants import DriverMutant, Trial
+from secondsight.contract.driver_mutants import DriverMutant, Trial, driver_mutants
+from secondsight.contract.harmless import by_reason
 from secondsight.contract.runs import Seen, watch
 from secondsight.devices.udmabuf_hmm import ImporterFaultsFirst, UdmabufHmm, UdmabufHmmUnderResv
 from secondsight.devices.udmabuf_importer import Importer
@@ -27,7 +28,7 @@ from secondsight.devices.udmabuf_watched import PinnedUdmabuf
 from secondsight.lang import LangError
 from secondsight.search import Limits, Request, Verdict
 
-__all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "Design", "try_design"]
+__all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "Design", "designs_page", "mutants_of", "try_design"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,11 @@ def _derived(kind: type, base: type, mutant: DriverMutant) -> str:
     return "\n".join(imports) + f"\n\n\nclass {_NAME}({base.__name__}):\n{body}\n"
 
 
-def overridden(design: Design, mutant: DriverMutant) -> bool:
-    """Whether the row has a method of its own in the mutated one's place: then nothing is changed there."""
+def mutants_of(design: Design) -> list[DriverMutant]:
+    """The mutants of a design's class, but for those of methods that its row has another for: nothing would be changed there."""
     base = design.place.importer if issubclass(design.kind, Importer) else design.place.exporter
-    name = mutant.method.partition(".")[2]
-    return inspect.getattr_static(base, name) is not vars(design.kind)[name]
+    own = {name for name, method in vars(design.kind).items() if inspect.getattr_static(base, name) is method}
+    return [one for one in driver_mutants(design.kind) if one.method.partition(".")[2] in own]
 
 
 def try_design(design: Design, mutant: DriverMutant, states: int = 5_000_000) -> Trial:
@@ -137,5 +138,59 @@ DESIGNS: dict[str, Design] = {
 }
 """By the name of the class."""
 
-HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {}
+_RESV = "the reservation lock is held: that it is one step besides only saves states"
+_STAYS_PINNED = "a page that stays pinned for ever: no column counts what a design gives back"
+_NO_ROOM_ASKED = "what it allocates is not modelled, and the column that asks who may reclaim is broken as it is"
+
+_WRITTEN_WHEN_MADE = "what is read there is written when the buffer is made"
+
+HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
+    "UdmabufHmm": {},
+    "ImporterFaultsFirst": {},
+    "UdmabufHmmUnderResv": {
+        "map_dma_buf: drop 1": _NO_ROOM_ASKED,
+        "map_dma_buf: swap 1": "the number is read before the pages are looked for, and that is what matters",
+        "map_dma_buf: without the lock 1": _WRITTEN_WHEN_MADE,
+        "map_dma_buf: first out of the lock 1": _WRITTEN_WHEN_MADE,
+        "map_dma_buf: last out of the lock 1": _WRITTEN_WHEN_MADE,
+    },
+    "UdmabufKeepOld": {
+        "changed: drop 1": "who is not told goes on with what it has, which stays pinned; how old that is only columns ask that are broken as they are",
+        "map_dma_buf: drop 1": _NO_ROOM_ASKED,
+        "map_dma_buf: without the lock 1": _RESV,
+        "map_dma_buf: drop 4": _STAYS_PINNED,
+    },
+    "PinnedUdmabuf": {},
+    "UdmabufPrepare": {
+        "prepare: without the lock 1": _RESV,
+        "prepare: first out of the lock 1": _RESV,
+        "prepare: last out of the lock 1": _RESV,
+        "prepare: swap 1": _RESV,
+        "prepare: drop 5": "what was noted once is looked at again at each call",
+        "prepare: drop 8": _STAYS_PINNED,
+    },
+    "UdmabufUpdateMapping": {
+        "update_mapping: swap 1": "the old page stays pinned until importers have been told",
+        "update_mapping: drop 5": _STAYS_PINNED,
+    },
+    "Importer": {},
+}
 """By class and mutant: why it may survive."""
+
+
+def designs_page() -> str:
+    """The end of docs/adequacy.md."""
+    counts = "".join(f"| `{name}` | {len(mutants_of(one))} | {len(mutants_of(one)) - len(HARMLESS_IN_DESIGNS[name])} |\n" for name, one in DESIGNS.items())
+    living = "".join(f"| `{name}`: {'; '.join(mutants)} | {reason} |\n" for name, table in HARMLESS_IN_DESIGNS.items() for reason, mutants in by_reason(table).items())
+    return HEAD + counts + "\n| may live | reason |\n| --- | --- |\n" + living
+
+
+HEAD = """
+## Mutants of designs
+
+The 2023 table's exporters, which no release has, and its importer, in the same way. A mutant is noticed when a cell of the design's row that holds does not hold any more, or the
+importer gets at no page.
+
+| design | mutants | noticed |
+| --- | --- | --- |
+"""

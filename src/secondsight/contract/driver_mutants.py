@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from secondsight.contract.adversaries import adversaries_for
 from secondsight.contract.check import RULES, Rule, check, check_scenario, driver_program, load_drivers, rules_for
@@ -62,7 +63,7 @@ class Trial:
     by: str = ""
 
 
-def driver_mutants(driver: type[Device]) -> list[DriverMutant]:
+def driver_mutants(driver: type[Any]) -> list[DriverMutant]:
     """All mutants of the methods that a driver's own class defines, in the order of its text. Raises `LangError` without one."""
     file = inspect.getsourcefile(driver)
     if file is None:
