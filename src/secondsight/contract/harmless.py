@@ -390,7 +390,6 @@ HARMLESS: dict[str, dict[str, str]] = {
     ),
     "SyncsImplicitly": _by_name(
         {
-            "its jobs are one after another, and no adversary has a second device on the buffer": "queue: drop 1",
             _UNDER_RESV: "queue: without the lock 1; queue: first out of the lock 1; queue: last out of the lock 1; queue: swap 1, 3",
         }
     ),
