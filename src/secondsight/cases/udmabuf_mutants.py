@@ -28,35 +28,38 @@ from secondsight.devices.udmabuf_watched import PinnedUdmabuf
 from secondsight.lang import LangError
 from secondsight.search import Limits, Request, Verdict
 
-__all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "Design", "designs_page", "mutants_of", "try_design"]
+__all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "Design", "designs_page", "holding", "mutants_of", "try_design"]
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """A class whose methods are changed, and the row that it is judged in: the row's exporter or importer is the class, or derives from it."""
+    """A class whose methods are changed, and the rows that it is judged in: a row's exporter or importer is the class, or derives from it."""
 
     kind: type
-    row: str
+    rows: tuple[str, ...]
 
-    @property
-    def place(self) -> Row:
-        """The row."""
-        return next(row for row in ROWS if row.entry.name == self.row)
+    def places(self, method: str) -> list[Row]:
+        """The rows in which a method of the class is the one that is called: none of those that have another in its place."""
+        judges = [row for row in ROWS if row.entry.name in self.rows]
+        return [row for row in judges if inspect.getattr_static(self.base(row), method) is vars(self.kind)[method]]
 
-    def holding(self) -> list[Column]:
-        """The columns in which the design holds."""
-        return [column for column in COLUMNS if TABLE.expected[self.row, column.entry.name] is Verdict.HOLDS]
-
-    def changed(self, mutant: DriverMutant, folder: Path) -> Row:
-        """The row with a mutant in the design's place. Raises `LangError` for one outside the language."""
-        row = self.place
-        is_importer = issubclass(self.kind, Importer)
-        base = row.importer if is_importer else row.exporter
+    def base(self, row: Row) -> type:
+        """What a mutant derives from in a row."""
+        base = row.importer if issubclass(self.kind, Importer) else row.exporter
         assert base is not None and issubclass(base, self.kind)
-        path = folder / "mutant.py"
-        path.write_text(_derived(self.kind, base, mutant), encoding="utf-8")
+        return base
+
+    def changed(self, row: Row, mutant: DriverMutant, folder: Path) -> Row:
+        """A row with a mutant in the design's place. Raises `LangError` for one outside the language."""
+        path = folder / f"{row.entry.name.replace(' ', '_')}.py"
+        path.write_text(_derived(self.kind, self.base(row), mutant), encoding="utf-8")
         changed = vars(import_file(path))[_NAME]
-        return replace(row, importer=changed) if is_importer else replace(row, exporter=changed)
+        return replace(row, importer=changed) if issubclass(self.kind, Importer) else replace(row, exporter=changed)
+
+
+def holding(row: Row) -> list[Column]:
+    """The columns in which a row holds."""
+    return [column for column in COLUMNS if TABLE.expected[row.entry.name, column.entry.name] is Verdict.HOLDS]
 
 
 _NAME = "Mutant"
@@ -71,34 +74,40 @@ def _derived(kind: type, base: type, mutant: DriverMutant) -> str:
     if base.__name__ not in own:
         imports.append(f"from {base.__module__} import {base.__name__}")
     of = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
-    name = mutant.method.partition(".")[2]
-    method = next(node for node in of.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    method = next(node for node in of.body if isinstance(node, ast.FunctionDef) and node.name == _method(mutant))
     body = "\n".join(f"    {line}" for line in ast.unparse(method).splitlines())
     return "\n".join(imports) + f"\n\n\nclass {_NAME}({base.__name__}):\n{body}\n"
 
 
+def _method(mutant: DriverMutant) -> str:
+    return mutant.method.partition(".")[2]
+
+
 def mutants_of(design: Design) -> list[DriverMutant]:
-    """The mutants of a design's class, but for those of methods that its row has another for: nothing would be changed there."""
-    base = design.place.importer if issubclass(design.kind, Importer) else design.place.exporter
-    own = {name for name, method in vars(design.kind).items() if inspect.getattr_static(base, name) is method}
-    return [one for one in driver_mutants(design.kind) if one.method.partition(".")[2] in own]
+    """The mutants of a design's class, but for those of methods that all its rows have others for: nothing would be changed there."""
+    return [one for one in driver_mutants(design.kind) if design.places(_method(one))]
 
 
 def try_design(design: Design, mutant: DriverMutant, states: int = 5_000_000) -> Trial:
-    """A mutant before the cells of its row that hold, in their order, until one notices it."""
+    """A mutant before the cells of its rows that hold, in their order, until one notices it."""
+    unfinished = ""
     with tempfile.TemporaryDirectory(prefix="secondsight-") as folder:
         try:
-            row = design.changed(mutant, Path(folder))
-            return Trial(mutant, *_fate(design, row, states))
+            for row in design.places(_method(mutant)):
+                fate, by = _fate(design.changed(row, mutant, Path(folder)), states)
+                if fate not in ("survives", "not finished"):
+                    return Trial(mutant, fate, by)
+                unfinished = unfinished or by
         except LangError as error:
             return Trial(mutant, "refused", str(error))
+    return Trial(mutant, "not finished" if unfinished else "survives", unfinished)
 
 
-def _fate(design: Design, row: Row, states: int) -> tuple[str, str]:
+def _fate(row: Row, states: int) -> tuple[str, str]:
     unfinished = ""
-    for column in design.holding():
+    for column in holding(row):
         table = replace(TABLE, program=lambda _, name: program_of(row, next(c for c in COLUMNS if c.entry.name == name)))
-        result = search_cell(table, design.row, column.entry.name, Request(limits=Limits(states=states))).result
+        result = search_cell(table, row.entry.name, column.entry.name, Request(limits=Limits(states=states))).result
         assert result is not None
         if result.verdict is Verdict.BROKEN:
             assert result.violation is not None
@@ -109,12 +118,12 @@ def _fate(design: Design, row: Row, states: int) -> tuple[str, str]:
             unfinished = unfinished or f"{column.entry.name}, {result.reason}"
     if unfinished:
         return "not finished", unfinished
-    return ("survives", "") if _reads(design, row) else ("idle", "the importer gets at no page")
+    return ("survives", "") if _reads(row) else ("idle", "the importer gets at no page")
 
 
-def _reads(design: Design, row: Row) -> bool:
+def _reads(row: Row) -> bool:
     """Whether the importer gets at a page, in some interleavings."""
-    column = next(one for one in design.holding() if one.rule is no_freed_frame)
+    column = next(one for one in holding(row) if one.rule is no_freed_frame)
 
     def looked(number: int, seen: Seen) -> bool:
         return seen.looked(no_freed_frame)
@@ -126,41 +135,63 @@ def _reads(design: Design, row: Row) -> bool:
 DESIGNS: dict[str, Design] = {
     design.kind.__name__: design
     for design in (
-        Design(UdmabufHmm, "invalidate+hmm"),
-        Design(ImporterFaultsFirst, "invalidate+hmm"),
-        Design(UdmabufHmmUnderResv, "hmm under resv"),
-        Design(UdmabufKeepOld, "keep-old"),
-        Design(PinnedUdmabuf, "prepare ioctl"),
-        Design(UdmabufPrepare, "prepare ioctl"),
-        Design(UdmabufUpdateMapping, "new-mapping notifier"),
-        Design(Importer, "new-mapping notifier"),
+        Design(UdmabufHmm, ("invalidate+hmm",)),
+        Design(ImporterFaultsFirst, ("invalidate+hmm",)),
+        Design(UdmabufHmmUnderResv, ("hmm under resv",)),
+        Design(UdmabufKeepOld, ("keep-old",)),
+        Design(PinnedUdmabuf, ("new-mapping notifier", "prepare ioctl")),
+        Design(UdmabufPrepare, ("prepare ioctl",)),
+        Design(UdmabufUpdateMapping, ("new-mapping notifier",)),
+        Design(Importer, ("new-mapping notifier", "hmm under resv")),
     )
 }
 """By the name of the class."""
 
 _RESV = "the reservation lock is held: that it is one step besides only saves states"
 _STAYS_PINNED = "a page that stays pinned for ever: no column counts what a design gives back"
-_NO_ROOM_ASKED = "what it allocates is not modelled, and the column that asks who may reclaim is broken as it is"
+_ALLOCATES = "what it allocates is not modelled, and who allocates nothing waits for nobody"
 
-_WRITTEN_WHEN_MADE = "what is read there is written when the buffer is made"
+_WRITTEN_ANEW = "it is written anew before it is read"
+_ONE_STEP = "one step, in which nobody looks"
+_WRITTEN_WHEN_MADE = "what is read there is written when the buffer, or the importer, is made"
 
 HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
-    "UdmabufHmm": {},
+    "UdmabufHmm": {
+        "fault_in: without the lock 1": _WRITTEN_WHEN_MADE,
+        "fault_in: first out of the lock 1": _WRITTEN_WHEN_MADE,
+        "fault_in: last out of the lock 1": _WRITTEN_WHEN_MADE,
+        "fault_in: swap 1": _WRITTEN_WHEN_MADE,
+        "allocate: drop 1": _ALLOCATES,
+        "map_dma_buf: drop 1": _ALLOCATES,
+        "map_dma_buf: without the lock 1": _RESV,
+        "map_dma_buf: first out of the lock 1": _RESV,
+        "map_dma_buf: last out of the lock 1": _RESV,
+        "map_dma_buf: drop 3": _WRITTEN_ANEW,
+        "map_dma_buf: drop 4": _WRITTEN_ANEW,
+    },
     "ImporterFaultsFirst": {},
     "UdmabufHmmUnderResv": {
-        "map_dma_buf: drop 1": _NO_ROOM_ASKED,
+        "map_dma_buf: drop 1": _ALLOCATES,
         "map_dma_buf: swap 1": "the number is read before the pages are looked for, and that is what matters",
         "map_dma_buf: without the lock 1": _WRITTEN_WHEN_MADE,
         "map_dma_buf: first out of the lock 1": _WRITTEN_WHEN_MADE,
         "map_dma_buf: last out of the lock 1": _WRITTEN_WHEN_MADE,
+        "map_dma_buf: swap 2": _WRITTEN_WHEN_MADE,
     },
     "UdmabufKeepOld": {
         "changed: drop 1": "who is not told goes on with what it has, which stays pinned; how old that is only columns ask that are broken as they are",
-        "map_dma_buf: drop 1": _NO_ROOM_ASKED,
+        "map_dma_buf: drop 1": _ALLOCATES,
         "map_dma_buf: without the lock 1": _RESV,
         "map_dma_buf: drop 4": _STAYS_PINNED,
     },
-    "PinnedUdmabuf": {},
+    "PinnedUdmabuf": {
+        "open: swap 1": "the buffer is being made: nobody looks at it yet",
+        "pin_all: swap 1": "the buffer is being made: nobody looks at it yet",
+        "look_up: swap 1": _ONE_STEP,
+        "look_up: swap 2": _ONE_STEP,
+        "map_dma_buf: drop 1": _ALLOCATES,
+        "map_dma_buf: without the lock 1": _RESV,
+    },
     "UdmabufPrepare": {
         "prepare: without the lock 1": _RESV,
         "prepare: first out of the lock 1": _RESV,
@@ -173,7 +204,21 @@ HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
         "update_mapping: swap 1": "the old page stays pinned until importers have been told",
         "update_mapping: drop 5": _STAYS_PINNED,
     },
-    "Importer": {},
+    "Importer": {
+        "open: swap 1": "it is being made: nobody tells it of anything yet",
+        "map: without the lock 1": _WRITTEN_WHEN_MADE,
+        "map: first out of the lock 1": _WRITTEN_WHEN_MADE,
+        "map: last out of the lock 1": _WRITTEN_WHEN_MADE,
+        "map: swap 1": _WRITTEN_WHEN_MADE,
+        "map: without the lock 2": _RESV,
+        "map: first out of the lock 2": _RESV,
+        "map: last out of the lock 2": _RESV,
+        "map: swap 2": _ONE_STEP,
+        "move_notify: without the lock 1": _RESV,
+        "move_notify: first out of the lock 1": _RESV,
+        "move_notify: last out of the lock 1": _RESV,
+        "move_notify: swap 1": _RESV,
+    },
 }
 """By class and mutant: why it may survive."""
 
