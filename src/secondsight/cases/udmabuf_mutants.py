@@ -16,7 +16,7 @@ from secondsight.cases.table import search_cell
 from secondsight.cases.thread_2023_udmabuf import COLUMNS, ROWS, TABLE, Column, Row, program_of
 from secondsight.contract.buffer import no_freed_frame
 from secondsight.contract.check import import_file
-from secondsight.contract.driver_mutants import DriverMutant, Trial, driver_mutants
+from secondsight.contract.driver_mutants import DriverMutant, Trial, driver_mutants, fate_in
 from secondsight.contract.harmless import by_reason
 from secondsight.contract.runs import Seen, watch
 from secondsight.devices.udmabuf_hmm import ImporterFaultsFirst, UdmabufHmm, UdmabufHmmUnderResv
@@ -109,13 +109,11 @@ def _fate(row: Row, states: int) -> tuple[str, str]:
         table = replace(TABLE, program=lambda _, name: program_of(row, next(c for c in COLUMNS if c.entry.name == name)))
         result = search_cell(table, row.entry.name, column.entry.name, Request(limits=Limits(states=states))).result
         assert result is not None
-        if result.verdict is Verdict.BROKEN:
-            assert result.violation is not None
-            return "broken", f"{column.entry.name}, {result.violation.rule}"
-        if result.error is not None:
-            return "refused", str(result.error)
-        if result.verdict is Verdict.NOT_FINISHED:
-            unfinished = unfinished or f"{column.entry.name}, {result.reason}"
+        fate, by = fate_in(column.entry.name, result)
+        if fate == "not finished":
+            unfinished = unfinished or by
+        elif fate != "survives":
+            return fate, by
     if unfinished:
         return "not finished", unfinished
     return ("survives", "") if _reads(row) else ("idle", "the importer gets at no page")
