@@ -43,7 +43,7 @@ reductions: $(VENV)/.dev  ## Reductions against plain searches on everything her
 	  tests/lang/test_reductions.py tests/lang/test_symmetry.py tests/lang/test_symmetry_classes.py tests/search/test_cluster_reduced.py
 
 adversaries: $(VENV)/.dev  ## Each adversary's wrong driver against all others, and right drivers against everything; minutes
-	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -m '' -n 2 tests/contract/test_wrong_drivers.py tests/contract/test_mutants.py
+	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -m '' -n 2 tests/contract/test_wrong_drivers.py tests/contract/test_mutants.py tests/contract/test_design_mutants.py
 
 wrong-drivers: $(VENV)/.dev  ## Every small wrong driver, and the right one beside it, of which `make test` has a sample
 	@SECONDSIGHT_CONTRACT=rows $(BIN)/python -m pytest -m '' -n 2 tests/contract/test_wrong_drivers.py

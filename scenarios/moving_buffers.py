@@ -63,3 +63,22 @@ def jobs_beside_a_revocation(s: Recorder) -> None:
     def device() -> None:
         gpu.job("D", into="written")
         gpu.job_read(into="seen")
+
+
+@scenario
+def two_importers_beside_a_move(s: Recorder) -> None:
+    """The copy waits for the jobs of both: each device's fences are of a context of their own."""
+    buffer = s.buffer(pages=1)
+    one, two = s.attached_device(buffer), s.attached_device(buffer)
+
+    @s.thread
+    def exporter() -> None:
+        s.buffer_move(buffer)
+
+    @s.thread
+    def first() -> None:
+        one.job("D", into="first")
+
+    @s.thread
+    def second() -> None:
+        two.job_read(into="second")

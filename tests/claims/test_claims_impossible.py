@@ -12,7 +12,9 @@ from secondsight.claims import search as searching
 from secondsight.contract import rules_for
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.lang import LangError
+from secondsight.report.columns import columns
 from secondsight.report.named_rules import LANGUAGE
+from secondsight.report.story import StoryLine
 from secondsight.search import Limits, Request
 
 SCENARIO = "madvise-dontneed: reads"
@@ -20,8 +22,8 @@ SCENARIO = "madvise-dontneed: reads"
 
 def said(*lines: str, scenario: str = SCENARIO) -> tuple[str, int, tuple[str, ...]]:
     """The verdict, the line at which it stops, and the reasons; `>` before a line: it is the device's."""
-    columns = [" " * 40 + line[1:] if line.startswith(">") else line for line in lines]
-    tried = asked("\n".join(["cpu".ljust(40) + "device", "---".ljust(40) + "------", *columns]), Mirror, scenario)
+    beside = [" " * 40 + line[1:] if line.startswith(">") else line for line in lines]
+    tried = asked("\n".join(["cpu".ljust(40) + "device", "---".ljust(40) + "------", *beside]), Mirror, scenario)
     return tried.verdict, tried.stop.number - 2 if tried.stop is not None else 0, tried.stop.reasons if tried.stop is not None else ()
 
 
@@ -121,3 +123,12 @@ def test_what_would_come_after_a_broken_rule() -> None:
     assert 0 < tried.possible.broken_at < tried.possible.until
     tried = asked("\n".join([*lines, " " * 4 + "^ as-if-cpu"]), MirrorWithoutTest, "munmap: reads")
     assert (tried.verdict, tried.stop is not None and tried.stop.cut) == ("impossible", False)
+
+
+def test_a_name_that_is_longer_than_its_column_is_read_as_one() -> None:
+    """A column is 24 wide at least: a name is cut behind an underscore, and may have two further lines."""
+    texts = ["mmu_notifier_invalidate_range_start(0-1, UNMAP)", "mmu_interval_notifier_insert_locked() = -EINVAL", "exit_mmap()"]
+    for depth in range(6, 16):
+        lines = columns(["cpu", "engine", "closer", "worker"], [StoryLine(3, depth, text) for text in texts])
+        assert all(len(line) <= 80 for line in lines)
+        assert [line.text for line in read_claim("\n".join(lines), "x").lines] == texts, lines

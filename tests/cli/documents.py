@@ -28,6 +28,7 @@ from reference import reference
 from secondsight.agree.selftest import PROGRAMS
 from secondsight.cases import TABLES
 from secondsight.cases.claims import claims_page
+from secondsight.cases.udmabuf_mutants import designs_page
 from secondsight.conform.page import page
 from secondsight.contract.adequacy import page as adequacy_page
 from secondsight.contract.bugs import page as bugs_page
@@ -209,7 +210,7 @@ def write(document: Path) -> None:
     if document.name == "bugs.md":
         document.write_text(bugs_page())
     if document.name == "adequacy.md":
-        document.write_text(adequacy_page())
+        document.write_text(adequacy_page() + designs_page())
         return
     if document.name == "judges.md":
         document.write_text(page())

@@ -11,7 +11,7 @@ from secondsight.contract import ADVERSARIES, IMPORTER_ADVERSARIES, adversaries_
 from secondsight.contract.check import check_scenario
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
-from secondsight.devices.small import IgnoresMoves, SyncsImplicitly
+from secondsight.devices.small import BeginsBesideOthers, IgnoresMoves, SyncsImplicitly, TellsItsOwnAlone
 from secondsight.lang import LangError
 from secondsight.lang.plain import replay
 from secondsight.scenario import Recorder, Scenario, ScenarioError, show_outcome
@@ -115,7 +115,7 @@ def test_an_importer_of_ones_own_is_checked_and_its_trace_replays(tmp_path: Path
     path.write_text(OWN)
     waits, hasty = load_drivers(path)
     assert all(c.result.verdict is Verdict.HOLDS and c.accessed for driver in (waits, hasty) for c in check(driver, ["buffer-moves"]))
-    assert issubclass(waits, BufferDevice) and set(adversaries_for(waits)) == set(IMPORTER_ADVERSARIES) - {"cpu-access"}
+    assert issubclass(waits, BufferDevice) and set(adversaries_for(waits)) == set(IMPORTER_ADVERSARIES) - {"cpu-access", "second-importer"}
     assert set(adversaries_for(Mirror)) < set(ADVERSARIES)
 
 
@@ -137,10 +137,12 @@ def test_an_importer_has_rules_of_its_own() -> None:
 SYNCS = """
 from typing import ClassVar
 
-from secondsight.devices.fenced_importer import FencedImporter
+from secondsight.devices.fenced_importer import CONTEXT, FencedImporter
+from secondsight.devices.job import job_prepare, job_start
 from secondsight.devices.small import SyncsImplicitly
-from secondsight.lang import Char
-from secondsight.linux.dma_resv import DmaResvUsage
+from secondsight.lang import Char, atomic
+from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
+from secondsight.linux.dma_resv import DmaResvUsage, dma_resv_add_fence, dma_resv_reserve_fences, dma_resv_usage_rw, dma_resv_wait_timeout
 
 
 class SaysSoAndDoesNot(FencedImporter):
@@ -155,6 +157,18 @@ class AlwaysSaysThatItWrites(SyncsImplicitly):
 class BookkeepsReads(SyncsImplicitly):
     def usage(self, value: Char) -> DmaResvUsage:
         return DmaResvUsage.WRITE if value != 0 else DmaResvUsage.BOOKKEEP
+
+
+class WaitsForWritersAlone(FencedImporter):
+    implicit_sync: ClassVar[bool] = True
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        dma_resv_wait_timeout(buffer.resv, dma_resv_usage_rw(False))
+        with atomic:
+            dma_resv_reserve_fences(buffer.resv, 1)
+            fence = job_prepare(self.job, attach, 0, value, CONTEXT)
+            dma_resv_add_fence(buffer.resv, fence, dma_resv_usage_rw(value == 0))
+            job_start(self.job)
 """
 
 
@@ -163,12 +177,52 @@ def test_who_says_that_it_synchronises_implicitly_is_asked_by_a_cpu(tmp_path: Pa
     path = tmp_path / "mine.py"
     path.write_text(SYNCS)
     found = {driver.__name__: {c.result.violation.rule if c.result.violation else "" for c in check(driver, ["cpu-access"])} for driver in load_drivers(path)}
-    assert found == {"SaysSoAndDoesNot": {"implicit-sync"}, "AlwaysSaysThatItWrites": {""}, "BookkeepsReads": {"implicit-sync", ""}}
+    assert found == {
+        "SaysSoAndDoesNot": {"implicit-sync"}, "AlwaysSaysThatItWrites": {""}, "BookkeepsReads": {"implicit-sync", ""}, "WaitsForWritersAlone": {""},
+    }  # fmt: skip
     assert "implicit-sync" in {rule.name for rule in rules_for(SyncsImplicitly)} and "implicit-sync" not in {rule.name for rule in rules_for(FencedImporter)}
     with pytest.raises(LangError, match="the rule implicit-sync is not asked of FencedImporter, whose promise is 'importer' and which does not say implicit_sync"):
         rules_for(FencedImporter, ["implicit-sync"])
     with pytest.raises(LangError, match="no adversary is called 'cpu-access'; there are: buffer-moves, buffer-revoked"):
         next(check(FencedImporter, ["cpu-access"]))
+
+
+def test_a_second_importer_finds_a_job_that_does_not_wait_and_one_that_is_not_told_of(tmp_path: Path) -> None:
+    """Jobs that only read may be under way together: who reads waits for those that write, who writes for all. Both scenarios tell more than one alone."""
+    path = tmp_path / "mine.py"
+    path.write_text(SYNCS)
+    drivers = {driver.__name__: driver for driver in [*load_drivers(path), SyncsImplicitly, BeginsBesideOthers, TellsItsOwnAlone]}
+
+    def broken(name: str) -> set[str]:
+        found = list(check(drivers[name], ["second-importer"]))
+        for one in found:
+            assert one.accessed or one.result.violation is not None
+            if one.result.violation is not None:
+                steps = one.result.violation.trace.schedule
+                assert one.result.violation.rule == "implicit-sync"
+                assert len(replay(one.rebuild(), steps, one.result.violation.trace.states)) == len(steps)
+        return {one.scenario.removeprefix("second-importer: ") for one in found if one.result.violation is not None}
+
+    assert broken("SyncsImplicitly") == broken("AlwaysSaysThatItWrites") == broken("TellsItsOwnAlone") == set()
+    assert broken("BeginsBesideOthers") == {"writes", "reads"}
+    assert broken("WaitsForWritersAlone") == broken("BookkeepsReads") == {"reads"}
+
+
+def test_two_devices_may_read_together() -> None:
+    s = Recorder()
+    buffer = s.buffer(pages=1)
+    one, two = s.attached_device(buffer), s.attached_device(buffer)
+
+    @s.thread
+    def first() -> None:
+        one.job_read(into="first")
+
+    @s.thread
+    def second() -> None:
+        two.job_read(into="second")
+
+    made = s.scenario("both_read", "")
+    assert [check_scenario(kind, "own", made, rules_for(kind)).result.verdict for kind in (SyncsImplicitly, BeginsBesideOthers)] == [Verdict.HOLDS] * 2
 
 
 def test_what_does_not_suit_is_refused_with_a_remedy() -> None:

@@ -228,12 +228,13 @@ def _joined(pieces: Sequence[ClaimedLine]) -> Iterator[ClaimedLine]:
 
 
 def _rest(piece: ClaimedLine, following: Sequence[ClaimedLine]) -> int:
-    """How many of the following lines are the rest of a line: one that goes on with `(` or `=`, one that ends with an operator, or up to where an open bracket is closed."""
+    """How many of the following lines are the rest of a line: one that goes on with `(` or `=`, one that ends with an operator or in the middle of a name, or up to where an
+    open bracket is closed."""
     deeper = [further for further in following if further.indent > piece.indent and piece.columns[0] in further.columns]
     stands = _STANDS.match(piece.text) is not None
     if piece.place or (piece.text.startswith("^") and not stands) or deeper[:1] != list(following[:1]):
         return 0
-    if following and (following[0].text.startswith(("= ", "()", "(0", "(1")) or piece.text.endswith(_GOES_ON) or (stands and piece.text.endswith(":"))):
+    if following and (following[0].text.startswith(("= ", "()", "(0", "(1")) or piece.text.endswith((*_GOES_ON, "_")) or (stands and piece.text.endswith(":"))):
         return 1
     text = piece.text
     if _open(text) > 0:
@@ -250,7 +251,7 @@ def _rest(piece: ClaimedLine, following: Sequence[ClaimedLine]) -> int:
 
 def joined(text: str, further: str) -> str:
     """Two parts of a line as one."""
-    return f"{text}{further}" if further.startswith("(") else f"{text} {further}"
+    return f"{text}{further}" if further.startswith("(") or text.endswith("_") else f"{text} {further}"
 
 
 def _open(text: str) -> int:

@@ -9,7 +9,7 @@ from typing import get_args
 from secondsight.contract.adversaries import EVERY_ADVERSARY
 from secondsight.contract.check import RULES, rules_for
 from secondsight.contract.driver_mutants import driver_mutants
-from secondsight.contract.harmless import HARMLESS, JUDGED
+from secondsight.contract.harmless import HARMLESS, JUDGED, by_reason
 from secondsight.contract.lessons import (
     ALSO_BROKEN,
     ALWAYS_CHECKED,
@@ -97,10 +97,7 @@ def _mutants() -> Iterator[str]:
         yield f"| `{name}` | {several} | {several - len(living)} |\n"
     yield "\n| may live | reason |\n| --- | --- |\n"
     for name, living in HARMLESS.items():
-        reasons: dict[str, list[str]] = {}
-        for mutant, reason in living.items():
-            reasons.setdefault(reason, []).append(mutant)
-        for reason, mutants in reasons.items():
+        for reason, mutants in by_reason(living).items():
             yield f"| `{name}`: {'; '.join(mutants)} | {reason} |\n"
     yield "\n| driver | who judges its mutants |\n| --- | --- |\n"
     for name, judges in JUDGED.items():

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from secondsight.contract.adversaries import adversaries_for
 from secondsight.contract.check import RULES, Rule, check, check_scenario, driver_program, load_drivers, rules_for
@@ -25,10 +26,10 @@ from secondsight.contract.runs import Seen, watch
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.scenario import Scenario
-from secondsight.search import Verdict
+from secondsight.search import Result, Verdict
 from secondsight.search.request import Request
 
-__all__ = ["DriverMutant", "Judge", "Trial", "driver_mutants", "holds", "try_before", "try_mutant"]
+__all__ = ["DriverMutant", "Judge", "Trial", "driver_mutants", "fate_in", "holds", "try_before", "try_mutant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Trial:
     by: str = ""
 
 
-def driver_mutants(driver: type[Device]) -> list[DriverMutant]:
+def driver_mutants(driver: type[Any]) -> list[DriverMutant]:
     """All mutants of the methods that a driver's own class defines, in the order of its text. Raises `LangError` without one."""
     file = inspect.getsourcefile(driver)
     if file is None:
@@ -274,18 +275,26 @@ def _fate(judge: Judge, request: Request | None, bounds: dict[str, int] | None) 
     unfinished, accessed = "", False
     for name, scenario in judge.scenarios:
         checked = check_scenario(judge.driver, name, scenario, judge.rules, request, None, bounds)
-        result, accessed = checked.result, accessed or checked.accessed
-        if result.verdict is Verdict.BROKEN:
-            assert result.violation is not None
-            return "broken", f"{name}, {result.violation.rule}"
-        if result.error is not None:
-            return "refused", str(result.error)
-        if result.verdict is Verdict.NOT_FINISHED:
-            unfinished = unfinished or f"{name}, {result.reason}"
+        accessed = accessed or checked.accessed
+        fate, by = fate_in(name, checked.result)
+        if fate == "not finished":
+            unfinished = unfinished or by
+        elif fate != "survives":
+            return fate, by
     if unfinished:
         return "not finished", unfinished
     asked = any(place.op.declared.accesses for _, scenario in judge.scenarios for place in scenario.places())
     return ("survives", "") if accessed or not asked else ("idle", "no access of the device succeeds")
+
+
+def fate_in(name: str, result: Result) -> tuple[str, str]:
+    """What one search says of a mutant, and by whom; `name`: who asked."""
+    if result.verdict is Verdict.BROKEN:
+        assert result.violation is not None
+        return "broken", f"{name}, {result.violation.rule}"
+    if result.error is not None:
+        return "refused", str(result.error)
+    return ("survives", "") if result.verdict is Verdict.HOLDS else ("not finished", f"{name}, {result.reason}")
 
 
 def _silent(driver: type[Device], adversaries: Sequence[str] | None) -> set[str]:

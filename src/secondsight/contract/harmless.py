@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-__all__ = ["HARMLESS", "JUDGED"]
+__all__ = ["HARMLESS", "JUDGED", "by_reason"]
 
 _UNDER_ONE_LOCK = "both stand under the lock that whoever reads them takes: nobody sees one without the other"
 _STILL_IN_THE_CALLBACK = (
@@ -43,6 +43,14 @@ _A_FIGURE = "how many pages have moved is a figure for who asked: no rule asks a
 def _by_name(reasons: Mapping[str, str]) -> dict[str, str]:
     """The reason of each mutant, out of names by reason such as `f: drop 1, 2; g: swap 3`."""
     return {name: reason for reason, names in reasons.items() for name in _each_name(names)}
+
+
+def by_reason(table: Mapping[str, str]) -> dict[str, list[str]]:
+    """The mutants of each reason, out of reasons by name."""
+    reasons: dict[str, list[str]] = {}
+    for mutant, reason in table.items():
+        reasons.setdefault(reason, []).append(mutant)
+    return reasons
 
 
 def _each_name(names: str) -> Iterator[str]:
@@ -400,7 +408,6 @@ HARMLESS: dict[str, dict[str, str]] = {
     ),
     "SyncsImplicitly": _by_name(
         {
-            "its jobs are one after another, and no adversary has a second device on the buffer": "queue: drop 1",
             _UNDER_RESV: "queue: without the lock 1; queue: first out of the lock 1; queue: last out of the lock 1; queue: swap 1, 3",
         }
     ),

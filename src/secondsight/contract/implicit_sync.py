@@ -2,7 +2,7 @@
 
 A driver that synchronises so (`BufferDevice.implicit_sync`) has no other word for who comes after: not for the next driver, not for a CPU. What
 was queued when a CPU began to ask is over when it may begin: if the job writes, or if the CPU shall. Work that is queued later is nobody's
-promise: a CPU keeps no device away.
+promise: a CPU keeps no device away. Devices keep each other away: a job begins when those before it are over, if it or they write.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ under_way = shared_array(UnderWay, "dma_fences")
 
 @rule("implicit-sync", on=job_started)
 def is_under_way(buffer: DmaBuf, fence: DmaFence, write: bool) -> None:
-    """A device has a job."""
+    """A device has a job, and what was queued before by others is over, as far as that is in its way.
+
+    What is in the way of a job that writes is every other, and of one that reads those that write (dma_resv_usage_rw(), include/linux/dma-resv.h, Linux 6.12). A
+    device has one job at a time (`BufferDevice.do_job`): the other is another device's.
+    """
+    for job in under_way:
+        in_the_way = job.buffer is buffer and (job.writes or write)
+        require(not in_the_way, "implicit-sync", "a device may begin a job, and another device's that is in its way is under way still")
     mine = under_way[dma_fences.index(fence)]
     mine.buffer = buffer
     mine.writes = write

@@ -42,6 +42,7 @@ from secondsight.devices.small import (
     AsksToWriteFirst,
     AsksTwice,
     AssertsThatItMaySleep,
+    BeginsBesideOthers,
     ChangesOutsideTheLock,
     ClearsAllWithoutMemory,
     ClearsByItself,
@@ -194,6 +195,7 @@ from secondsight.devices.small import (
     TakesPagesToTheEnd,
     TakesTheFirstPagemapForAll,
     TakesTheLastForItsOwn,
+    TellsItsOwnAlone,
     TrustsItsFirstLook,
     TrustsItsMemory,
     TrustsMlock,
@@ -317,6 +319,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("fence-never-signaled", "buffer-moves", DropsTheJobsFence, AsksToBeCalled),
     ("double-add", "buffer-moves", AsksTwice, AsksToBeCalled),
     ("implicit-sync", "cpu-access", SaysThatItReads, SyncsImplicitly),
+    ("implicit-sync", "cpu-access", TellsItsOwnAlone, SyncsImplicitly),
+    ("implicit-sync", "second-importer", BeginsBesideOthers, SyncsImplicitly),
     ("deadlock", "buffer-revoked", KeepsItsMapping, UnmapsAtOnce),
     ("deadlock", "buffer-revoked", DetachesMapped, FencedImporter),
     ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
@@ -408,7 +412,8 @@ ONLY_HERE: dict[str, type[Device]] = {
     "two-processes": RemembersByAddress,
     "two-devices": SubscribesForItsFirst,
     "buffer-moves": IgnoresMoves,
-    "cpu-access": SaysThatItReads,
+    "cpu-access": TellsItsOwnAlone,
+    "second-importer": BeginsBesideOthers,
     "swap": ForgetsWhatItWrote,
     "mremap": MarksUnlessUnmapped,
     "thp-split": VcpuOneAtATime,
@@ -422,7 +427,6 @@ ONLY_HERE: dict[str, type[Device]] = {
     "offline": PinsFilesForLong,
     "fs-dax": PinsAllTheSame,
     "reset": RestoresItsTable,
-    "reclaim": SleepsWhenAsked,
     "page-idle": SleepsWhenCleared,
     "damon": SleepsWhenTested,
     "direct-reclaim": AllocatesUnderItsLock,
@@ -446,6 +450,8 @@ KEPT = {
     "buffer moves",
     "punch-hole": "the only one in which a file loses a page and waits for nobody, and it is on real kernels too; `fs-dax` breaks its driver (FaultsUnderItsLock) in the "
     "same way",
+    "reclaim": "the only one in which kswapd takes pages, beside who uses them and with no memory wanted: the shortest traces; `direct-reclaim` asks the same of a device, "
+    "and breaks its driver (SleepsWhenAsked) too",
     "exit": "the device is open from beginning to end; in `open` and `close` it is not, and more goes on",
 }
 """Those whose drivers others make fail too, and why they are kept."""

@@ -15,6 +15,7 @@ NARROW = 64
 """Where lines are shorter the threads do not stand beside each other: each comes under its name."""
 _MARGIN = 4
 _INDENT = 2
+_PART_OF_A_NAME = re.compile(r"[^_]*_+|[^_]+")
 _NAMED = re.compile(r"(?<=[(\s])[a-z_]+=(?=[^=])")
 """The name of a parameter in a call: `va=` of `map(va=1, pfn=P2)`."""
 
@@ -82,7 +83,7 @@ def _entry(entry: StoryLine, start: int, width: int) -> list[str]:
         text = shorter
     lines = [
         " " * indent + line
-        for line in textwrap.wrap(text, width - indent, subsequent_indent=" " * (2 * _INDENT), break_long_words=True)
+        for line in _Wrapped(width - indent, subsequent_indent=" " * (2 * _INDENT), break_long_words=True).wrap(text)
     ] or [" " * indent]
     if not entry.where:
         return lines
@@ -90,3 +91,11 @@ def _entry(entry: StoryLine, start: int, width: int) -> list[str]:
         lines.append("")
     lines[-1] = lines[-1].ljust(width - len(entry.where)) + entry.where
     return lines
+
+
+class _Wrapped(textwrap.TextWrapper):
+    """Cuts a name for which no line has room behind an underscore: so who reads it knows that it goes on."""
+
+    def _split(self, text: str) -> list[str]:
+        room = self.width - len(self.subsequent_indent)
+        return [part for word in super()._split(text) for part in (_PART_OF_A_NAME.findall(word) if len(word) > room else [word])]

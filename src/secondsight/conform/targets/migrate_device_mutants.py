@@ -1,6 +1,6 @@
 """Mutants of mm/migrate_device.c and of its model that cannot be told from them, each with the reason.
 
-They are of Linux 6.12, and of a sample: of the C every sixth has been tried, and all of the first two functions; of the model the first half of such a sample. Of
+They are of Linux 6.12, and of a sample: of the C every sixth has been tried, and all of the first two functions and of migrate_vma_check_page(); of the model the first half of such a sample. Of
 other releases none yet.
 """
 
@@ -31,7 +31,7 @@ EQUIVALENT = by_name(
         "nothing fails for want of memory": "migrate_vma_insert_page: drop 4, 10, 22",
         "no userfaultfd is here": "migrate_vma_insert_page: drop 28",
         "a new page is on the list from the start here": "migrate_vma_insert_page: negate 19",
-        "no page is of a file, nor in the swap cache": "__migrate_device_pages: swap 7",
+        "no page is of a file, nor in the swap cache": "migrate_vma_check_page: drop 2; migrate_vma_check_page: off by one 3; __migrate_device_pages: swap 7",
         "no page goes to other memory of a device's than private": "__migrate_device_pages: drop 17",
     }
 )

@@ -1,7 +1,7 @@
 """The adversaries of importers: what the exporter of a buffer does while a device works on it.
 
 Each is an exporter that is right (`devices/moving_buffer.py`) and acts beside a device that does jobs; or beside one that is closed. Or a CPU
-that asks whether it may use the buffer.
+that asks whether it may use the buffer. Or a second device that is attached to it.
 An importer that keeps the contract survives every interleaving. When all is quiet it is closed, and what it took must have been given
 back.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from secondsight.contract.adversaries.making import Adversaries, Adversary
-from secondsight.scenario import DeviceHandle, File, Recorder
+from secondsight.scenario import DeviceHandle, File, Recorder, Scenario
 
 __all__ = ["IMPORTERS"]
 
@@ -91,3 +91,31 @@ def cpu_access(s: Recorder, buffer: File) -> None:
     s.buffer_end_cpu_access(buffer)
     s.buffer_begin_cpu_access(buffer, write=True)
     s.buffer_end_cpu_access(buffer, write=True)
+
+
+_SECOND = "another device of the same driver is attached to the buffer, and has a job on it too"
+
+
+def _second(name: str, job: Callable[[DeviceHandle], None]) -> Scenario:
+    """One device writes, and beside it another does a job."""
+    s = Recorder()
+    buffer = s.buffer(pages=1)
+    one, two = s.attached_device(buffer), s.attached_device(buffer)
+
+    @s.thread
+    def first() -> None:
+        one.job("D", into="first")
+
+    @s.thread
+    def second() -> None:
+        job(two)
+
+    return s.scenario(f"second-importer: {name}", _SECOND)
+
+
+IMPORTERS["second-importer"] = Adversary(
+    "second-importer",
+    _SECOND,
+    (_second("writes", lambda gpu: gpu.job("E", into="second")), _second("reads", lambda gpu: gpu.job_read(into="second"))),
+    says="implicit_sync",
+)

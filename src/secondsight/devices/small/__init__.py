@@ -78,6 +78,7 @@ from secondsight.devices.small.importing import (
     AddsNoFence,
     AsksToBeCalled,
     AsksTwice,
+    BeginsBesideOthers,
     DetachesMapped,
     DropsTheJobsFence,
     ForgetsItsWorker,
@@ -94,6 +95,7 @@ from secondsight.devices.small.importing import (
     SyncsImplicitly,
     TakesItsCallbackBack,
     TakesTheLastForItsOwn,
+    TellsItsOwnAlone,
     UnmapsUnlocked,
 )
 from secondsight.devices.small.keys import (
@@ -237,7 +239,7 @@ from secondsight.devices.small.young import (
 
 __all__ = [
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AnswersForTheDead", "AsksAgainForEver", "AsksTheMmapLock", "AsksToBeCalled",
-    "AsksToWriteFirst", "AsksTwice", "AssertsThatItMaySleep", "ChangesOutsideTheLock", "ClearsByItself", "ClearsTheFirst", "ClosesAndKeepsItsMemory",
+    "AsksToWriteFirst", "AsksTwice", "AssertsThatItMaySleep", "BeginsBesideOthers", "ChangesOutsideTheLock", "ClearsByItself", "ClearsTheFirst", "ClosesAndKeepsItsMemory",
     "ClosesAndStays", "ClosesByItsLock", "ClosesFull", "ClosesKeepingItsTable", "ClosesMapped", "CollisionIsAnError", "ComesBackClosed",
     "CountsFromTheFirstPage", "DetachesMapped", "DropsEverything", "DropsItsReferencesTwice", "DropsTheJobsFence", "EvictsBesideFaults",
     "FailsWhileItMoves", "FaultsUnderItsLock", "FlushesAtTheEnd", "FlushesTheDeviceFirst", "FlushesWithAMutex", "ForgetsItsTlb", "ForgetsItsWorker",
@@ -257,7 +259,7 @@ __all__ = [
     "SaysWhatIsMapped", "ServesOneFaultAtATime", "SaysThatItReads", "SignalsNothing", "SleepsWhenAsked", "SleepsWhenCleared", "SleepsWhenTested", "StaysAUser",
     "StaysAttached", "StaysBound", "StaysOff", "StaysPinned", "StopsTheDeviceLast", "SubscribesForItsFirst", "SubscribesTwice",
     "SyncsImplicitly", "TakesAPartForNothing", "TakesAShortCountForAll", "TakesItsCallbackBack", "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly",
-    "TakesPagesForNothing", "TakesPagesToTheEnd", "TakesTheLastForItsOwn", "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError",
+    "TakesPagesForNothing", "TakesPagesToTheEnd", "TakesTheLastForItsOwn", "TellsItsOwnAlone", "TrustsItsMemory", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError",
     "UnmapsAgain", "UnmapsBeforeItStops", "UnmapsThenUnpins", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnpinsBeforeTheSync", "UnpinsTwice",
     "UnsubscribesTwice", "Vcpu", "VcpuLeftCounting", "VcpuMayRefuse", "VcpuOneAtATime", "VcpuWithoutCount", "WaitsForNoFlush", "WalksWithoutBeingAUser",
     "WritesAllTheSame",

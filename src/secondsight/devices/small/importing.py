@@ -40,6 +40,7 @@ __all__ = [
     "AddsNoFence",
     "AsksToBeCalled",
     "AsksTwice",
+    "BeginsBesideOthers",
     "DetachesMapped",
     "DropsTheJobsFence",
     "ForgetsItsWorker",
@@ -56,6 +57,7 @@ __all__ = [
     "SyncsImplicitly",
     "TakesItsCallbackBack",
     "TakesTheLastForItsOwn",
+    "TellsItsOwnAlone",
     "UnmapsUnlocked",
 ]
 
@@ -272,6 +274,29 @@ class SaysThatItReads(SyncsImplicitly):
     @atomic
     def usage(self, value: Char) -> DmaResvUsage:
         return DmaResvUsage.READ
+
+
+class BeginsBesideOthers(SyncsImplicitly):
+    """Says what its jobs do, and begins them beside those of others."""
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        with atomic:
+            dma_resv_reserve_fences(buffer.resv, 1)
+            fence = job_prepare(self.job, attach, 0, value, CONTEXT)
+            dma_resv_add_fence(buffer.resv, fence, self.usage(value))
+            job_start(self.job)
+
+
+class TellsItsOwnAlone(SyncsImplicitly):
+    """Its devices find each other's jobs, and wait; a CPU, or another driver, does not."""
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        dma_resv_wait_timeout(buffer.resv, DmaResvUsage.BOOKKEEP)
+        SyncsImplicitly.queue(self, buffer, attach, value)
+
+    @atomic
+    def usage(self, value: Char) -> DmaResvUsage:
+        return DmaResvUsage.BOOKKEEP
 
 
 class TakesItsCallbackBack(AsksToBeCalled):

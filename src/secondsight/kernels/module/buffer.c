@@ -21,7 +21,7 @@
 /* Fences: of jobs, and of copies. */
 
 static DEFINE_SPINLOCK(fence_lock);
-static u64 job_context, copy_context;
+static u64 copy_context;
 static atomic_t seqno;
 
 static const char *fence_name(struct dma_fence *fence) { return "secondsight"; }
@@ -264,6 +264,7 @@ struct ss_worker {
 	bool told, closed, missed; /* missed: the last job found memory that is not a buffer's */
 	struct mutex jobs;
 	struct dma_fence *fence; /* of the last job */
+	u64 context; /* of its jobs' fences: a later fence takes the place of an earlier one of the same */
 	struct page *page;
 	u32 write, value;
 	struct work_struct job, unmap;
@@ -378,7 +379,7 @@ static struct page *first_page(struct sg_table *table) { return pfn_to_page(PHYS
 
 static long submit(struct ss_worker *worker, const struct ss_access *access)
 {
-	struct dma_fence *fence = new_fence(&job_context);
+	struct dma_fence *fence = new_fence(&worker->context);
 	long ret = -ENOMEM;
 
 	if (!fence)

@@ -1,0 +1,51 @@
+"""Mutants of the 2023 table's designs: what is noticed is told, and nothing survives but what may.
+
+A sample here; all of them with `SECONDSIGHT_CONTRACT=all` (`make adversaries`).
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from secondsight.cases.thread_2023_udmabuf import ROWS
+from secondsight.cases.udmabuf_mutants import DESIGNS, HARMLESS_IN_DESIGNS, holding, mutants_of, try_design
+
+
+def fates(name: str, mutants: list[str]) -> list[tuple[str, str]]:
+    known = {one.name: one for one in mutants_of(DESIGNS[name])}
+    return [(trial.fate, trial.by) for trial in (try_design(DESIGNS[name], known[f"{name}.{one}"]) for one in mutants)]
+
+
+def test_what_comes_of_some() -> None:
+    kept, untold = fates("UdmabufKeepOld", ["map_dma_buf: negate 1", "changed: drop 1"])
+    assert kept == ("broken", "no freed frame, none-followed")
+    assert untold == ("survives", "")
+    (forgets,) = fates("UdmabufPrepare", ["changed: drop 1"])
+    assert forgets == ("broken", "reads new data, reads-new-data")
+
+
+def test_an_importer_that_gets_at_no_page_is_idle() -> None:
+    assert fates("UdmabufHmmUnderResv", ["map_dma_buf: negate 2"]) == [("idle", "the importer gets at no page")]
+
+
+def test_a_mutant_outside_the_language_is_refused() -> None:
+    (refused,) = fates("ImporterFaultsFirst", ["map: drop 1"])
+    assert refused[0] == "refused" and "exporter is not defined" in refused[1]
+
+
+def test_each_design_holds_somewhere_and_what_may_survive_is_of_one() -> None:
+    assert set(HARMLESS_IN_DESIGNS) == set(DESIGNS)
+    for name, design in DESIGNS.items():
+        assert all(holding(row) for row in ROWS if row.entry.name in design.rows)
+        assert set(HARMLESS_IN_DESIGNS[name]) <= {one.name.removeprefix(f"{name}.") for one in mutants_of(design)}
+
+
+@pytest.mark.skipif(os.environ.get("SECONDSIGHT_CONTRACT") != "all", reason="minutes: make adversaries runs it")
+@pytest.mark.parametrize("name", DESIGNS)
+def test_every_mutant_is_noticed_unless_it_is_harmless(name: str) -> None:
+    trials = [try_design(DESIGNS[name], one) for one in mutants_of(DESIGNS[name])]
+    living = {trial.mutant.name.removeprefix(f"{name}.") for trial in trials if trial.fate == "survives"}
+    assert living == set(HARMLESS_IN_DESIGNS[name])
+    assert [trial for trial in trials if trial.fate == "not finished"] == []
