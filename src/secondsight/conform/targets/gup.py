@@ -102,6 +102,7 @@ class GupFile(Target):
             "not in this world: no frame is movable",
             "may hide",
         ),
+        StateDifference("faults that give the mmap lock up and wait (VM_FAULT_RETRY)", "no fault waits here; VM_FAULT_COMPLETED goes the same way", "may hide"),
         StateDifference("references to the zero page", "the C counts those that get_user_pages() takes, the model none", "neither"),
     )
 
