@@ -28,11 +28,11 @@ from secondsight.devices.udmabuf_watched import PinnedUdmabuf
 from secondsight.lang import LangError
 from secondsight.search import Limits, Request, Verdict
 
-__all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "Design", "designs_page", "holding", "mutants_of", "try_design"]
+__all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "UdmabufDesign", "designs_page", "holding", "mutants_of", "try_design"]
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
+class UdmabufDesign:
     """A class whose methods are changed, and the rows that it is judged in: a row's exporter or importer is the class, or derives from it."""
 
     kind: type
@@ -83,12 +83,12 @@ def _method(mutant: DriverMutant) -> str:
     return mutant.method.partition(".")[2]
 
 
-def mutants_of(design: Design) -> list[DriverMutant]:
+def mutants_of(design: UdmabufDesign) -> list[DriverMutant]:
     """The mutants of a design's class, but for those of methods that all its rows have others for: nothing would be changed there."""
     return [one for one in driver_mutants(design.kind) if design.places(_method(one))]
 
 
-def try_design(design: Design, mutant: DriverMutant, states: int = 5_000_000) -> Trial:
+def try_design(design: UdmabufDesign, mutant: DriverMutant, states: int = 5_000_000) -> Trial:
     """A mutant before the cells of its rows that hold, in their order, until one notices it."""
     unfinished = ""
     with tempfile.TemporaryDirectory(prefix="secondsight-") as folder:
@@ -130,17 +130,17 @@ def _reads(row: Row) -> bool:
     return looked(0, seen)
 
 
-DESIGNS: dict[str, Design] = {
+DESIGNS: dict[str, UdmabufDesign] = {
     design.kind.__name__: design
     for design in (
-        Design(UdmabufHmm, ("invalidate+hmm",)),
-        Design(ImporterFaultsFirst, ("invalidate+hmm",)),
-        Design(UdmabufHmmUnderResv, ("hmm under resv",)),
-        Design(UdmabufKeepOld, ("keep-old",)),
-        Design(PinnedUdmabuf, ("new-mapping notifier", "prepare ioctl")),
-        Design(UdmabufPrepare, ("prepare ioctl",)),
-        Design(UdmabufUpdateMapping, ("new-mapping notifier",)),
-        Design(Importer, ("new-mapping notifier", "hmm under resv")),
+        UdmabufDesign(UdmabufHmm, ("invalidate+hmm",)),
+        UdmabufDesign(ImporterFaultsFirst, ("invalidate+hmm",)),
+        UdmabufDesign(UdmabufHmmUnderResv, ("hmm under resv",)),
+        UdmabufDesign(UdmabufKeepOld, ("keep-old",)),
+        UdmabufDesign(PinnedUdmabuf, ("new-mapping notifier", "prepare ioctl")),
+        UdmabufDesign(UdmabufPrepare, ("prepare ioctl",)),
+        UdmabufDesign(UdmabufUpdateMapping, ("new-mapping notifier",)),
+        UdmabufDesign(Importer, ("new-mapping notifier", "hmm under resv")),
     )
 }
 """By the name of the class."""
