@@ -231,7 +231,7 @@ def designs_page() -> str:
 HEAD = """
 ## Mutants of designs
 
-The 2023 table's exporters, which no release has, and its importer, in the same way. A mutant is noticed when a cell of the design's row that holds does not hold any more, or the
+The 2023 table's exporters, which no release has, and its importer, in the same way. A mutant is noticed when a cell of the design's rows that holds does not hold any more, or the
 importer gets at no page.
 
 | design | mutants | noticed |
