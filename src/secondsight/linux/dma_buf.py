@@ -340,7 +340,7 @@ def dma_buf_vmap(dmabuf: DmaBuf) -> Errno:
     Who has it already is not asked again."""
     require(dmabuf.resv.held_by_me(), "lock-not-held", "maps a buffer for the kernel without the reservation lock")
     if dmabuf.vmapping_counter[0] == 0:
-        ret = dmabuf.vmap()
+        ret: Errno = dmabuf.vmap()
         if ret != 0:
             return ret
     dmabuf.vmapping_counter[0] += 1
@@ -363,7 +363,7 @@ def dma_buf_vunmap(dmabuf: DmaBuf) -> None:
 def dma_buf_vmap_load(dmabuf: DmaBuf, pgoff: Pgoff) -> Result:
     """A load of a driver's through such a mapping: the contents of page `pgoff`."""
     require(dmabuf.vmapping_counter[0] > 0, "vmap", "reads through a mapping of a buffer that nobody has made")
-    frame = dmabuf.vmap_page(pgoff)
+    frame: Ref[Folio] = dmabuf.vmap_page(pgoff)
     assert frame is not None
     frame_touch(frame, False)
     return frame.contents
