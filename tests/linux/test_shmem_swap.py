@@ -33,7 +33,7 @@ from secondsight.scenario import Recorder, scenario
 @contextmanager
 def a_page_of_a_memfd(written: bool = True, **more: int) -> Iterator[tuple[Machine, Mm, ShmemFile]]:
     """A process that has mapped a memfd of two pages, and has read the first or written `A` there."""
-    sizes = {"frames": 6, "pages": 2, "anon_vmas": 1, "swap_slots": 2, "files": 1, "file_pages": 2, "shmem_swap": 1, "resizes": 1}
+    sizes = {"frames": 6, "pages": 2, "anon_vmas": 1, "swap_slots": 2, "files": 1, "file_pages": 2, "swapped_pages": 2, "shmem_swap": 1, "resizes": 1}
     with world(**sizes | more) as (machine, mm):
         file = memfd_create(2, 0)
         do_mmap(mm, 0, 2, file, 0, True)

@@ -139,6 +139,7 @@ LAST_PAGE: Final = 15
 
 bound("file_pages", usual=8)
 bound("fallocated_pages", most=15, usual=8)
+bound("swapped_pages", most=15)
 
 
 no_memory_past_the_end = shared_array(bool, bound("no_memory_past_the_end", most=1))
@@ -162,7 +163,7 @@ class ShmemFile(AddressSpace):
     falloc_start: Pgoff
     falloc_next: Pgoff
     fallocated: Array[bool, Literal["fallocated_pages"]]
-    swapped: Array[Count, Literal["file_pages"]]
+    swapped: Array[Count, Literal["swapped_pages"]]
 
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """shmem_fault(), shmem_falloc_wait() (mm/shmem.c, Linux 6.12): map page `pgoff`, after any punch of it has
@@ -208,7 +209,7 @@ class ShmemFile(AddressSpace):
         assert mm is not None
         if pgoff >= self.nr_pages:
             return -EFAULT if len(no_memory_past_the_end) > 0 else -EINVAL
-        if len(shmem_swap) > 0:
+        if len(self.swapped) > 0:
             if is_swapped(self, pgoff):
                 shmem_swapin_folio(self, pgoff)
         folio = self.pages[pgoff]
@@ -350,7 +351,7 @@ def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
 
     The reference is the file's own: to keep the page, take one in the same step.
     """
-    if len(shmem_swap) > 0:
+    if len(file.swapped) > 0:
         if is_swapped(file, pgoff):
             shmem_swapin_folio(file, pgoff)
     folio = file.pages[pgoff]
@@ -367,7 +368,7 @@ def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
 @atomic
 def is_swapped(file: ShmemFile, pgoff: Pgoff) -> bool:
     """xa_is_value() (include/linux/xarray.h, Linux 6.12) of the file's entry: the page is in swap."""
-    if len(shmem_swap) > 0:
+    if len(file.swapped) > 0:
         return file.swapped[pgoff] != 0
     return False
 
@@ -575,7 +576,7 @@ def shmem_truncate_folio(file: ShmemFile, pgoff: Pgoff) -> bool:
 
     Locks it. True: it is mapped; unmap it, then `shmem_remove_folio`. Else it is removed in the same step. Of one in swap the slot is freed.
     """
-    if len(shmem_swap) > 0:
+    if len(file.swapped) > 0:
         if is_swapped(file, pgoff):
             shmem_free_swap(file, pgoff)
     folio = file.pages[pgoff]

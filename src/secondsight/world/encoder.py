@@ -378,6 +378,8 @@ class Encoder:
         rows = rounded.pop("ops")
         own |= {"ops": rows, "results": rows * self.are_whole, "successes": rows * (not self.are_whole)}
         sizes = rounded | wanted
+        if sizes.get("shmem_swap"):
+            sizes["swapped_pages"] = sizes["file_pages"]
         if driver is None:
             return bounds(**sizes) | own
         _all_there(driver, theirs_alone, wanted)
