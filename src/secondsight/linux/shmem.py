@@ -139,7 +139,7 @@ LAST_PAGE: Final = 15
 
 bound("file_pages", usual=8)
 bound("fallocated_pages", most=15, usual=8)
-bound("swapped_pages", most=15, usual=8)
+bound("swapped_pages", most=15)
 
 
 no_memory_past_the_end = shared_array(bool, bound("no_memory_past_the_end", most=1))

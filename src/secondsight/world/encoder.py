@@ -381,14 +381,14 @@ class Encoder:
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
         if _DRIVEN and size is _DRIVEN[0]:
             rounded |= {name: most for name, (most, but) in _ENOUGH.items() if derived[name] <= most and not any(derived.get(n) for n in but)}
-        if rounded.get("shmem_swap"):
-            rounded["swapped_pages"] = rounded["file_pages"]
         rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
         rounded["other_processes"] = len(self.processes) - 1
         own = {name: rounded.pop(name) for name in _ROWS}
         rows = rounded.pop("ops")
         own |= {"ops": rows, "results": rows * self.are_whole, "successes": rows * (not self.are_whole)}
         sizes = rounded | wanted
+        if sizes.get("shmem_swap"):
+            sizes["swapped_pages"] = sizes["file_pages"]
         if driver is None:
             return bounds(**sizes) | own
         _all_there(driver, theirs_alone, wanted)
