@@ -459,10 +459,10 @@ _LOAD = ast.Load()
 _OUTSIDE = (ast.stmt, ast.excepthandler, ast.match_case)
 _HAS_NO_SUITE = (ast.Expr, ast.AugAssign, ast.Pass, ast.Break, ast.Continue, ast.Raise, ast.Delete)
 
-Placed = TypeVar("Placed", bound=ast.AST)
+SomeNode = TypeVar("SomeNode", bound=ast.AST)
 
 
-def _place(node: Placed, at: Any, end: int | None = None) -> Placed:
+def _place(node: SomeNode, at: Any, end: int | None = None) -> SomeNode:
     """Give a new node the place of another, as `ast.copy_location` does; `end`: the line where it ends, if that is another."""
     if node._attributes:
         node.__dict__.update(
