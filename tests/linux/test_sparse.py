@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from linux_world import A, Mirror, device_main, mirror_of, search, world
 
-from secondsight.lang import atomic
+from secondsight.lang import RuleBroken, atomic
 from secondsight.linux import EBUSY, EEXIST, EINVAL, ENOMEM, ENXIO, SIGBUS
 from secondsight.linux.dax import DevDax, dax_mmap, dev_dax_probe, unregister_dev_dax
 from secondsight.linux.fault import cpu_read, cpu_write
@@ -19,7 +19,7 @@ from secondsight.linux.memremap import dev_pagemap_kill, memremap_pages, memrema
 from secondsight.linux.mm_flags import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE
 from secondsight.linux.mm_types import Flags, Mm
 from secondsight.linux.mmap import vm_munmap
-from secondsight.linux.sparse import PAGES_PER_SECTION, memory_present, pfn_valid
+from secondsight.linux.sparse import PAGES_PER_SECTION, memory_present, pfn_valid, remove_pages
 
 ADDRESSES = {"pages": 2, "frames": 12, "file_pages": 4, "pagemaps": 3, "mem_sections": 2, "pgmap_range": 1}
 HUGE = {"pages": 2, "frames": 4, "file_pages": 2, "pagemaps": 2, "dax_devices": 1, "dax_align": 1, "huge": 1, "pmds": 2}
@@ -34,6 +34,8 @@ def test_device_memory_is_whole_sub_sections() -> None:
         assert [pfn_valid(pfn) for pfn in (1, 2, 3, 4)] == [False, True, True, False]
         assert memremap_pages_at(4, 2) >= 0, "another's, beside it and in another section"
         memunmap_pages(pagemaps[first])
+        with pytest.raises(RuleBroken, match="sub-section"):
+            remove_pages(2, 2)
         assert not pfn_valid(2) and memremap_pages_at(0, 4) >= 0
 
 

@@ -491,6 +491,8 @@ BROKEN_ELSEWHERE = {
     "swap-count": "page tables alone count swap entries, and no function that a driver calls does: tests/linux/test_swap.py breaks it by hand",
     "dax-page-is-free": "a file system that waits for nobody breaks it, and no driver: tests/linux/test_fs_dax.py has one",
     "sealed": "of who makes a buffer of a file's pages, and of no driver: tests/devices/test_udmabuf_seals.py has one that looks at the seals without the inode's lock",
+    "sub-section": "who adds memory takes it away, and no driver here does by itself: tests/linux/test_sparse.py breaks it by hand",
+    "vmap": "no driver of a device maps a buffer for its own CPU accesses yet: tests/linux/test_udmabuf.py breaks it by hand",
     "left-out": "says that something is not modelled: the model refuses it, and no driver is wrong",
 }
 """Other rules that no small driver breaks with an adversary, and who shows that they can break."""
