@@ -285,12 +285,13 @@ def test_the_deadlock_is_told_by_a_trace_that_replays() -> None:
 
 
 def test_without_io_only_pages_that_need_none_are_taken() -> None:
-    """GFP_NOIO does not keep a driver out of its callback: a clean page in the swap cache is unmapped. Dirty ones are not."""
+    """GFP_NOIO does not keep a driver out of its callback: a clean page in the swap cache is unmapped, and any of a memfd. Dirty private ones are not."""
     rules = {c.scenario: c.result.violation.rule if c.result.violation else "" for c in check(AllocatesWithoutIo, ["direct-reclaim"])}
     assert rules == {
         "direct-reclaim: reads": "deadlock",
         "direct-reclaim: writes": "deadlock",
         "direct-reclaim: beside MADV_DONTNEED": "",
+        "direct-reclaim: a memfd's pages": "deadlock",
         "direct-reclaim: two engines": "",
     }
 
