@@ -152,11 +152,7 @@ def test_a_fault_goes_on_beside_a_change_of_another_vma(release: str, settles: s
         def other() -> None:
             s.read(b, into="r1")
 
-    model = ForcedModel(beside, release=release)
-    (node,) = model.start().settled
-    (node,) = model.release(node, "cpu").settled
-    assert model.places_of(node)["cpu"] == "invalidate_enter"
-    assert {model.places_of(after)["other"] for after in model.release(node, "other").settled} == {settles}
+    assert settled(beside, release, "cpu", "invalidate_enter", "other") == {settles}
 
 
 @pytest.mark.parametrize(("release", "settles"), [("7.2.13+deb14-amd64", ENDED), ("6.12.117+deb12-amd64", BLOCKED)])

@@ -31,6 +31,7 @@ _CLEARED_ALREADY = (
     "the CPU's entry has changed before the callback is called: whoever looks from then on finds the new page; whoever looked before finds that the number has gone on, or has its "
     "entry dropped"
 )
+_FLUSHES_MORE = "nobody asks whether more is flushed than has to be, and what is allocated is not modelled"
 _ONE_STEP = "to clear it is one step"
 _NOT_CLOSED = "no column closes the device while it works, and nothing is asked of a process that ends"
 _WAIT_SAVES = "hmm_range_fault() says -EBUSY while the range is not valid, and the loop goes on: the wait saves rounds"
@@ -215,6 +216,11 @@ HARMLESS: dict[str, dict[str, str]] = {
             _WORKER_LOOKS: "close: swap 3, 5, 6; close: drop 6",
         }
     ),
+    "AllocatesAnEntry": _by_name({_NOTHING_ALLOCATED: "fault: without the lock 1; fault: first out of the lock 1"}),
+    "AllocatesAtOpen": {},
+    "PinsAndNotes": {"pin: swap 3": "the driver's lock is held"},
+    "ClearsAllWithoutMemory": {"drop: negate 1": _FLUSHES_MORE},
+    "FlushesAllWithoutReclaim": {"drop: negate 1": _FLUSHES_MORE},
     "LocksBoth": _by_name(
         {
             _ASKED_AGAIN: "submit: drop 1",

@@ -8,6 +8,8 @@ Or one allocation fails, whatever it may do (`allocation-fails`, for drivers tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from secondsight.contract.adversaries.making import Adversaries, two_pages
 from secondsight.scenario import Recorder
 
@@ -15,6 +17,25 @@ __all__ = ["ALLOCATING"]
 
 ALLOCATING = Adversaries()
 """Those about allocations."""
+
+
+def _engines(s: Recorder, begins: Callable[[], None]) -> None:
+    """Two engines, each at a page of its own, once it has begun."""
+    pages = two_pages(s)
+    gpu = s.device()
+    begins()
+
+    @s.thread
+    def engine1() -> None:
+        gpu.read(pages, into="one")
+
+    @s.thread
+    def engine2() -> None:
+        gpu.read(pages + 1, into="two")
+
+    with s.after():
+        gpu.compare(pages)
+
 
 DIRECT = "memory is short: an allocation that may sleep reclaims a page of the process first (direct reclaim), and another fails"
 
@@ -92,20 +113,7 @@ def device_writes_a_memfd(s: Recorder) -> None:
 
 @ALLOCATING.setting("direct-reclaim", DIRECT, "two engines")
 def two_engines(s: Recorder) -> None:
-    pages = two_pages(s)
-    gpu = s.device()
-    s.memory_pressure()
-
-    @s.thread
-    def engine1() -> None:
-        gpu.read(pages, into="one")
-
-    @s.thread
-    def engine2() -> None:
-        gpu.read(pages + 1, into="two")
-
-    with s.after():
-        gpu.compare(pages)
+    _engines(s, s.memory_pressure)
 
 
 FAILS = "one allocation fails, also of who may sleep: there is no memory, and an access or an `open` that fails for that says -ENOMEM"
@@ -132,20 +140,7 @@ def fails_beside_madvise(s: Recorder) -> None:
 
 @ALLOCATING.setting("allocation-fails", FAILS, "two engines", calls="kmalloc")
 def fails_for_one_engine(s: Recorder) -> None:
-    pages = two_pages(s)
-    gpu = s.device()
-    s.allocations_fail()
-
-    @s.thread
-    def engine1() -> None:
-        gpu.read(pages, into="one")
-
-    @s.thread
-    def engine2() -> None:
-        gpu.read(pages + 1, into="two")
-
-    with s.after():
-        gpu.compare(pages)
+    _engines(s, s.allocations_fail)
 
 
 @ALLOCATING.setting("allocation-fails", FAILS, "opens", calls="kmalloc")

@@ -127,7 +127,7 @@ class FlushesAllWithoutReclaim(MirrorInParts):
 
     def drop(self, rng: mn.Range) -> None:
         before = memalloc_noreclaim_save()
-        there = kmalloc(GFP_NOWAIT)
+        there = kmalloc(GFP_KERNEL if rng.blockable else GFP_NOWAIT)
         self.restore(before)
         if there:
             self.page_table.unmap(rng)
