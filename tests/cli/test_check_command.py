@@ -39,7 +39,7 @@ def test_what_a_verdict_rests_on_is_in_the_json(right: Path) -> None:
     assert done.code == 0
     assert not any(result["accessed"] for result in done.json["results"])
     rests = done.json["rests_on"]["MyGpu"]
-    assert rests["adversaries"]["munmap"] == {"called": True, "silent": ["isolation"]}
+    assert rests["adversaries"]["munmap"] == {"touched": False, "called": True, "silent": ["isolation"]}
     assert rests["unseen"][0]["method"] == "MyGpu.faultt"
 
 
