@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 __all__ = ["HARMLESS", "JUDGED", "by_reason"]
 
+_THE_CALLS_OWN = "the array is of one call alone, which writes what it reads"
 _UNDER_ONE_LOCK = "both stand under the lock that whoever reads them takes: nobody sees one without the other"
 _STILL_IN_THE_CALLBACK = (
     "the table is cleared before the callback returns, and from the new sequence number on nobody installs what was collected before: "
@@ -89,6 +90,12 @@ HARMLESS: dict[str, dict[str, str]] = {
     "Pins": {
         "pin: swap 3": _UNDER_ONE_LOCK,
         "unpin: first out of the lock 1": _SEEN_LATER,
+    },
+    "PinsSeveral": {
+        "pin: swap 1": "which pages are wanted is the driver's own to say, under its lock: the mmap lock is not asked",
+        "take: swap 1": _UNDER_ONE_LOCK,
+        "take: swap 2": _THE_CALLS_OWN,
+        "take: drop 4": _THE_CALLS_OWN,
     },
     "Sva": {
         "close: drop 1": _RELEASED,
