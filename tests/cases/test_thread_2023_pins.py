@@ -103,7 +103,7 @@ class StaysCounted(designs.UdmabufAsVfio):
 class MapsTheHead(designs.UdmabufPinsFolios):
     """Wrong: a view that forgets the offset into the folio."""
 
-    def vmap(self, pgoff: Pgoff) -> Ref[Folio]:
+    def vmap_page(self, pgoff: Pgoff) -> Ref[Folio]:
         """The folio's first page."""
         page = self.folios[pgoff]
         return None if page is None else page_folio(page)
