@@ -56,7 +56,7 @@ sparse_no_alignment = shared_array(bool, bound("sparse_no_alignment", most=1))
 
 @atomic
 def memory_present(start: Pgoff, nr_pages: Count) -> None:
-    """memory_present() and subsection_map_init() (mm/sparse.c, Linux 6.12): RAM that is there at boot. Part of setting a machine up."""
+    """memory_present() (mm/sparse.c, Linux 6.12), and its sub-sections: RAM that is there at boot. Part of setting a machine up."""
     for pfn in range(start, start + nr_pages):
         section = mem_sections[pfn // PAGES_PER_SECTION]
         section.early = True
