@@ -201,9 +201,9 @@ def udmabuf_create(memfd: Ref[ShmemFile], offset: Pgoff, size: Pgoff) -> Result:
     Its place in `udmabufs`, with the reference of a new file descriptor, or: -EINVAL for no pages, more than the limit, wrong seals, or pages beyond the end of the file; -EBADFD
     for no memfd.
     """
-    if size == 0 or is_too_large(size):
-        return -EINVAL
     with atomic:
+        if size == 0 or is_too_large(size):
+            return -EINVAL
         ubuf = udmabufs.alloc()
         ubuf.f_count = 1
     ret = udmabuf_pin_folios(ubuf, memfd, offset, size)
@@ -219,9 +219,9 @@ def udmabuf_create_list(count: Count) -> Result:
 
     As `udmabuf_create`; one item's error is the whole call's, and what was pinned is unpinned. -EINVAL for more items than the limit.
     """
-    if are_too_many(count):
-        return -EINVAL
     with atomic:
+        if are_too_many(count):
+            return -EINVAL
         total = 0
         for i in range(count):
             total += create_items[i].size
