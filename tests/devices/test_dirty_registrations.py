@@ -32,4 +32,5 @@ class MarksNothing(ForgetsByHook):
 def test_what_a_device_wrote_is_not_lost(driver: type[KeepsEverything], rules: set[str], steps: int) -> None:
     found = list(check(driver, ["swap"], bounds={"gup_fast_steps": steps}))
     assert all(one.result.error is None for one in found)
-    assert {one.result.violation.rule for one in found if one.result.violation is not None} == rules
+    broken = {one.result.violation.rule for one in found if one.result.violation is not None}
+    assert broken - {"left-out"} == rules  # write protection of a memfd's pages by userfaultfd, which `ForgetsByEvents` asks for

@@ -8,10 +8,11 @@ from secondsight.lang import atomic, require, rule
 from secondsight.linux.device import device_access, invalidation_waits
 from secondsight.linux.fork import mms
 from secondsight.linux.migrate_device import device_folio_moved_to
-from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va
+from secondsight.linux.mm_interval_tree import linear_page_index
+from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va, shmem_swap
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import folio_page, page_folio
-from secondsight.linux.pgtable import pte_present
+from secondsight.linux.pgtable import pte_none, pte_present
 from secondsight.linux.swapops import is_migration_entry, is_swap_entry, migrations, swap_slots
 
 __all__ = ["as_if_cpu", "isolation", "same_at_rest"]
@@ -23,7 +24,7 @@ def as_if_cpu(device: Driver, va: Va, frame: Folio, write: bool) -> None:
 
     Until an invalidation that covers the address has called the driver and the call has returned, the old frame is allowed:
     the invalidation is not over, and it waits for this driver. A page that is in the swap cache, or about to be moved, is the one that
-    a CPU's fault would find; if another takes its place, what a device writes there meanwhile is lost (`lost-write`). Broken by the use of a frame (or a permission) that the CPU
+    a CPU's fault would find; so is a memfd's that reclaim has unmapped and left in its file, where reclaim takes those (a pinned one); if another takes its place, what a device writes there meanwhile is lost (`lost-write`). Broken by the use of a frame (or a permission) that the CPU
     would not have. Source: Documentation/mm/hmm.rst and the 2019 thread ("exactly as if it were a CPU access").
     """
     mm = device.notifier.mm
@@ -56,6 +57,11 @@ def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
         if is_migration_entry(pte):
             folio = page_folio(frame)
             return pte.frame is frame and not any(one.src is folio and one.moved for one in migrations)
+    if len(shmem_swap) > 0:
+        vma = mm.mm_mt[va]
+        if vma is not None and pte_none(pte):
+            file = vma.vm_file
+            return file is not None and file.has_folio(linear_page_index(vma, va), frame)
     return pte_present(pte) is frame
 
 
@@ -78,6 +84,10 @@ def is_writable(mm: Mm, va: Va) -> bool:
         if is_swap_entry(pte):
             vma = mm.mm_mt[va]
             return (vma is None or vma.write) and swap_slots[pte.swap].count == 1
+    if len(shmem_swap) > 0:
+        mapping = mm.mm_mt[va]
+        if mapping is not None and pte_none(pte):
+            return mapping.write
     return pte.writable
 
 
