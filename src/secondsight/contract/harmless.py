@@ -91,6 +91,7 @@ HARMLESS: dict[str, dict[str, str]] = {
         "pin: swap 3": _UNDER_ONE_LOCK,
         "unpin: first out of the lock 1": _SEEN_LATER,
     },
+    "LooksUpEachPagemap": dict.fromkeys(("collect: drop 2", "read_ahead: drop 4", "read_page: drop 2"), "what it reads ahead goes nowhere: a driver that reads less keeps every rule"),
     "PinsSeveral": {
         "pin: swap 1": "which pages are wanted is the driver's own to say, under its lock: the mmap lock is not asked",
         "take: swap 1": _UNDER_ONE_LOCK,

@@ -60,7 +60,7 @@ class UdmabufLimits(Record):
     pglimit: Pgoff
 
 
-udmabuf_limits = shared_array(UdmabufLimits, bound("udmabuf_limits", most=1))
+udmabuf_limits = shared_array(UdmabufLimits, bound("udmabuf_limits", most=1, usual=1))
 PAGES_OF_A_MIB: Final = 15
 """A buffer of one MiB is larger than any here."""
 
