@@ -26,12 +26,10 @@ from secondsight.linux.shmem import (
     F_SEAL_SHRINK,
     F_SEAL_WRITE,
     ShmemFile,
-    i_size_write,
-    shmem_fallocate,
     shmem_fallocate_punch_hole,
-    shmem_setattr,
     shmem_undo_range,
 )
+from secondsight.linux.shmem_size import i_size_write, shmem_fallocate, shmem_setattr
 from secondsight.scenario import Recorder, Scenario, ScenarioError, scenario
 from secondsight.search import Verdict
 from secondsight.world.encoder import Encoder

@@ -164,6 +164,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "(mm/truncate.c, 43) and unmap_mapping_range() as places; quotas and huge pages as stubs; "
         "swap, by scenarios with MADV_PAGEOUT on kernels",
     ),
+    "shmem_size.py": ("agreement", "functions of mm/shmem.c: as shmem.py"),
     "srcutree.py": (
         "agreement",
         "kernel/rcu/srcutree.c: grace periods run in work queues and count on every CPU; where mm/mmu_notifier.c calls it, its conformer has "

@@ -71,9 +71,8 @@ from secondsight.linux.shmem import (
     LAST_PAGE,
     Seals,
     ShmemFile,
-    end_of_pages,
-    i_size_write,
 )
+from secondsight.linux.shmem_size import end_of_pages, i_size_write
 
 __all__ = ["HugetlbFile", "hugetlb_files", "hugetlb_file_setup", "hugetlbfs_fallocate", "hugetlbfs_punch_hole", "hugetlbfs_setattr", "memfd_alloc_folio"]
 

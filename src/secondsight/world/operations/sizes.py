@@ -7,7 +7,7 @@ from secondsight.lang import Ref, atomic
 from secondsight.linux.errno import EBADF
 from secondsight.linux.hugetlb import hugetlb_files, hugetlbfs_fallocate, hugetlbfs_setattr
 from secondsight.linux.mm_types import Mm, Result, resizes
-from secondsight.linux.shmem import shmem_fallocate, shmem_setattr
+from secondsight.linux.shmem_size import shmem_fallocate, shmem_setattr
 from secondsight.scenario.ops import Arg, ArgType, Often
 from secondsight.world.declare import operation
 from secondsight.world.tables import RowNumber, handles, memfd_of, needs, page, pages, value
