@@ -24,7 +24,8 @@ from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.page_alloc import get_page, put_page, zone
 from secondsight.linux.page_alloc_slowpath import FS, GFP_KERNEL, GFP_NOFS, GFP_NOIO, IO, Gfp, direct_reclaim
-from secondsight.linux.shmem import ShmemFile, shmem_fallocate_folio, shmem_fallocate_punch_hole, shmem_setattr
+from secondsight.linux.shmem import ShmemFile, shmem_fallocate_punch_hole
+from secondsight.linux.shmem_size import shmem_fallocate_folio, shmem_setattr
 from secondsight.linux.swapops import swap_slots
 from secondsight.linux.vmscan_direct import try_to_free_pages
 from secondsight.scenario import Recorder, scenario

@@ -16,7 +16,7 @@ from secondsight.linux.shmem import (
     shmem_undo_range,
 )
 
-__all__ = ["end_of_pages", "has_past_the_end", "i_size_write", "shmem_fallocate", "shmem_setattr"]
+__all__ = ["end_of_pages", "has_past_the_end", "i_size_write", "shmem_fallocate", "shmem_fallocate_folio", "shmem_setattr"]
 
 
 @tracepoint
