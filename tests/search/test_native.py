@@ -73,7 +73,10 @@ def assert_same(made: Program, watch: tuple[int, int] | None = None) -> Result:
     return slow
 
 
-@pytest.mark.parametrize("file", sorted(HOUSE.glob("scenarios/*.py")), ids=lambda f: f.stem)
+FILES = [pytest.param(f, marks=[pytest.mark.wide] * (number % 2), id=f.stem) for number, f in enumerate(sorted(HOUSE.glob("scenarios/*.py")))]
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_scenarios(file: Path) -> None:
     for scenario in load_scenarios(file)[:1]:
         made = program(scenario)

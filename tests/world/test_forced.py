@@ -149,7 +149,7 @@ def test_when_the_process_exits_its_threads_are_not_held_and_the_device_is() -> 
     assert dict(left.outcome) == {"seen": "exited"}
 
 
-@pytest.mark.parametrize("driver", DRIVERS[1:])
+@pytest.mark.parametrize("driver", [DRIVERS[1], *(pytest.param(driver, marks=pytest.mark.wide) for driver in DRIVERS[2:])])
 def test_the_counterexample_of_a_wrong_driver_has_a_schedule_that_shows_it(driver: type[mirror.Mirror]) -> None:
     from secondsight.contract import driver_program, rules_for
 
@@ -192,7 +192,7 @@ def test_forced_runs_end_in_outcomes_that_are_possible() -> None:
             assert {left.outcome for left in run_forced(schedule, mirror.Mirror)} <= possible, (seed, result)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 4, 7])
+@pytest.mark.parametrize("seed", [0, 4, *(pytest.param(seed, marks=pytest.mark.wide) for seed in (1, 2, 7))])
 def test_plain_execution_leaves_behind_what_the_coarse_search_says(seed: int) -> None:
     chance = random.Random(seed)
     scenario, driver = random_scenario(chance), chance.choice(DRIVERS)
