@@ -50,6 +50,7 @@ def verdict_of(made: Scenario, steps: dict[str, str], seen: str, release: str | 
 ELSEWHERE = "a thread settles elsewhere"
 
 
+@pytest.mark.wide
 def test_a_plan_is_always_the_same() -> None:
     assert str(plan(2)) == str(plan(2))
     assert "release" in str(plan(2))

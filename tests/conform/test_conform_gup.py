@@ -41,8 +41,8 @@ GET = "	if (flags & FOLL_GET)\n		folio_ref_add(folio, refs"
     ("was", "now"),
     [
         ("			       FOLL_PIN | FOLL_TOUCH | FOLL_REMOTE))", "			       FOLL_PIN | FOLL_REMOTE))"),  # no page is marked dirty
-        ("} else if (pte_special(pte))", "} else if (0)"),  # the zero page is had without the lock
-        (COMPLETED, COMPLETED.replace("-EAGAIN", "0")),  # a lock that was given up counts as held
+        pytest.param("} else if (pte_special(pte))", "} else if (0)", marks=pytest.mark.wide),  # the zero page is had without the lock
+        pytest.param(COMPLETED, COMPLETED.replace("-EAGAIN", "0"), marks=pytest.mark.wide),  # a lock that was given up counts as held
     ],
 )
 def test_what_is_made_wrong_is_noticed(was: str, now: str) -> None:

@@ -58,7 +58,7 @@ def test_a_change_of_who_locks_the_page_of_a_fault_is_noticed(was: str, now: str
 
 
 @pytest.mark.parametrize("release", MigrateDeviceFile.releases)
-@pytest.mark.parametrize("fault", [Fault.ANY, Fault.UNLOCKED])
+@pytest.mark.parametrize("fault", [Fault.ANY, pytest.param(Fault.UNLOCKED, marks=pytest.mark.wide)])
 def test_what_is_no_page_of_a_fault_is_refused_as_the_kernel_does(release: str, fault: Fault) -> None:
     target, source = MigrateDeviceFile(), source_of(release)
     tally = Tally()

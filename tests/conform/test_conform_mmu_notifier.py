@@ -34,6 +34,7 @@ def test_random_walks_agree(release: str) -> None:
     assert set(report.walks.broken) <= set(TARGET.rules)
 
 
+@pytest.mark.wide
 def test_every_transition_of_small_configurations_agrees() -> None:
     source = source_of("6.12")
     with Side(build(TARGET, source)) as side:

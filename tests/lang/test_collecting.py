@@ -18,6 +18,7 @@ def unfrozen() -> Iterator[None]:
         gc.unfreeze()
 
 
+@pytest.mark.wide
 def test_of_a_command_it_stays_until_it_may_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collecting, "_stays", [False])
     frozen = gc.get_freeze_count()

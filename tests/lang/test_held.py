@@ -123,6 +123,7 @@ def all_apart(_: Flow, among: Iterable[ir.Var]) -> dict[ir.Var, set[ir.Var]]:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate], derandomize=True)
 @given(sources(), st.integers(1, 2))
+@pytest.mark.wide
 def test_generated_programs_have_the_same_graph_where_every_local_has_the_room_of_its_type_and_a_place_of_its_own(text: str, threads: int) -> None:
     with module_of(text) as module:
         try:

@@ -231,7 +231,7 @@ HAND_MADE: dict[str, tuple[list[list[Row]], str | None]] = {
 }
 
 
-@pytest.mark.parametrize("walks", [0, 200])
+@pytest.mark.parametrize("walks", [0, pytest.param(200, marks=pytest.mark.wide)])
 @pytest.mark.parametrize("alive", [False, True])
 @pytest.mark.parametrize("name", HAND_MADE)
 def test_programs_that_break_a_careless_reduction(name: str, alive: bool, walks: int, monkeypatch: pytest.MonkeyPatch) -> None:

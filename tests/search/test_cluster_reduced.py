@@ -141,7 +141,7 @@ class Watched(LocalHosts):
 
 
 @pytest.mark.parametrize("alive", [False, True])
-@pytest.mark.parametrize("walks", [0, 1, 200])
+@pytest.mark.parametrize("walks", [0, pytest.param(1, marks=pytest.mark.wide), pytest.param(200, marks=pytest.mark.wide)])
 def test_hundreds_of_small_programs(walks: int, alive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without walks before it, nothing is known when a search begins: most begin more than once, by what any member saw."""
     alive_or_not(alive, walks, monkeypatch)

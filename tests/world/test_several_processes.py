@@ -62,6 +62,7 @@ def test_the_right_driver_holds(name: str) -> None:
     assert search(watched(by_name[name], Mirror)).verdict is Verdict.HOLDS
 
 
+@pytest.mark.wide
 def test_every_executor_says_the_same() -> None:
     for name in ("one_file_two_views", "one_exits"):
         reference, native = (outcomes(by_name[name], request=Request(executor=by)) for by in get_args(ExecutorName)[1:])

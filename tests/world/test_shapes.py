@@ -84,6 +84,7 @@ def test_another_shape_has_other_code() -> None:
 
 
 @has_compiler
+@pytest.mark.wide
 def test_programs_that_share_a_library_take_turns() -> None:
     """Step by step in turn, in threads, in processes: each has its own results."""
     shared = pairs()
@@ -142,6 +143,7 @@ def test_a_thread_that_is_not_there_has_ended() -> None:
 
 
 @has_compiler
+@pytest.mark.wide
 def test_compiled_code_that_is_there_is_used_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))  # another run of this test has left it in the user's
     made = driver_program(Mirror, ADVERSARIES["munmap"].scenarios[0], bounds={"frames": 11})
