@@ -44,6 +44,7 @@ def test_a_module_is_built_once_and_again_after_a_change(kernel: Kernel, source:
     assert build_module(kernel, source) != built
 
 
+@pytest.mark.wide
 def test_a_damaged_module_is_built_again(kernel: Kernel, source: Path) -> None:
     built = build_module(kernel, source)
     good = built.read_bytes()

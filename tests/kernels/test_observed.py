@@ -67,6 +67,7 @@ def test_races_show_more_than_one_outcome(vm: VM) -> None:
     assert shown(frozenset(seen.outcomes)) == shown(load_expected(path.with_suffix(".expected.json"))[recorded.name])
 
 
+@pytest.mark.wide
 def test_two_hundred_runs_take_well_below_two_seconds(vm: VM, record_property: Callable[[str, object], None]) -> None:
     recorded = load_scenarios(REPO / "examples" / "hole_refilled.py")[0]
     seconds = min(vm.observe(recorded, runs=200).seconds for _ in range(3))

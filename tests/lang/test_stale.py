@@ -298,6 +298,7 @@ def stored(s: Recorder) -> None:
 """
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("beside", [False, True])
 def test_pythons_own_bytecode_is_not_used_for_a_driver(beside: bool, tmp_path: Path) -> None:
     """Two texts of one size and date, as an archive has them: the second is checked as what it is."""
