@@ -59,7 +59,7 @@ def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
             return pte.frame is frame and not any(one.src is folio and one.moved for one in migrations)
     if len(shmem_swap) > 0:
         vma = mm.mm_mt[va]
-        if vma is not None and pte_none(pte):
+        if vma is not None and pte_none(pte) and page_folio(frame).pins > 0:
             file = vma.vm_file
             return file is not None and file.has_folio(linear_page_index(vma, va), frame)
     return pte_present(pte) is frame
