@@ -11,6 +11,7 @@ from linux_world import A, B, search, world
 from secondsight.contract import rules_for
 from secondsight.contract.adversaries import ADVERSARIES
 from secondsight.contract.check import check_scenario, driver_program
+from secondsight.contract.coherence import is_there
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror, MirrorNeverMarksDirty
 from secondsight.devices.rdma_mr import RdmaMr, RdmaMrMarksNothing
@@ -32,10 +33,10 @@ from secondsight.scenario import Recorder, scenario
 
 
 @contextmanager
-def a_page_of_a_memfd(written: bool = True, **more: int) -> Iterator[tuple[Machine, Mm, ShmemFile]]:
-    """A process that has mapped a memfd of two pages, and has read the first or written `A` there."""
+def a_page_of_a_memfd(written: bool = True, mirrors: int = 0, **more: int) -> Iterator[tuple[Machine, Mm, ShmemFile]]:
+    """A process that has mapped a memfd of two pages, and has read the first or written `A` there; room for mirrors."""
     sizes = {"frames": 6, "pages": 2, "anon_vmas": 1, "swap_slots": 2, "files": 1, "file_pages": 2, "swapped_pages": 2, "shmem_swap": 1, "resizes": 1}
-    with world(**sizes | more) as (machine, mm):
+    with world({Mirror: mirrors}, **sizes | more) as (machine, mm):
         file = memfd_create(2, 0)
         do_mmap(mm, 0, 2, file, 0, True)
         if written:
@@ -209,3 +210,14 @@ def test_where_nothing_is_reclaimed_a_memfd_has_nothing_of_swap() -> None:
     assert written is not None and written
     kept = {name for record, name in written if record.endswith(("Folio", "SwapSlot", "ShmemFile"))}
     assert kept.isdisjoint({"dirty", "swap", "swapcache", "swapped", "count", "cache", "writeback"})
+
+
+def test_a_pinned_page_that_reclaim_unmaps_is_the_one_that_a_fault_would_find_and_no_other_is() -> None:
+    with a_page_of_a_memfd(mirrors=1) as (machine, mm, file):
+        device = machine.pool(Mirror).alloc()
+        folio = memfd_pin_folio(file, 0)
+        madvise_pageout(mm, 0, 1)
+        assert mm.ptes[0].frame is None and file.pages[0] is folio
+        assert is_there(device, mm, 0, folio)
+        unpin_folio(folio)
+        assert not is_there(device, mm, 0, folio)
