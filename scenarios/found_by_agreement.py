@@ -150,3 +150,19 @@ def populated_and_moved(s: Recorder) -> None:
     def moves() -> None:
         there = s.mremap(m, into="remapped")
         s.move_pages(there, into="moved")
+
+
+@scenario
+def asked_for_while_it_moves(s: Recorder) -> None:
+    """Who waits for a file's page, which is locked as it is moved, holds it: it does not move then."""
+    fd = s.memfd_create(pages=1)
+    m = s.mmap(fd)
+    s.write(m, "a")
+
+    @s.thread
+    def moves() -> None:
+        s.move_pages(m, into="moved")
+
+    @s.thread
+    def asks() -> None:
+        s.fallocate(fd, page=0, pages=1, into="fallocated")

@@ -275,3 +275,27 @@ def test_populating_ends_at_a_gap_since_6_12(release: str, answer: str) -> None:
     s.madvise_populate_read(a, pages=3, into="wrong_behind")
     s.madvise_populate_read(a, pages=2, into="nothing_wrong")
     assert dict(only_outcome(s.scenario("behind_a_gap", ""), release)) == {"wrong_behind": answer, "nothing_wrong": "-ENOMEM"}
+
+
+@pytest.mark.parametrize("asks", ["fallocate", "fault"])
+def test_who_waits_for_a_files_page_keeps_it_from_being_moved(asks: str) -> None:
+    """Seen on a real 6.12 (drawn scenario forced_1_3258): filemap_get_entry() takes a reference before the lock is waited for."""
+    s = Recorder()
+    memfd = s.memfd_create(pages=1, seals="")
+    a = s.mmap(memfd)
+    s.write(a, "a")
+    b = s.mmap(memfd)
+
+    @s.thread
+    def moves() -> None:
+        s.move_pages(a, into="moved")
+
+    @s.thread
+    def waits() -> None:
+        if asks == "fault":
+            s.read(b, into="b")
+        else:
+            s.fallocate(memfd, page=0, pages=1)
+
+    _, seen = outcomes(s.scenario("a_page_is_moved", ""))
+    assert {dict(one)["moved"] for one in seen} >= {"ok", "-EAGAIN"}

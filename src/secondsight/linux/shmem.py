@@ -89,7 +89,7 @@ from secondsight.linux.mm_types import (
     resizes,
     shmem_swap,
 )
-from secondsight.linux.page_alloc import alloc_page, put_page
+from secondsight.linux.page_alloc import alloc_page, get_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
 from secondsight.linux.swap_state import (
@@ -100,7 +100,7 @@ from secondsight.linux.swap_state import (
     swap_duplicate,
     swap_free,
 )
-from secondsight.linux.swapops import swap_slots
+from secondsight.linux.swapops import migrations, swap_slots
 from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing
 from secondsight.linux.vma_lock import release_fault_lock
 
@@ -180,6 +180,8 @@ class ShmemFile(AddressSpace):
             past_the_end = pgoff >= self.nr_pages
             if past_the_end:
                 return VM_FAULT_SIGBUS
+        if len(migrations) + len(shmem_swap) > 0:
+            return shmem_wait_and_map(self, mm, va, pgoff, flags)
         return shmem_map_folio(self, mm, va, pgoff, flags)
 
     @atomic
@@ -310,6 +312,45 @@ class ShmemFile(AddressSpace):
 
 
 shmem_files = pool(ShmemFile, bound("files", usual=4))
+
+
+def shmem_wait_and_map(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
+    """shmem_map_folio, where who waits for the page's lock keeps it from being moved, or reclaimed (`filemap_get_entry`)."""
+    ret: Flags = 0
+    with atomic:
+        held = filemap_get_entry(file, pgoff)
+        if held is None:
+            ret = shmem_map_folio(file, mm, va, pgoff, flags)
+    if held is not None:
+        with atomic:
+            folio_put_unlocked(held)
+            ret = shmem_map_folio(file, mm, va, pgoff, flags)
+    return ret
+
+
+@atomic
+def filemap_get_entry(file: ShmemFile, pgoff: Pgoff) -> Ref[Folio]:
+    """filemap_get_entry(), swap_cache_get_folio() (mm/filemap.c, mm/swap_state.c, Linux 6.12), of who then has to wait for the page's lock: the page, with a reference, for which a
+    migration of it fails (-EAGAIN), and reclaim leaves it where it is. None: there is none, or nobody has it locked, and finding it is of one step with what comes
+    next."""
+    if pgoff >= len(file.pages):
+        return None
+    folio = file.pages[pgoff]
+    if is_swapped(file, pgoff):
+        folio = swap_slots[file.swapped[pgoff] - 1].cache
+    if folio is None:
+        return None
+    if not folio.locked:
+        return None
+    get_page(folio)
+    return folio
+
+
+@atomic
+def folio_put_unlocked(folio: Folio) -> None:
+    """folio_lock() (include/linux/pagemap.h, Linux 6.12), waited for by the reference of `filemap_get_entry`, which goes: what the file has now is looked for anew."""
+    wait_until(not folio.locked)
+    put_page(folio)
 
 
 @atomic
@@ -469,7 +510,18 @@ def shmem_undo_range(file: ShmemFile, first: Pgoff, end: Pgoff) -> None:
     takes them from the file).
     """
     for pgoff in range(first, min(end, len(file.pages))):  # MADV_REMOVE goes as far as the mapping, past the end of the file
-        mapped = shmem_truncate_folio(file, pgoff)
+        mapped = False
+        if len(migrations) + len(shmem_swap) > 0:
+            with atomic:
+                held = filemap_get_entry(file, pgoff)
+                if held is None:
+                    mapped = shmem_truncate_folio(file, pgoff)
+            if held is not None:
+                with atomic:
+                    folio_put_unlocked(held)
+                    mapped = shmem_truncate_folio(file, pgoff)
+        else:
+            mapped = shmem_truncate_folio(file, pgoff)
         if mapped:
             unmap_mapping_range(file, pgoff, pgoff)
             shmem_remove_folio(file, pgoff)

@@ -11,10 +11,13 @@ from secondsight.linux.shmem import (
     F_SEAL_SHRINK,
     LAST_PAGE,
     ShmemFile,
+    filemap_get_entry,
+    folio_put_unlocked,
     is_swapped,
     shmem_get_folio,
     shmem_undo_range,
 )
+from secondsight.linux.swapops import migrations
 
 __all__ = ["end_of_pages", "has_past_the_end", "i_size_write", "shmem_fallocate", "shmem_fallocate_folio", "shmem_setattr"]
 
@@ -81,7 +84,17 @@ def shmem_fallocate(file: ShmemFile, first: Pgoff, length: Pgoff, keep_size: boo
         file.i_rwsem.write_unlock()
         return -EPERM
     for pgoff in range(first, first + length):
-        shmem_fallocate_folio(file, pgoff)
+        if len(migrations) + len(shmem_swap) > 0:
+            with atomic:
+                held = filemap_get_entry(file, pgoff)
+                if held is None:
+                    shmem_fallocate_folio(file, pgoff)
+            if held is not None:
+                with atomic:
+                    folio_put_unlocked(held)
+                    shmem_fallocate_folio(file, pgoff)
+        else:
+            shmem_fallocate_folio(file, pgoff)
     with atomic:
         if not keep_size and first + length > file.nr_pages:
             i_size_write(file, first + length)

@@ -125,16 +125,18 @@ static void *thread_main(void *number)
 	return NULL;
 }
 
-enum { DEATH_MS = 1000 };
+enum { DEATH_MS = 500 };
 
-/* Until a process that was killed has ended, as it has in the model's next coarse step; not for longer than it takes where it is held on its way. */
+/* Until a process that was killed has ended, as it has in the model's next coarse step; not for longer than it takes where it is held on its way, or waits for a
+ * lock. It looks every millisecond: who has killed it goes on in the model, and is not to be taken for one that is blocked. */
 static void wait_for_death(int process)
 {
 	struct pollfd dying = {.fd = syscall(SYS_pidfd_open, left->pid[process], 0), .events = POLLIN};
 
 	if (dying.fd < 0)
 		return;
-	poll(&dying, 1, DEATH_MS);
+	for (int looks = 0; looks < DEATH_MS && !poll(&dying, 1, 1); looks++)
+		;
 	close(dying.fd);
 }
 
