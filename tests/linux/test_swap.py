@@ -49,6 +49,18 @@ def test_a_page_goes_to_swap_and_comes_back() -> None:
         assert zone.nr_free == free + 1 and all(slot.cache is None and slot.count == 0 for slot in swap_slots)
 
 
+@pytest.mark.parametrize(("older", "writes"), [(0, False), (1, False), (0, True), (1, True)])
+def test_what_comes_back_for_a_read_may_be_written_at_once_in_newer_releases(older: int, writes: bool) -> None:
+    """Seen on a real 6.1 (drawn scenario forced_1_133)."""
+    with world(**SWAP | {"swapped_in_read_only": older}) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        madvise_pageout(mm, 0, 1)
+        assert (cpu_write(mm, 0, B) if writes else cpu_read(mm, 0)) == (0 if writes else A)
+        assert mm.ptes[0].writable == (writes or not older)
+        assert cpu_write(mm, 0, B) == 0 and mm.ptes[0].writable and mm.ptes[0].dirty
+
+
 def test_a_page_that_somebody_holds_stays_in_the_swap_cache() -> None:
     with world(**SWAP) as (_, mm):
         do_mmap(mm, 0, 1, None, 0, True)

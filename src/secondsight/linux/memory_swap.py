@@ -85,6 +85,10 @@ def do_swap_page(mm: Mm, va: Va, flags: Flags) -> Flags:
     return 0
 
 
+swapped_in_read_only = shared_array(bool, bound("swapped_in_read_only", most=1))
+"""Of size 1: a page that comes back from swap may be written only if a write has brought it back: see `releases` (swapped-in-for-reading-may-be-written)."""
+
+
 @milestone(quiet=True)
 def do_swap_entry(mm: Mm, va: Va, flags: Flags) -> Flags:
     """do_swap_page() (mm/memory.c, Linux 6.12) of a page in swap: find it in the swap cache, or read it; lock it; map it, if the entry
@@ -138,10 +142,10 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
             folio_add_new_anon_rmap(folio, vma, va)
         pte.frame = folio
         pte.kind = PteKind.PRESENT
-        pte.writable = vma.write
+        pte.writable = vma.write and (write or len(swapped_in_read_only) == 0)
         if len(folio.shared) > 0:
             folio.shared[0] = not pte.exclusive and folio.refcount != 1
-            pte.writable = vma.write and not folio.shared[0]
+            pte.writable = pte.writable and not folio.shared[0]
             pte.exclusive = False
         if len(mm.userfaultfd) > 0:
             if userfaultfd_pte_wp(vma, pte):
@@ -182,10 +186,10 @@ def map_swapped_pages(vma: Vma, va: Va, folio: Folio, entry: SwpEntry, write: bo
         page = folio_page(folio, at - start)
         pte.frame = page
         pte.kind = PteKind.PRESENT
-        pte.writable = vma.write
+        pte.writable = vma.write and (write or len(swapped_in_read_only) == 0)
         if len(page.shared) > 0:
             page.shared[0] = not pte.exclusive and not alone
-            pte.writable = vma.write and not page.shared[0]
+            pte.writable = pte.writable and not page.shared[0]
             pte.exclusive = False
         pte.dirty = write and pte.writable
         pte.swap = 0

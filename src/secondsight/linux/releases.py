@@ -234,6 +234,14 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1.0-56-amd64, 6.12.117+deb12-amd64 (drawn scenarios)",
         ),
         Difference(
+            "swapped-in-for-reading-may-be-written",
+            since=(6, 12),
+            older="private memory that comes back from swap for a read may not be written: the first write faults once more, and so does a device's",
+            newer="it may be written at once where its vma may and nobody else has it",
+            read="do_swap_page() (mm/memory.c, Linux 6.1.192, 6.12.117, 7.2.13). Releases in between were not looked at.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (a drawn forced run)",
+        ),
+        Difference(
             "userfaultfd-moves-pages",
             since=(6, 12),
             older="UFFDIO_MOVE is unknown: -EINVAL",

@@ -341,6 +341,8 @@ class Encoder:
             if largest.get("detached_tables"):
                 derived["collapses_read_only"] = int(self.release is not None and not differs("collapse-of-what-may-not-be-written", self.release))
             derived["pmds"] = derived["pages"] // HPAGE_PMD_NR
+        if largest.get("swap_slots"):
+            derived["swapped_in_read_only"] = int(differs("swapped-in-for-reading-may-be-written", self.release))
         if takes.get("dax_devices") and any(place.op.declared.makes is HandleType.PIN for place in self.places):
             derived["dax_pins"] = 1
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
