@@ -90,12 +90,15 @@ class ForcedModel:
         self.driver = (driver or Mirror) if scenario.has_device else None
         most = {name: BOUNDS[name].most for name in ("frames", "quarantine")} if quarantine else {}
         most |= {"vma_locks": int(not differs("a-fault-locks-its-vma", release))}
-        if any("migrations" in on_model(place.op).at_least(place.op.args) for place in scenario.places()):
+        self.encoder = Encoder(scenario, release)
+        takes = {name for place in scenario.places() for name in on_model(place.op).at_least(place.op.args)}
+        if "migrations" in takes:
             most |= {"migration_passes": 2 if differs("a-migration-unmaps-once-a-stage", release) else 1}
+        if "swap_slots" in takes and not self.encoder.is_huge:  # nobody builds it anew with more; huge pages have enough
+            most |= {"swap_slots": BOUNDS["swap_slots"].most}
         most |= {"madvise_locks_vma": int(release is not None and not differs("madvise-locks-its-vma", release))}
         self.program = program(scenario, driver, rules, most | (wanted or {}), holds=True, release=release)
         self.reference = Reference(self.program)
-        self.encoder = Encoder(scenario, release)
         self.places = self.encoder.places
         self.rows = len(self.places)
         self.names = [thread.name for thread in scenario.threads]
