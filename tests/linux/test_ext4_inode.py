@@ -19,7 +19,14 @@ from secondsight.lang.errors import RuleBroken
 from secondsight.linux import EFAULT, ENOMEM, SIGBUS
 from secondsight.linux.ext4_inode import Ext4Inode, ext4_create, ext4_sync_file, filemap_read, generic_fadvise_dontneed
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_folio, unpin_user_page_range_dirty_lock
+from secondsight.linux.gup import (
+    FOLL_LONGTERM,
+    FOLL_PIN,
+    FOLL_WRITE,
+    pin_user_pages_fast,
+    unpin_folio,
+    unpin_user_page_range_dirty_lock,
+)
 from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
 from secondsight.linux.madvise_remove import madvise_remove
 from secondsight.linux.migrate import move_page

@@ -101,4 +101,16 @@ def by_hand(**decided: int) -> Iterator[None]:
         _by_hand.update(before)
 
 
-from secondsight.linux import cma, dax, dma_iommu, ext4_inode, fs_dax, hmm_2019, memory_hotplug, migrate_device, mmu_notifier, udmabuf, util  # noqa: E402, F401  all that declare bounds, and what these import
+from secondsight.linux import (  # noqa: E402, F401  all that declare bounds, and what these import
+    cma,
+    dax,
+    dma_iommu,
+    ext4_inode,
+    fs_dax,
+    hmm_2019,
+    memory_hotplug,
+    migrate_device,
+    mmu_notifier,
+    udmabuf,
+    util,
+)

@@ -30,7 +30,14 @@ from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.memory import finish_fault, insert_page
 from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.mm import is_cow_mapping
-from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_COMPLETED, VM_FAULT_NOPAGE, VM_FAULT_RETRY, VM_FAULT_SIGBUS
+from secondsight.linux.mm_flags import (
+    FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_WRITE,
+    VM_FAULT_COMPLETED,
+    VM_FAULT_NOPAGE,
+    VM_FAULT_RETRY,
+    VM_FAULT_SIGBUS,
+)
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import AddressSpace, Flags, Folio, Mm, Pgoff, Result, Va, VaEnd, Vma
 from secondsight.linux.page_alloc import alloc_page, get_page, put_page

@@ -51,7 +51,18 @@ from secondsight.linux.mm_flags import (
     VM_FAULT_UNLOCKED,
 )
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Flags, Folio, Mm, Va, Vma, completed_faults, huge_pages, hugetlb_private, numa_hints, writes_back
+from secondsight.linux.mm_types import (
+    Flags,
+    Folio,
+    Mm,
+    Va,
+    Vma,
+    completed_faults,
+    huge_pages,
+    hugetlb_private,
+    numa_hints,
+    writes_back,
+)
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,

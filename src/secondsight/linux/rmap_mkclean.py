@@ -18,7 +18,14 @@ from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_types import Event, Folio, Mm, Range, Va, Vma, page_notifiers, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.mmu_notifier_2011 import mmu_notifier_invalidate_page
-from secondsight.linux.rmap import page_vma_mapped_walk, rmap_walk_first, rmap_walk_lock, rmap_walk_next, rmap_walk_unlock, vma_address
+from secondsight.linux.rmap import (
+    page_vma_mapped_walk,
+    rmap_walk_first,
+    rmap_walk_lock,
+    rmap_walk_next,
+    rmap_walk_unlock,
+    vma_address,
+)
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
 __all__ = ["folio_mkclean"]

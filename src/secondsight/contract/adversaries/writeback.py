@@ -62,7 +62,7 @@ def _writes_then_closes(s: Recorder) -> None:
 @WRITEBACK.setting("writeback", WRITTEN, "taken out meanwhile")
 def _taken_out(s: Recorder) -> None:
     """Reclaim unmaps the page, and drops it if it is clean and nobody holds it."""
-    file, pages, gpu = _a_file(s)
+    _, pages, gpu = _a_file(s)
 
     @s.thread
     def cpu() -> None:

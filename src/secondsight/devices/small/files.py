@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secondsight.devices.small.parts import MirrorInParts
 from secondsight.devices.small.pinning import SHORT, Pins
-from secondsight.lang import Char, Errno, atomic
+from secondsight.lang import Char, atomic
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
 from secondsight.linux.errno import EBADF, EFAULT, EOPNOTSUPP

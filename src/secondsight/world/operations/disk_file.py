@@ -15,7 +15,22 @@ from secondsight.scenario.ops import Arg, ArgType, HandleType, Op
 from secondsight.world.declare import arm, before_the_threads, operation
 from secondsight.world.operations.memfd import map_flags
 from secondsight.world.operations.memory import ADDRESS, SPAN
-from secondsight.world.tables import FIXED, READ_ONLY, Handle, RowNumber, address, disk_file_of, flags, handles, high, low, makes, needs, page, pages
+from secondsight.world.tables import (
+    FIXED,
+    READ_ONLY,
+    Handle,
+    RowNumber,
+    address,
+    disk_file_of,
+    flags,
+    handles,
+    high,
+    low,
+    makes,
+    needs,
+    page,
+    pages,
+)
 
 __all__: list[str] = []
 
