@@ -64,6 +64,7 @@ from secondsight.devices.small import (
     NotifiedIn2011,
     Pins,
     PinsAndNotes,
+    PinsFilesForAMoment,
     PinsSeveral,
     PrefaultsAfterwards,
     RemembersByProcess,
@@ -200,7 +201,7 @@ RIGHT: list[type[Device]] = [
     GfnToPfnCache, RevokesItsKey, ImporterRevokesItsKey, SyncsImplicitly, AllocatesBeforeItsLock, AllocatesWithoutReclaim, AllocatesWithoutWaiting,
     WaitsForItsWorker, DropsWhatChanges, NotifiedIn2011, RdmaMr, FaultQueue, HoldsTheMmapLockAndAsks, LocksBoth,
     AllocatesAnEntry, AllocatesAtOpen, PinsAndNotes, ClearsAllWithoutMemory, FlushesAllWithoutReclaim,
-    LooksUpEachPagemap, PinsSeveral,
+    LooksUpEachPagemap, PinsSeveral, PinsFilesForAMoment,
 ]  # fmt: skip
 
 

@@ -41,6 +41,11 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "mmap lock around handle_mm_fault(), and a step of the CPU",
     ),
     "fork.py": ("agreement", "kernel/fork.c (274 outside symbols): modelled are the slab of vmas, and an mm's first user"),
+    "ext4_inode.py": (
+        "neither",
+        "fs/ext4/inode.c and mm/filemap.c (the page cache's tree is linked for mm/memfd.c already): a conformer needs the journal, buffers and the block layer as places; a guest needs ext4 with an image of its own, and "
+        "does each operation with a plain system call (mmap, msync, fsync, posix_fadvise, fallocate, pread)",
+    ),
     "fs_dax.py": (
         "neither",
         "fs/dax.c and fs/ext4/inode.c: a guest would need seven modules of the packaged kernel (nd_e820, libnvdimm, nd_pmem; ext4, jbd2, mbcache, crc16: each is =m "
@@ -202,7 +207,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "task_mmu.py": ("agreement", "fs/proc/task_mmu.c: of it one bracket and one walk are modelled, which need real page tables (as mm/hmm.c's conformer has)"),
     "page_writeback.py": (
         "agreement",
-        "mm/page-writeback.c (121 outside symbols): of it one flag is modelled, and the end of a write",
+        "mm/page-writeback.c (121 outside symbols): of it one flag is modelled, who clears it, and the end of a write",
     ),
     "rmap.py": (
         "agreement",
@@ -219,6 +224,8 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "mm_userfaultfd_move.py": ("agreement", "mm/userfaultfd.c: as mm_userfaultfd.py; move_pages() locks two vmas, two page tables and an anon_vma"),
     "tlb.py": ("agreement", "arch/x86/mm/tlb.c and mm/mmu_gather.c: what is modelled is which CPU may still use an entry; interrupts have no counterpart in user space"),
     "rmap_migrate.py": ("agreement", "functions of mm/rmap.c (106 outside symbols) and mm/migrate.c (151): as rmap.py. move_pages(2) runs them in guests"),
+    "msync.py": ("neither", "mm/msync.c: a loop over vmas, which needs the maple tree; a guest needs a file on a disk, as ext4_inode.py"),
+    "rmap_mkclean.py": ("neither", "functions of mm/rmap.c (106 outside symbols): as rmap.py; a guest needs a file on a disk, as ext4_inode.py"),
     "rmap_exclusive.py": (
         "agreement",
         "mm/rmap.c (106 outside symbols): make_device_exclusive_range() needs mm/gup.c (80) as a place, and what rmap.py needs. The kernel's hmm-tests and "

@@ -6,6 +6,7 @@ from secondsight.devices.device import all_quiet
 from secondsight.devices.moving_buffer import fences_held_by_buffers, held_by_buffers
 from secondsight.lang import atomic, count, require, rule
 from secondsight.linux.dma_fence import dma_fences
+from secondsight.linux.ext4_inode import ext4_inodes
 from secondsight.linux.fork import mms
 from secondsight.linux.fs_dax import fs_dax_files
 from secondsight.linux.hugetlb import hugetlb_files
@@ -68,6 +69,8 @@ def held_by_tables() -> int:
     if len(fs_dax_files) > 0:
         for blocks in fs_dax_files:
             held += count(page is not None for page in blocks.blocks)
+    for inode in ext4_inodes:
+        held += count(page is not None for page in inode.pages)
     held += count(slot.cache is not None for slot in swap_slots)
     for block in pageblocks:
         if len(block.allocated) > 0:
@@ -96,6 +99,8 @@ def tables_hold_all(mm: Mm) -> bool:
                     held += count(pte.frame is folio for pte in other.ptes)
             for file in shmem_files:
                 held += count(page is folio for page in file.pages)
+            for inode in ext4_inodes:
+                held += count(page is folio for page in inode.pages)
             for large in hugetlb_files:
                 held += count(kept is not None and page_folio(kept) is folio for kept in large.pages)
             held += count(slot.cache is folio for slot in swap_slots)

@@ -18,9 +18,11 @@ from secondsight.devices.small import (
     LeavesBeforeTheEnd,
     MarksIfItGetsTheLock,
     MarksUnderThePageLock,
+    MarksUnlocked,
     MarksWhenItDrops,
     MayNotSleep,
     PassesOverTheReaper,
+    PinsFilesForAMoment,
     RevokesItsKey,
     RevokesItsKeyUnlocked,
     Vcpu,
@@ -118,8 +120,8 @@ BUGS: tuple[Bug, ...] = (
         (
             WithAdversary("migration", "deadlock", MarksUnderThePageLock, MarksWhenItDrops),
             WithAdversary("swap", "lost-write", MarksIfItGetsTheLock, MarksWhenItDrops),
+            WithAdversary("writeback", "dirty-unlocked", MarksUnlocked, PinsFilesForAMoment),
         ),
-        "That a page of a file may not be marked without its lock is not modelled: there is no writeback of files.",
     ),
     Bug(
         "mm/memory.c",

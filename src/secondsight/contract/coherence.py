@@ -8,8 +8,9 @@ from secondsight.lang import atomic, require, rule
 from secondsight.linux.device import device_access, invalidation_waits
 from secondsight.linux.fork import mms
 from secondsight.linux.migrate_device import device_folio_moved_to
+from secondsight.linux.mm import vma_needs_dirty_tracking
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va, shmem_swap
+from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va, shmem_swap, writes_back
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import folio_page, page_folio
 from secondsight.linux.pgtable import pte_none, pte_present
@@ -57,7 +58,7 @@ def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
         if is_migration_entry(pte):
             folio = page_folio(frame)
             return pte.frame is frame and not any(one.src is folio and one.moved for one in migrations)
-    if len(shmem_swap) > 0:
+    if len(shmem_swap) + len(writes_back) > 0:
         vma = mm.mm_mt[va]
         if vma is not None and pte_none(pte) and page_folio(frame).pins > 0:
             file = vma.vm_file
@@ -78,16 +79,16 @@ def is_owned(device: Driver, frame: Folio) -> bool:
 @atomic
 def is_writable(mm: Mm, va: Va) -> bool:
     """Whether a CPU may write there. A page in swap is mapped as its vma says, if no other entry stands for it too; while munmap has
-    taken the vma and not the entry yet, it is as if the access came before munmap."""
+    taken the vma and not the entry yet, it is as if the access came before munmap. Of a file that wants to hear of the first write there must be an entry that may."""
     pte = mm.ptes[va]
     if len(swap_slots) > 0:
         if is_swap_entry(pte):
             vma = mm.mm_mt[va]
             return (vma is None or vma.write) and swap_slots[pte.swap].count == 1
-    if len(shmem_swap) > 0:
+    if len(shmem_swap) + len(writes_back) > 0:
         mapping = mm.mm_mt[va]
         if mapping is not None and pte_none(pte):
-            return mapping.write
+            return mapping.write and (len(writes_back) == 0 or not vma_needs_dirty_tracking(mapping))
     return pte.writable
 
 

@@ -20,7 +20,7 @@ def saved_before_it_is_dropped(folio: Folio, saved: Char) -> None:
     is dropped without being written, and the next access reads what was there before. Source: the 2011 thread ("remember to
     SetPageDirty before you do put_page"), __remove_mapping() (mm/vmscan.c, Linux 6.12).
     """
-    require(folio.contents == saved, "lost-write", "a page is dropped from memory that holds what was never written to swap")
+    require(folio.contents == saved, "lost-write", "a page is dropped from memory that holds what was never written to swap, or to its file's block")
     if len(folio.second) > 0:
         second = swap_slots[folio.swap].second[0] if folio.swapcache else 0
         require(second_half(folio) == second, "lost-write", "a page is dropped whose second half was never written to swap")

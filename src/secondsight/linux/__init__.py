@@ -2,7 +2,7 @@
 
 Where to look: who owns what in `mm_types`; a CPU's access in `fault`, faults in `memory`, taking entries away in `memory_zap`; mapping in
 `mmap` and `vma`, moving in `mremap`; subscribers in `mmu_notifier`, mirroring in `hmm` (and `hmm_2019`, as it was in Linux 5.3);
-memfds in `memfd` and `shmem`; device memory in `memremap` and `dax`; memory that must stay movable in `mmzone`, and who empties it in `memory_hotplug` and `cma`; what is locked in `util`; direct I/O in `bio`; faults and changes that user space is told of in `userfaultfd`; buffers in `dma_buf` and `udmabuf`, the fences of work on them in `dma_resv` and `dma_fence`. Releases
+memfds in `memfd` and `shmem`; files on a disk in `ext4_inode`; device memory in `memremap` and `dax`; memory that must stay movable in `mmzone`, and who empties it in `memory_hotplug` and `cma`; what is locked in `util`; direct I/O in `bio`; faults and changes that user space is told of in `userfaultfd`; buffers in `dma_buf` and `udmabuf`, the fences of work on them in `dma_resv` and `dma_fence`. Releases
 are named by every function; unless it says otherwise, Linux 6.12.
 """
 
@@ -101,4 +101,16 @@ def by_hand(**decided: int) -> Iterator[None]:
         _by_hand.update(before)
 
 
-from secondsight.linux import cma, dax, dma_iommu, fs_dax, hmm_2019, memory_hotplug, migrate_device, mmu_notifier, udmabuf, util  # noqa: E402, F401  all that declare bounds, and what these import
+from secondsight.linux import (  # noqa: E402, F401  all that declare bounds, and what these import
+    cma,
+    dax,
+    dma_iommu,
+    ext4_inode,
+    fs_dax,
+    hmm_2019,
+    memory_hotplug,
+    migrate_device,
+    mmu_notifier,
+    udmabuf,
+    util,
+)

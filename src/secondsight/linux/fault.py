@@ -23,7 +23,7 @@ from secondsight.linux.memory import (
     handle_mm_fault,
 )
 from secondsight.linux.mm_flags import FAULT_FLAG_VMA_LOCK, VM_FAULT_COMPLETED
-from secondsight.linux.mm_types import Flags, Mm, Result, Va, completed_faults
+from secondsight.linux.mm_types import Flags, Mm, Result, Va, completed_faults, writes_back
 from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import swap_slots
@@ -125,7 +125,7 @@ def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> Result:
             vma = lock_vma_under_rcu(mm, va)
             if vma is not None:
                 first = handle_mm_fault(mm, va, FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_VMA_LOCK | (FAULT_FLAG_WRITE if write else 0))
-                if len(completed_faults) > 0:
+                if len(completed_faults) + len(writes_back) > 0:
                     if first & VM_FAULT_COMPLETED != 0:
                         return 0
                 if first & VM_FAULT_RETRY == 0:

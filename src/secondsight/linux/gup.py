@@ -26,7 +26,7 @@ from typing import Final
 from secondsight.lang import Errno, atomic, bound, milestone, require, shared_array
 from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP
 from secondsight.linux.fs_dax import fs_dax_files
-from secondsight.linux.gup_fast import NO_PAGE, gup_fast_one, gup_fast_pte_range_at_once
+from secondsight.linux.gup_fast import NO_PAGE, gup_fast_one, gup_fast_pte_range_at_once, longterm_pins_write_files
 from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.hugetlb import hugetlb_files, memfd_alloc_folio
 from secondsight.linux.memory import (
@@ -42,9 +42,9 @@ from secondsight.linux.memremap import dax_pins, is_dev_page
 from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
-from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible, vma_needs_dirty_tracking
 from secondsight.linux.mm_flags import FOLL_LONGTERM, FOLL_PIN, FOLL_SPLIT_PMD, FOLL_TOUCH, FOLL_WRITE, VM_DEVMAP, VM_FSDAX
-from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
+from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, Vma, coherent_memory, huge_pages, writes_back
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
 from secondsight.linux.page_writeback import set_page_dirty, set_page_dirty_lock
@@ -111,7 +111,7 @@ def is_valid_gup_args(flags: Flags) -> bool:
 @atomic
 def check_vma_flags(mm: Mm, va: Va, flags: Flags) -> Errno:
     """gup_vma_lookup(), check_vma_flags() (mm/gup.c, Linux 6.12): 0, or -EFAULT where nothing can be had as it is asked for; -EOPNOTSUPP: a file system's
-    memory (fs-dax) is not pinned for long; a device's that has a file (device-dax) is, for long too, where a scenario does (the bound `dax_pins`; else -EFAULT: may hide)."""
+    memory (fs-dax) is not pinned for long, nor, to be written, an ordinary file's (-EFAULT); a device's that has a file (device-dax) is, for long too, where a scenario does (the bound `dax_pins`; else -EFAULT: may hide)."""
     vma = mm.mm_mt[va]
     if len(fs_dax_files) > 0:
         if vma is not None and vma_flags(vma) == VM_FSDAX:
@@ -121,9 +121,20 @@ def check_vma_flags(mm: Mm, va: Va, flags: Flags) -> Errno:
     if len(dax_pins) > 0:
         if vma is not None and vma_flags(vma) == VM_DEVMAP:
             return 0 if vma_is_accessible(vma) and (flags & FOLL_WRITE == 0 or vma.write) else -EFAULT
+    if len(writes_back) > 0:
+        if vma is not None and not writable_file_mapping_allowed(vma, flags):
+            return -EFAULT
     if vma is None or vma_flags(vma) != 0 or not vma_is_accessible(vma) or (flags & FOLL_WRITE != 0 and not vma.write):
         return -EFAULT
     return 0
+
+
+@atomic
+def writable_file_mapping_allowed(vma: Vma, flags: Flags) -> bool:
+    """writable_file_mapping_allowed() (mm/gup.c, Linux 6.12): a shared mapping of a file that is written back is not pinned for long to be written: writeback would clean the page behind the back of who has it."""
+    if len(longterm_pins_write_files) > 0 or flags & (FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE) != FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE:
+        return True
+    return not vma_needs_dirty_tracking(vma)
 
 
 @atomic

@@ -43,6 +43,7 @@ from secondsight.linux.mm_types import (
     Va,
     coherent_memory,
     huge_pages,
+    writes_back,
 )
 from secondsight.linux.mmu_gather import GupWalk, TablePlace, gup_walks
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
@@ -59,6 +60,7 @@ __all__ = [
     "gup_put_folio",
     "local_irq_restore",
     "local_irq_save",
+    "longterm_pins_write_files",
     "read_seqcount_retry",
 ]
 
@@ -69,6 +71,8 @@ gup_rechecks_pte_alone = shared_array(bool, bound("gup_rechecks_pte_alone", most
 """Of size 1: that the entry of the middle level has changed meanwhile is not seen."""
 gup_passes_over_forks = shared_array(bool, bound("gup_passes_over_forks", most=1))
 """Of size 1: `write_protect_seq` is not looked at."""
+longterm_pins_write_files = shared_array(bool, bound("longterm_pins_write_files", most=1))
+"""Of size 1: a page of a file that is written back is pinned for long, and to be written, as any other is: before 8ac268436e6d and a6e79df92e4a (Linux 6.5)."""
 
 
 # In one step.
@@ -311,12 +315,25 @@ def try_grab_folio_fast(folio: Folio, flags: Flags) -> bool:
     if len(pageblocks) + len(coherent_memory) > 0:
         if flags & FOLL_LONGTERM != 0 and not folio_is_longterm_pinnable(folio):
             return False
+    if len(writes_back) > 0:
+        if flags & (FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE) == FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE and not gup_fast_folio_allowed(folio):
+            return False
     if not folio_try_get(folio):
         return False
     if flags & FOLL_PIN != 0:
         whole = page_folio(folio)
         whole.pins += 1
     return True
+
+
+@atomic
+def gup_fast_folio_allowed(folio: Folio) -> bool:
+    """gup_fast_folio_allowed() (mm/gup.c, Linux 6.12), of a folio that is to be pinned for long and written: not a file's, unless it is a memfd's; nor one that has left its file. The kernel asks when it has the
+    folio already, and gives it back: nobody sees that."""
+    if len(longterm_pins_write_files) > 0 or folio.anon_vma is not None:
+        return True
+    mapping = folio.mapping
+    return mapping is not None and not mapping.can_writeback()
 
 
 @atomic
@@ -352,6 +369,9 @@ def gup_fast_must_unshare(mm: Mm, va: Va, folio: Folio, flags: Flags) -> bool:
 @atomic
 def is_in_page_cache(folio: Folio) -> bool:
     """!folio_test_anon() (include/linux/page-flags.h, Linux 6.12) of a page that is mapped: some file has it."""
+    if len(writes_back) > 0:
+        if folio.mapping is not None:
+            return True
     held: Count = 0
     for memfd in shmem_files:
         held += count(page is folio for page in memfd.pages)

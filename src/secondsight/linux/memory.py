@@ -34,7 +34,7 @@ from secondsight.linux.huge_memory import (
 from secondsight.linux.memory_numa import do_numa_page
 from secondsight.linux.memory_swap import do_swap_page
 from secondsight.linux.memory_wp import map_new_page, wp_can_reuse_anon_folio, wp_page_copy
-from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
+from secondsight.linux.mm import is_cow_mapping, vma_is_accessible, vma_needs_dirty_tracking
 from secondsight.linux.mm_flags import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_UNSHARE,
@@ -51,7 +51,18 @@ from secondsight.linux.mm_flags import (
     VM_FAULT_UNLOCKED,
 )
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Flags, Folio, Mm, Va, Vma, completed_faults, huge_pages, hugetlb_private, numa_hints
+from secondsight.linux.mm_types import (
+    Flags,
+    Folio,
+    Mm,
+    Va,
+    Vma,
+    completed_faults,
+    huge_pages,
+    hugetlb_private,
+    numa_hints,
+    writes_back,
+)
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
@@ -98,6 +109,7 @@ WRITE_PROTECTED: Final = 7
 REPLACE: Final = 9
 NUMA: Final = 10
 HUGETLB: Final = 11
+MKWRITE: Final = 12
 
 
 # Looking at an address space. Callers hold the mmap lock, or the page-table lock (an atomic step).
@@ -177,6 +189,10 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
     if len(mm.userfaultfd) > 0:
         if what in (MISSING, WRITE_PROTECTED):
             return handle_userfault(mm, va, flags, UFFD_WP if what == WRITE_PROTECTED else UFFD_MISSING)
+    if len(writes_back) > 0:
+        if what == MKWRITE:
+            assert file is not None
+            return file.page_mkwrite(mm, va, pgoff, flags)
     if what == COPY:
         return wp_page_copy(mm, va, flags & FAULT_FLAG_UNSHARE != 0)
     if what == FILE:
@@ -235,7 +251,7 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
 @atomic
 def do_wp_page(vma: Vma, va: Va, flags: Flags) -> Flags:
     """do_wp_page() (mm/memory.c, Linux 6.12): a page that may not be written, in a vma that may. The zero page is replaced, and of private
-    memory a page that others share; any other is made writable, where that is asked for (wp_page_reuse(), wp_page_shared())."""
+    memory a page that others share; any other is made writable, where that is asked for (wp_page_reuse(), wp_page_shared()), after the file was asked that wants to be."""
     mm = vma.vm_mm
     assert mm is not None
     pte = mm.ptes[va]
@@ -251,6 +267,9 @@ def do_wp_page(vma: Vma, va: Va, flags: Flags) -> Flags:
         if is_cow_mapping(vma) and not wp_can_reuse_anon_folio(vma, va, folio):
             return COPY
     if write:
+        if len(writes_back) > 0:
+            if vma_needs_dirty_tracking(vma):
+                return MKWRITE
         pte.writable = True
         if len(swap_slots) > 0:
             pte.dirty = True
@@ -351,7 +370,7 @@ def insert_cow_page(mm: Mm, va: Va, frame: Folio) -> Flags:
 @atomic
 def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
     """finish_fault() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own. It may be written at
-    once, but for a private mapping's."""
+    once, but for a private mapping's, and of a file that wants to hear of the first write (vma_wants_writenotify())."""
     pte = mm.ptes[va]
     if not pte_none(pte):
         return VM_FAULT_NOPAGE
@@ -362,6 +381,9 @@ def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
     pte.writable = vma.write
     if len(frame.shared) > 0:
         if is_cow_mapping(vma):
+            pte.writable = False
+    if len(writes_back) > 0:
+        if vma_needs_dirty_tracking(vma):
             pte.writable = False
     return DONE
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from secondsight.lang import Char, Ref, atomic, milestone
 from secondsight.linux.highmem import second_half
-from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_needs_dirty_tracking
 from secondsight.linux.mm_types import (
     Event,
     Flags,
@@ -34,6 +34,7 @@ from secondsight.linux.mm_types import (
     hugetlb_private,
     page_notifiers,
     secondary_tlbs,
+    writes_back,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.mmu_notifier_2011 import mmu_notifier_change_pte
@@ -221,14 +222,16 @@ def replace_zero_page(mm: Mm, va: Va, unshare: bool) -> None:
 @atomic
 def can_change_pte_writable(vma: Vma, va: Va) -> bool:
     """can_change_pte_writable(), and vma_wants_manual_pte_write_upgrade() (mm/mprotect.c, mm/internal.h, Linux 6.12): whether an
-    entry of a vma that may be written becomes writable at once. One of a shared mapping does, for nothing here wants to hear of the
-    first write; of private memory only a page that is the process's alone does: not the zero page, the file's, or one that it shares."""
+    entry of a vma that may be written becomes writable at once. One of a shared mapping does, unless its file wants to hear of the
+    first write (then one that is dirty does, of which it has heard); of private memory only a page that is the process's alone does: not the zero page, the file's, or one that it shares."""
     mm = vma.vm_mm
     assert mm is not None
     if len(mm.userfaultfd) > 0:
         if userfaultfd_pte_wp(vma, mm.ptes[va]):
             return False
     if not is_cow_mapping(vma):
+        if len(writes_back) > 0:
+            return mm.ptes[va].dirty or not vma_needs_dirty_tracking(vma)
         return True
     if len(hugetlb_private) > 0:  # hugetlb_change_protection() (mm/hugetlb.c): the next write faults
         file = vma.vm_file

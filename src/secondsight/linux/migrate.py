@@ -28,7 +28,7 @@ from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory_split import split_folio_to_list
 from secondsight.linux.memremap_private import folio_is_device_coherent
-from secondsight.linux.mm_types import Count, Folio, Mm, Nid, Result, Va, Vma, completed_faults, huge_pages
+from secondsight.linux.mm_types import Count, Folio, Mm, Nid, Result, Va, Vma, completed_faults, huge_pages, writes_back
 from secondsight.linux.mmzone import pageblocks
 from secondsight.linux.page_alloc import (
     alloc_huge_folio,
@@ -350,7 +350,7 @@ def folio_migrate_mapping(slot: Count) -> Errno:
         mapping.migrate_folio(src.index, dst)
         src.mapping = None
         put_page(src)
-    if len(swap_slots) + len(completed_faults) > 0:
+    if len(swap_slots) + len(completed_faults) + len(writes_back) > 0:
         dst.dirty = src.dirty
         src.dirty = False
     if len(swap_slots) > 0:

@@ -12,7 +12,7 @@ from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Folio, Va, Vma
 from secondsight.linux.page_alloc import is_zero_page
 
-__all__ = ["folio_test_anon", "is_cow_mapping", "page_anon_exclusive", "vma_dontcopy", "vma_is_accessible", "vma_is_shared_maywrite"]
+__all__ = ["folio_test_anon", "is_cow_mapping", "page_anon_exclusive", "vma_dontcopy", "vma_is_accessible", "vma_is_shared_maywrite", "vma_needs_dirty_tracking"]
 
 
 @atomic
@@ -46,6 +46,16 @@ def vma_is_shared_maywrite(vma: Vma) -> bool:
     if len(vma.flags) > 0:
         return vma.flags[0] & (VM_SEALED | VM_PRIVATE) == 0
     return True  # nothing is mapped for reading and sealed against writing too (`bound("vma_flags")`)
+
+
+@atomic
+def vma_needs_dirty_tracking(vma: Vma) -> bool:
+    """vma_needs_dirty_tracking() (mm/vma.c, Linux 6.12): shared and writable, of a file that is to hear of the first write to a page that is clean. Asked where there are such files
+    (`writes_back`)."""
+    file = vma.vm_file
+    if file is None or not vma.write or is_cow_mapping(vma):
+        return False
+    return file.can_writeback()
 
 
 @atomic

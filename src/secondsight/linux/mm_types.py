@@ -102,6 +102,7 @@ __all__ = [
     "resizes",
     "secondary_tlbs",
     "shmem_swap",
+    "writes_back",
 ]
 
 Va = Annotated[int, Index("pages")]
@@ -236,6 +237,10 @@ shmem_swap = shared_array(bool, bound("shmem_swap", most=1, usual=1))
 """Of size 1 where a scenario has a memfd, and something that reclaims: its pages go to swap (`shmem`)."""
 
 
+writes_back = shared_array(bool, bound("writes_back", most=1, usual=1))
+"""Of size 1 where a scenario has a file of a file system that writes its pages back to a disk (`ext4_inode`): it is to hear of the first write to a page that is clean."""
+
+
 class Folio(Record):
     """struct page and struct folio (include/linux/mm_types.h, Linux 6.12). A folio of one page is the struct page that it lies over.
 
@@ -335,6 +340,29 @@ class AddressSpace(Record):
 
     def remove_folio(self, pgoff: Pgoff) -> None:
         """The part of __filemap_remove_folio() (mm/filemap.c, Linux 6.12) under the lock of the file's xarray: the file has page `pgoff` no more."""
+
+    def can_writeback(self) -> bool:
+        """mapping_can_writeback() (include/linux/backing-dev.h, Linux 6.12): its pages are written back, and a CPU may write one only after `page_mkwrite`."""
+        return False
+
+    def page_mkwrite(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
+        """`vm_ops->page_mkwrite` of a shared mapping's page, and what comes after it: the page is dirty, and its entry may be written. As `fault`."""
+        return 2
+
+    def dirty_folio(self, folio: Folio) -> None:
+        """`a_ops->dirty_folio`: one of its pages is dirty from now on."""
+        folio.dirty = True
+
+    def release_folio(self, folio: Folio) -> None:
+        """`a_ops->release_folio` of a locked folio that is clean: what the file system keeps of it goes."""
+
+    def saved(self, pgoff: Pgoff) -> Char:
+        """For rules: what page `pgoff` holds that is read anew."""
+        return 0
+
+    def fsync(self, first: Pgoff, length: Pgoff) -> Errno:
+        """`f_op->fsync` (of shmem noop_fsync()): what is dirty of these pages is written, and waited for."""
+        return 0
 
     def mfill(self, vma: Vma, va: Va, pgoff: Pgoff, value: Char) -> Errno:
         """shmem_mfill_atomic_pte(): a new page of the file, mapped at `va` at once: 0, -EFAULT past its end, -EEXIST where it has one, or

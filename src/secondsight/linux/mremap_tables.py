@@ -30,6 +30,7 @@ from secondsight.linux.mm_types import (
     anon_vmas,
     huge_pages,
     secondary_tlbs,
+    writes_back,
 )
 from secondsight.linux.mmu_gather import TablePlace, gup_walks, table_moves
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
@@ -130,8 +131,9 @@ def move_pte(mm: Mm, old: Va, new: Va) -> None:
         target.prot_none[0] = source.prot_none[0]
     if len(target.uffd_wp) > 0:
         target.uffd_wp[0] = source.uffd_wp[0] and mm.userfaultfd[0].events
-    if len(swap_slots) > 0:
+    if len(swap_slots) + len(writes_back) > 0:
         target.dirty = source.dirty
+    if len(swap_slots) > 0:
         target.swap = source.swap
     if len(swap_slots) + len(migrations) > 0:
         if len(frames[ZERO_PFN].shared) > 0:

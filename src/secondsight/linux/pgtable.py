@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Mm, PmdKind, Pte, PteKind, Va, huge_pages
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Mm, PmdKind, Pte, PteKind, Va, huge_pages, writes_back
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page, page_folio
 from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
@@ -60,8 +60,9 @@ def pte_clear(pte: Pte) -> None:
         pte.prot_none[0] = False
     if len(pte.uffd_wp) > 0:
         pte.uffd_wp[0] = False
-    if len(swap_slots) > 0:
+    if len(swap_slots) + len(writes_back) > 0:
         pte.dirty = False
+    if len(swap_slots) > 0:
         pte.swap = 0
     if len(swap_slots) + len(migrations) > 0:
         if len(frames[ZERO_PFN].shared) > 0:

@@ -1,4 +1,4 @@
-"""mm/vmscan.c: reclaim of one folio, of anonymous memory or of a memfd.
+"""mm/vmscan.c: reclaim of one folio, of anonymous memory, of a memfd or of a file on a disk.
 
     isolate the folio; trylock
     add_to_swap()               a slot, the swap cache; the folio is dirty
@@ -14,6 +14,9 @@ does not mark it (`folio_mark_dirty`), loses what was written.
 A memfd's folio gets its slot when nothing maps it any more, in pageout(): from then on the file says where it is (`shmem`). It is unmapped also where it stays,
 because somebody holds it or has pinned it. One that is not dirty was never written: it is dropped, and the file has a hole.
 
+The folio of a file that is written back (`ext4_inode`) is unmapped, and dropped if it is clean: reclaim does not write it, where it is dirty it stays. What the file system keeps of one that
+is not pinned goes first, its buffers, even if it stays then because somebody holds a reference.
+
 A huge page goes as a whole, to two slots side by side; the one entry that maps it becomes two, and both are unmapped in one bracket. One that is mapped
 in part alone is split first (`huge_memory_split`).
 
@@ -27,7 +30,7 @@ from secondsight.lang import Char, atomic, milestone, tracepoint
 from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.highmem import slot_store
 from secondsight.linux.huge_memory_split import can_split_folio, split_folio_to_list
-from secondsight.linux.mm_types import Folio, Mm, Va, huge_pages, shmem_swap
+from secondsight.linux.mm_types import Folio, Mm, Va, huge_pages, shmem_swap, writes_back
 from secondsight.linux.mmu_notifier_young import folio_referenced, young_callbacks
 from secondsight.linux.page_alloc import folio_nr_pages, folio_order, folio_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
@@ -36,12 +39,12 @@ from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
 from secondsight.linux.swap_state import add_to_swap, delete_from_swap_cache
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["folio_dropped", "reclaim_folio", "reclaim_page_at", "remove_mapping"]
+__all__ = ["folio_dropped", "is_written_back", "reclaim_folio", "reclaim_page_at", "remove_mapping"]
 
 
 @tracepoint
 def folio_dropped(folio: Folio, saved: Char) -> None:
-    """A folio is dropped: what it holds is what its slot holds, `saved`, or lost. Of a file's that has none, `saved` is 0: zeros will be there."""
+    """A folio is dropped: what it holds is what its slot holds, `saved`, or lost. Of a file's that has none it is what its block holds, or 0: zeros will be there."""
 
 
 def reclaim_page_at(mm: Mm, va: Va) -> None:
@@ -120,6 +123,12 @@ def shrink_folio(folio: Folio) -> bool:
             # pageout(), is_page_cache_freeable(): only if nobody else holds it
             writes = folio.refcount == 1 + folio_nr_pages(folio)
             kept = not writes
+        if len(writes_back) > 0:
+            if is_written_back(folio):
+                kept = kept or folio.dirty
+                writes = False
+                if not kept:
+                    release_folio(folio)
         if writes:
             if len(shmem_swap) > 0:
                 mapping = folio.mapping
@@ -153,6 +162,8 @@ def lock_and_add_to_swap(folio: Folio) -> bool:
     if folio.anon_vma is None:
         if len(shmem_swap) > 0:
             folio.locked = folio.mapping is not None or folio.swapcache
+        if len(writes_back) > 0:
+            folio.locked = folio.locked or is_written_back(folio)
         return folio.locked
     if len(folio.lazyfree) > 0:
         if folio.lazyfree[0]:
@@ -167,6 +178,21 @@ def lock_and_add_to_swap(folio: Folio) -> bool:
         add_to_swap(folio)
     folio.locked = True
     return True
+
+
+@atomic
+def is_written_back(folio: Folio) -> bool:
+    """mapping_can_writeback() (include/linux/backing-dev.h, Linux 6.12) of a folio's file, if it has one still."""
+    mapping = folio.mapping
+    return mapping is not None and mapping.can_writeback()
+
+
+@atomic
+def release_folio(folio: Folio) -> None:
+    """filemap_release_folio() (mm/filemap.c, Linux 6.12), of a locked folio that is clean, and that nobody has pinned."""
+    mapping = folio.mapping
+    if mapping is not None:
+        mapping.release_folio(folio)
 
 
 @atomic
@@ -201,7 +227,7 @@ def remove_mapping(folio: Folio) -> bool:
             folio.isolated = False
             put_page(folio)
             return True
-    if len(shmem_swap) > 0:
+    if len(shmem_swap) + len(writes_back) > 0:
         if folio.mapping is not None:
             return remove_from_file(folio)
     if folio.refcount != 1 + npages or folio.dirty:
@@ -225,7 +251,7 @@ def remove_from_file(folio: Folio) -> bool:
     folio.locked = False
     if folio.refcount != 2 or folio.dirty:
         return False
-    folio_dropped(folio, 0)
+    folio_dropped(folio, mapping.saved(folio.index))
     mapping.remove_folio(folio.index)
     folio_remove_file_rmap(folio)
     folio.isolated = False

@@ -1,7 +1,7 @@
 """mm/vmscan.c: reclaim by who allocates (direct reclaim).
 
 Which page goes is the lists' affair, and any may be there: private memory, or a memfd's page. It goes as kswapd takes it (`vmscan`); but of a memfd's page an allocation
-that has to keep out of file systems takes the entries alone, if it is dirty.
+that has to keep out of file systems takes the entries alone, if it is dirty. A page of a file on a disk is never written here, so nobody has to keep out of that.
 
 Left out: folios of a memfd that are huge, pages that nobody maps; a driver's own shrinkers (may hide a bug).
 """
@@ -11,13 +11,13 @@ from __future__ import annotations
 from secondsight.lang import Bits, atomic, choose, milestone, wait_until
 from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Folio, Mm, PageBits, Pte, Va, coherent_memory, huge_pages, shmem_swap
+from secondsight.linux.mm_types import Folio, Mm, PageBits, Pte, Va, coherent_memory, huge_pages, shmem_swap, writes_back
 from secondsight.linux.page_alloc import page_folio
 from secondsight.linux.page_alloc_slowpath import direct_reclaim, memalloc_noreclaim_restore, memalloc_noreclaim_save
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
 from secondsight.linux.rmap import try_to_unmap
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
-from secondsight.linux.vmscan import reclaim_page_at, remove_mapping
+from secondsight.linux.vmscan import is_written_back, reclaim_page_at, remove_mapping
 
 __all__ = ["perform_reclaim", "try_to_free_pages"]
 
@@ -47,6 +47,8 @@ def try_to_free_pages() -> None:
         page = vm_normal_folio(mm.ptes[va]) if any_found else None
         folio = None if page is None else page_folio(page)
         whole = folio is not None and (folio.anon_vma is not None or may_enter_fs())
+        if len(writes_back) > 0:
+            whole = whole or (folio is not None and is_written_back(folio))
         isolated = False
         if folio is not None and not whole and not folio.locked:
             isolated = folio_isolate_lru(folio)

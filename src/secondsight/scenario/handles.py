@@ -153,6 +153,7 @@ _CLASSES: dict[HandleType, Callable[[Recorder, CheckedHandle], AnyHandle]] = {
     HandleType.UDMABUF: File,
     HandleType.DAX: File,
     HandleType.FS_DAX: File,
+    HandleType.DISK_FILE: File,
     HandleType.BUFFER: File,
     HandleType.USERFAULTFD: File,
     HandleType.MAPPING: Mapping,

@@ -74,6 +74,7 @@ class HandleType(Enum):
     DEVICE = "device"
     DAX = "dax device"
     FS_DAX = "dax file"
+    DISK_FILE = "file"
     PIN = "pin"
     IMPORTER = "importer"
     BUFFER = "buffer"
@@ -104,11 +105,12 @@ class ArgType(Enum):
     VALUE = "a page's value", "n"  # str of one character
     SEALS = "seals", "n"  # str, names joined by |
     FLAG = "yes or no", "n"  # bool
-    FD = "a memfd, udmabuf or dax device", "h", (HandleType.MEMFD, HandleType.UDMABUF, HandleType.DAX, HandleType.FS_DAX), "memfd_create() or udmabuf_create()"
+    FD = "a memfd, udmabuf or dax device", "h", (HandleType.MEMFD, HandleType.UDMABUF, HandleType.DAX, HandleType.FS_DAX, HandleType.DISK_FILE), "memfd_create() or udmabuf_create()"
     MEMFD = "a memfd", "h", (HandleType.MEMFD,), "memfd_create()"
     UDMABUF = "a udmabuf", "h", (HandleType.UDMABUF,), "udmabuf_create()"
     DAX = "a dax device", "h", (HandleType.DAX,), "dax()"
     FS_DAX = "a dax file", "h", (HandleType.FS_DAX,), "fs_dax()"
+    DISK_FILE = "a file on a disk", "h", (HandleType.DISK_FILE,), "disk_file()"
     DEVICE = "a device", "h", (HandleType.DEVICE,), "device()"
     PIN = "a pin", "h", (HandleType.PIN,), "pin()"
     IMPORTER = "an importer", "h", (HandleType.IMPORTER,), "importer()"

@@ -48,7 +48,7 @@ _ENOUGH = {"frames": (9, ("private_memory",)), "handles": (3, ("files", "pagemap
 shape more for it."""
 _OF_EACH = ("private_pages", "migrate_pages", "iovas")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"dma_buf_vmaps", "memlock", "pageblocks", "halves", "userfaultfd", "lazyfree", "numa_hints"}
+NOT_HUGE = {"dma_buf_vmaps", "memlock", "pageblocks", "halves", "userfaultfd", "lazyfree", "numa_hints", "writes_back"}
 """What operations need that are not modelled for folios of two pages."""
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
@@ -345,6 +345,8 @@ class Encoder:
             derived["swapped_in_read_only"] = int(differs("swapped-in-for-reading-may-be-written", self.release))
         if takes.get("dax_devices") and any(place.op.declared.makes is HandleType.PIN for place in self.places):
             derived["dax_pins"] = 1
+        if largest.get("writes_back"):
+            self._suits_writeback()
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if largest.get("anon_prepared"):
             derived["moves_several"] = int(self.release is not None and not differs("mremap-of-several-vmas", self.release))
@@ -416,6 +418,12 @@ class Encoder:
         if movers == 0 or movers + others == 1:
             return 0
         return min(BOUNDS["migrations"].most, max(2, movers) + else_needed - 1)
+
+    def _suits_writeback(self) -> None:
+        """Raises `ScenarioError` for what files on a disk are not modelled together with: a block holds one character."""
+        for place in self.places:
+            if on_model(place.op).at_least(place.op.args).get("halves"):
+                raise ScenarioError(f"{place.op.kind} and files on a disk in one scenario are not modelled: a block has no halves", "leave out one of them", place.op.site)
 
     def _suits_huge_pages(self, largest: Mapping[str, int]) -> None:
         """Raises `ScenarioError` for what huge pages are not modelled together with."""

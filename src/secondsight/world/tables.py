@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from secondsight.devices.device import Device
 from secondsight.lang import Array, Bounds, End, Record, Ref, atomic, bound, const, pool, shared, shared_array
 from secondsight.linux.dax import DevDax
+from secondsight.linux.ext4_inode import Ext4Inode
 from secondsight.linux.fs_dax import FsDaxFile
 from secondsight.linux.gup_pages import PageArray
 from secondsight.linux.mm_types import AddressSpace, Count
@@ -19,7 +20,7 @@ __all__ = [
     "SEALS_WRITES", "SKIPPED", "SUCCESS", "UNDOES", "WHOLE", "WIPES", "WRITES",
     "DeviceNumber", "Handle",
     "Pinned", "RowNumber", "TABLES",
-    "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "pins", "process", "process_number", "process_of", "results",
+    "dax_of", "device_number", "disk_file_of", "devices", "handles", "memfd_of", "other_processes", "pins", "process", "process_number", "process_of", "results",
     "successes",
     "udmabuf_of",
 ]  # fmt: skip
@@ -208,6 +209,11 @@ def udmabuf_of(handle: Handle) -> Ref[Udmabuf]:
 
 def fs_dax_of(handle: Handle) -> Ref[FsDaxFile]:
     """The file of a dax file's handle."""
+    return handle.file  # type: ignore[return-value]
+
+
+def disk_file_of(handle: Handle) -> Ref[Ext4Inode]:
+    """The file of the handle of a file on a disk."""
     return handle.file  # type: ignore[return-value]
 
 

@@ -78,7 +78,7 @@ _TYPES = {
     ArgType.VALUE: "str", ArgType.SEALS: "str", ArgType.FLAG: "bool", ArgType.DEVICE: "DeviceHandle", ArgType.PIN: "Pin",
     ArgType.PROCESS: "Process",
     ArgType.IMPORTER: "Importer", ArgType.ADDRESS: "Address", ArgType.PLACE: "Address",
-    ArgType.FD: "File", ArgType.MEMFD: "File", ArgType.UDMABUF: "File", ArgType.DAX: "File", ArgType.FS_DAX: "File", ArgType.BUFFER: "File", ArgType.USERFAULTFD: "File",
+    ArgType.FD: "File", ArgType.MEMFD: "File", ArgType.UDMABUF: "File", ArgType.DAX: "File", ArgType.FS_DAX: "File", ArgType.DISK_FILE: "File", ArgType.BUFFER: "File", ArgType.USERFAULTFD: "File",
     ArgType.RANGES: "Sequence[tuple[File, int, int]]",
 }  # fmt: skip
 _MADE = {

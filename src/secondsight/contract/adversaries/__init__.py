@@ -2,12 +2,10 @@
 
 Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
 two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `mprotect`, `fork`, `open`,
-`close`, `two-pagemaps`, `two-processes`, `two-devices`, `fs-dax`, `reset`, `reclaim`, `direct-reclaim`, `allocation-fails`.
+`close`, `two-pagemaps`, `two-processes`, `two-devices`, `fs-dax`, `writeback`, `reset`, `reclaim`, `direct-reclaim`, `allocation-fails`.
 
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
-
-Waiting for its machinery, and not here: writeback of files. A driver that does nothing for it is not found.
 """
 
 from __future__ import annotations
@@ -32,6 +30,7 @@ from secondsight.contract.adversaries.protection import PROTECTIONS
 from secondsight.contract.adversaries.resetting import RESETS
 from secondsight.contract.adversaries.two_devices import TWO_DEVICES
 from secondsight.contract.adversaries.two_processes import PROCESSES
+from secondsight.contract.adversaries.writeback import WRITEBACK
 from secondsight.contract.adversaries.young import YOUNG
 from secondsight.devices.device import Device
 from secondsight.linux.mm_types import MmuNotifier
@@ -40,7 +39,7 @@ from secondsight.world.encoder import has_callback
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
 ADVERSARIES: dict[str, Adversary] = {
-    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **TWO_DEVICES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **FS_DAX, **RESETS, **YOUNG,
+    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **TWO_DEVICES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **FS_DAX, **WRITEBACK, **RESETS, **YOUNG,
     **ALLOCATING,
 }  # fmt: skip
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""

@@ -60,6 +60,7 @@ from secondsight.devices.small.failing import (
     UnmappedIsAnError,
     WritesAllTheSame,
 )
+from secondsight.devices.small.files import IgnoresWriteback, MarksBeforeItWrites, MarksNoFile, MarksUnlocked, PinsFilesForAMoment
 from secondsight.devices.small.gfn_to_pfn_cache import (
     GpcAlwaysWrites,
     GpcChecksFirst,
@@ -246,14 +247,14 @@ __all__ = [
     "ForgetsThatItIsAUser", "ForgetsWhatItWrote", "FreesItsRequestEarly", "FreesItsRequestTwice", "GivesItUnlocked", "GivesReferencesBack", "GivesUp",
     "GpcAlwaysWrites", "GpcChecksFirst", "GpcCountsDownFirst", "GpcCountsTooLate", "GpcDeactivatesMeanwhile", "GpcHoldsItsPage", "GpcLooksUnderItsLock",
     "GpcReadsTheSequenceFirst", "GpcRefreshesUnlocked", "GpcUsedInactive", "HasAccessedBits", "HasOneStructure", "HearsBoth", "HoldsTheMmapLock", "HoldsTheMmapLockAndAsks", "HoldsWhatGoesBack",
-    "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "IgnoresSoftDirty", "ImporterRevokesItsKey",
+    "IgnoresExclusive", "IgnoresFlushes", "IgnoresFork", "IgnoresMigrate", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "IgnoresSoftDirty", "IgnoresWriteback", "ImporterRevokesItsKey",
     "ImporterRevokesItsKeyUnlocked", "InTwoPasses", "IsAUserWhileItFaults", "KeepsAPartOfItsPages", "KeepsForReading", "KeepsItsFence", "KeepsItsLock",
     "KeepsItsMapping", "KeepsReferences", "KeepsRequests", "KeepsThePagemap", "KeepsWhatGoesBack", "LeavesBeforeTheEnd", "LeavesInItsCallback",
     "LeavesOldContents", "LeavesTwice", "LeavesUnderItsLock", "LocksInItsCallback", "LooksAtTheMapping", "LooksBeforeItMaps", "LooksIntoItsTable",
     "LooksUpEachPagemap", "TakesTheFirstPagemapForAll",
-    "MapsWhatDidNotMove", "MarksIfItGetsTheLock", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts",
+    "MapsWhatDidNotMove", "MarksBeforeItWrites", "MarksIfItGetsTheLock", "MarksNoFile", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksUnlocked", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts",
     "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "PassesOverTheReaper", "Pins", "PinsAllOrNothing",
-    "PinsAllTheSame", "PinsFilesForLong", "PinsSeveral", "PinsSeveralAndMarksNone", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd",
+    "PinsAllTheSame", "PinsFilesForAMoment", "PinsFilesForLong", "PinsSeveral", "PinsSeveralAndMarksNone", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd",
     "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "RemembersTheEnd",
     "ReservesNothing", "ReservesTooEarly", "Resets", "RestoresItsTable", "ReturnsBeforeTheFlush", "RevokesItsKey", "RevokesItsKeyUnlocked",
     "SaysWhatIsMapped", "ServesOneFaultAtATime", "SaysThatItReads", "SignalsNothing", "SleepsWhenAsked", "SleepsWhenCleared", "SleepsWhenTested", "StaysAUser",

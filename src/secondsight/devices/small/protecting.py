@@ -5,6 +5,7 @@ from __future__ import annotations
 from secondsight.devices.small.parts import MirrorInParts
 from secondsight.lang import atomic
 from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_types import Event
 from secondsight.linux.util import vma_is_locked
 
@@ -38,11 +39,16 @@ class IgnoresSoftDirty(MirrorInParts):
 
 
 class IgnoresFork(MirrorInParts):
-    """Keeps its entries when pages come to be copied on write, for they stay where they are: the device writes on into pages that a
+    """Keeps its entries when private pages come to be copied on write, for they stay where they are, and are written back to no file: the device writes on into pages that a
     child shares by then, and that the process copies away from at its own next write (the fork of the 2011 thread)."""
 
     def drop(self, rng: mn.Range) -> None:
-        if rng.event != Event.PROTECTION_PAGE:
+        with atomic:
+            mm = self.notifier.mm
+            assert mm is not None
+            vma = mm.mm_mt[rng.start]
+            passes_over = rng.event == Event.PROTECTION_PAGE and vma is not None and is_cow_mapping(vma)
+        if not passes_over:
             self.page_table.unmap(rng)
 
 

@@ -10,7 +10,7 @@ from secondsight.lang import Char, Errno, Ref, atomic, hold_point
 from secondsight.linux.errno import EBADF, EFAULT, EPERM
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, unpin_user_page, unpin_user_page_range_dirty_lock
 from secondsight.linux.gup_pages import gup_fast_fallback, pin_user_pages
-from secondsight.linux.mm_types import Flags, Mm, Pgoff, Result
+from secondsight.linux.mm_types import Flags, Mm, Pgoff, Result, writes_back
 from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.swapops import swap_slots
 from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs, Often
@@ -137,7 +137,7 @@ def store(pinned: Ref[Pinned], k: Pgoff, letter: Char) -> Errno:
 
 @atomic
 def give_back(i: RowNumber) -> Errno:
-    """unpin_user_pages_dirty_lock() (mm/gup.c, Linux 6.12) of what could be written. Left out, where nothing is swapped out: the folio lock; nobody asks whether a page is
+    """unpin_user_pages_dirty_lock() (mm/gup.c, Linux 6.12) of what could be written. Left out, where nothing is swapped out or written back: the folio lock; nobody asks whether a page is
     dirty then."""
     pinned = handles[needs[i]].pinned
     if pinned is None:
@@ -153,7 +153,7 @@ def unpin_all(pinned: Pinned, dirty: bool) -> None:
     for k in range(len(pinned.folios)):
         folio = pinned.folios[k]
         if folio is not None:
-            if len(swap_slots) > 0 and dirty:
+            if len(swap_slots) + len(writes_back) > 0 and dirty:
                 unpin_user_page_range_dirty_lock(folio)
             else:
                 unpin_user_page(folio)

@@ -80,7 +80,7 @@ def udmabuf_create(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return made_udmabuf(i, ret)
 
 
-@arm("udmabuf_create", HandleType.UDMABUF, HandleType.DAX, HandleType.FS_DAX)
+@arm("udmabuf_create", HandleType.UDMABUF, HandleType.DAX, HandleType.FS_DAX, HandleType.DISK_FILE)
 def udmabuf_create_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """UDMABUF_CREATE of a file that is no memfd."""
     ret = udmabuf.udmabuf_create(None, page[i], pages[i])
@@ -108,7 +108,7 @@ def udmabuf_create_halves(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return made_udmabuf(i, ret)
 
 
-@arm("udmabuf_create_halves", HandleType.UDMABUF, HandleType.DAX, HandleType.FS_DAX)
+@arm("udmabuf_create_halves", HandleType.UDMABUF, HandleType.DAX, HandleType.FS_DAX, HandleType.DISK_FILE)
 def udmabuf_create_halves_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The same of a file that is no memfd."""
     if page[i] % 2 == 1 or pages[i] % 2 == 1:

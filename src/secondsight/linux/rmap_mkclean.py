@@ -1,0 +1,85 @@
+"""mm/rmap.c: a file's page is about to be written back: no entry may write it any more, and none says that it has been written.
+
+    folio_mkclean()             the folio is locked; `i_mmap_rwsem` for reading; for each shared mapping of the page:
+        mmu_notifier_invalidate_range_start(PROTECTION_PAGE)        whether the entry may write or not
+        the entry is clean, and read-only                           one step: the page-table lock
+        mmu_notifier_invalidate_range_end()
+
+The page stays where it is, and may be read: a device that keeps its entry must keep it for reading alone. What a device writes afterwards without asking is in the page, and the
+page is clean.
+
+Left out: folios of several pages.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import atomic, milestone
+from secondsight.linux.mm import is_cow_mapping
+from secondsight.linux.mm_types import Event, Folio, Mm, Range, Va, Vma, page_notifiers, secondary_tlbs
+from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
+from secondsight.linux.mmu_notifier_2011 import mmu_notifier_invalidate_page
+from secondsight.linux.rmap import (
+    page_vma_mapped_walk,
+    rmap_walk_first,
+    rmap_walk_lock,
+    rmap_walk_next,
+    rmap_walk_unlock,
+    vma_address,
+)
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+
+__all__ = ["folio_mkclean"]
+
+
+@milestone(quiet=True)
+def folio_mkclean(folio: Folio) -> None:
+    """folio_mkclean() (mm/rmap.c, Linux 6.12), of a locked folio. Private mappings are passed over (invalid_mkclean_vma())."""
+    rmap_walk_lock(folio)
+    vma = rmap_walk_first(folio)
+    while vma is not None:
+        with atomic:
+            shared = not is_cow_mapping(vma)
+        if shared:
+            page_mkclean_one(folio, vma)
+        with atomic:
+            vma = rmap_walk_next(folio, vma)
+    rmap_walk_unlock(folio)
+
+
+def page_mkclean_one(folio: Folio, vma: Vma) -> None:
+    """page_mkclean_one(), page_vma_mkclean_one() (mm/rmap.c, Linux 6.12), in one vma."""
+    with atomic:
+        mm = vma.vm_mm
+        assert mm is not None
+        va = vma_address(vma, folio)
+    if len(page_notifiers) > 0:
+        mkclean_and_tell(folio, mm, va)
+        return
+    rng = Range(va, va + 1, Event.PROTECTION_PAGE, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    if len(secondary_tlbs) > 0:
+        entries_change(mm, va, va + 1)
+    mkclean_entry(folio, mm, va)
+    if len(secondary_tlbs) > 0:
+        flush_secondary_tlbs(mm, va, va + 1)
+    mmu_notifier_invalidate_range_end(mm, rng)
+
+
+@atomic
+def mkclean_and_tell(folio: Folio, mm: Mm, va: Va) -> None:
+    """page_mkclean_one() (mm/rmap.c, Linux 3.2): subscribers are told of an entry that has changed under the page-table lock."""
+    changed = mkclean_entry(folio, mm, va)
+    if changed:
+        mmu_notifier_invalidate_page(mm, va)
+
+
+@milestone(quiet=True)
+@atomic
+def mkclean_entry(folio: Folio, mm: Mm, va: Va) -> bool:
+    """The part of page_vma_mkclean_one() (mm/rmap.c, Linux 6.12) under the page-table lock: whether the entry was dirty, or might be written."""
+    pte = mm.ptes[va]
+    if not page_vma_mapped_walk(folio, pte) or not (pte.dirty or pte.writable):
+        return False
+    pte.writable = False
+    pte.dirty = False
+    return True
