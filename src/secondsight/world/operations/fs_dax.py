@@ -10,7 +10,7 @@ from secondsight.linux.errno import EOPNOTSUPP
 from secondsight.linux.fs_dax import ext4_fallocate_punch_hole, fs_dax_create, fs_dax_files
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.mmap import do_mmap
-from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Op
+from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often, Op
 from secondsight.world.declare import arm, before_the_threads, operation
 from secondsight.world.tables import (
     PRIVATE,
@@ -62,7 +62,7 @@ def mmap_fs_dax(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(file=Arg(ArgType.FS_DAX), page=Arg(ArgType.PAGE, keyword=True, inside=True), pages=Arg(ArgType.COUNT, 1, keyword=True), own=False, needs=Needs.FS_DAX)
+@operation(file=Arg(ArgType.FS_DAX), page=Arg(ArgType.PAGE, keyword=True, inside=True), pages=Arg(ArgType.COUNT, 1, keyword=True), own=False, needs=Needs.FS_DAX, often=Often(8, 8, 5))
 def fs_dax_punch_hole(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """fallocate(FALLOC_FL_PUNCH_HOLE) of such a file: waits until nobody uses one of its pages (direct I/O, a pin); what is touched there next is zero.
     Nobody may hold such a page for long: `pin(longterm=True)` fails with -EOPNOTSUPP."""
