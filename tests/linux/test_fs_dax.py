@@ -13,7 +13,7 @@ from secondsight.linux.fs_dax import FsDaxFile, ext4_fallocate_punch_hole, ext4_
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap
-from secondsight.linux.page_alloc import frame_touch, frames, zone
+from secondsight.linux.page_alloc import ZERO_PFN, frame_touch, frames, zone
 from secondsight.scenario import Recorder
 from secondsight.search import Verdict
 from secondsight.world.model import outcomes
@@ -30,7 +30,8 @@ def test_a_mapping_holds_no_reference_and_a_hole_takes_the_block() -> None:
         assert page is not None and mm.ptes[0].frame is page and page.refcount == 1
         ext4_fallocate_punch_hole(file, 0, 2)
         assert mm.ptes[0].frame is None and zone.nr_free == free + 1
-        assert cpu_read(mm, 0) == 0, "a block of its own again"
+        assert cpu_read(mm, 0) == 0 and mm.ptes[0].frame is frames[ZERO_PFN], "no block is needed to read zeros"
+        assert cpu_write(mm, 0, A) == 0 and zone.nr_free == free and mm.ptes[0].frame is file.blocks[0]
 
 
 def test_it_is_pinned_for_a_moment_alone() -> None:

@@ -13,8 +13,8 @@
   device that takes pages of it for itself alone, beside another that does; memory of one thread, and a subscriber that hears of flushes.
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
-may be either's. One in eight has huge pages, of private memory or of files, and one in thirteen device memory that has a file (device-dax), which goes. Of the
-others one in seven has a userfaultfd: touches of missing pages are signals where there is one thread; else a thread answers, and reads of changes. (Which, says the number: all others are
+may be either's. One in eight has huge pages, of private memory or of files, and one in thirteen device memory that has a file (device-dax), which goes; one in
+seventeen a file whose pages are a device's memory (fs-dax), and holes in it. Of the others one in seven has a userfaultfd: touches of missing pages are signals where there is one thread; else a thread answers, and reads of changes. (Which, says the number: all others are
 what they were before there were any.)
 
 A drawn scenario always fits the model: pages of address space, frames and buffers are counted while it is drawn.
@@ -37,7 +37,7 @@ from secondsight.scenario import Recorder, Scenario
 from secondsight.scenario.ops import OPS, ArgType, HandleType, Needs, Often, Operation
 from secondsight.world.encoder import suits_huge_pages
 
-__all__ = ["KINDS", "WITH_DAX", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
+__all__ = ["KINDS", "WITH_DAX", "WITH_FS_DAX", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
 
 DrawnKind = Literal["sequential", "free", "forced", "migrating", "driven"]
 KINDS: tuple[DrawnKind, ...] = get_args(DrawnKind)
@@ -263,6 +263,63 @@ def _with_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
             _look(w)
 
 
+def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
+    """A scenario with a file whose pages are a device's memory. A hole in it waits for who has pinned a page: so whoever pins some gives them back, in one thread before
+    there is a hole, in others whenever it is."""
+    few = 15 if kind == "sequential" else 6
+    w = World(s, draw, Budget(FRAMES if kind == "sequential" else few, buffers=0), SpaceLeft(PAGES if kind == "sequential" else few), most=3 if kind == "sequential" else 2)
+    w.fs_dax = s.fs_dax(pages=draw.integer(1, 3))
+    w.memfds.append((w.fs_dax, False))
+
+    def suited(weights: _Weights, *but: str) -> _Weights:
+        return [(n, op) for n, op in weights if op.name in OF_FS_DAX and op.name not in but]
+
+    hole: _Weights = [(1, OPS["fs_dax_punch_hole"])]
+    map_file(w)
+    if kind == "sequential":
+        _draw_ops(w, draw.integer(2, 9), suited(_weights(_alone)))
+        if chance(draw, 60):
+            _draw_ops(w, draw.integer(1, 4), suited(_weights(_alone), "fs_dax_punch_hole", "fork", "exit") + [(10, OPS["pin"])])
+            for pin in w.pins:
+                pin.unpin()
+            w.pins.clear()
+            _draw_ops(w, 1, hole)
+        _draw_ops(w, draw.integer(1, 6), suited(_weights(_alone)))
+    elif kind == "free":
+        for number in range(2):
+            _thread(s, w, f"t{number}", draw.integer(1, 3), suited(_weights(_racing)))
+        for child in w.forked:
+            _thread(s, child, "child", draw.integer(1, 2), suited(_weights(_racing)))
+        if not w.forked and chance(draw, 60):
+
+            @s.thread
+            def user() -> None:
+                pin = s.pin(*w.span()[:1], into=w.budget.name())
+                pin.read(into=w.budget.name())
+                pin.unpin()
+    else:
+        if chance(draw, 70):
+            act(w, OPS["write"])
+        pin = s.pin(w.mappings[0], into=w.budget.name()) if chance(draw, 35) else None
+        w.device = s.device()
+        if chance(draw, 25):
+            act(w, OPS["device_read"])
+        _thread(s, w, "cpu", draw.integer(1, 3), suited(_weights(_beside), "exit", *(("fs_dax_punch_hole",) if pin else ())))
+        _thread(s, w, "device", draw.integer(1, 2), _weights(_by_the_device))
+        if pin is not None:
+
+            @s.thread
+            def user() -> None:
+                pin.read(into=w.budget.name())
+                pin.unpin()
+
+        if chance(draw, 60):
+            _thread(s, w, "hole", 1, hole)
+    if chance(draw, 60):
+        with nullcontext() if kind == "sequential" else s.after():
+            _look(w)
+
+
 def _private_memory(draw: Draw, s: Recorder) -> World:
     """Of a process, and a device that mirrors it."""
     w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(5), most=2)
@@ -350,8 +407,13 @@ OF_DAX = frozenset({
 PINS_DAX = frozenset({"pin", "pin_locked", "pin_read", "pin_write", "unpin"})
 """The same, where it does not go."""
 
+OF_FS_DAX = OF_DAX - {"mmap_private", "dax_remove"} | {"fs_dax_punch_hole"}
+"""What is drawn beside a file whose pages are a device's memory."""
+
 WITH_DAX = 13
 """Of so many scenarios the last has such memory, unless it has huge pages."""
+WITH_FS_DAX = 17
+"""Of so many scenarios the last has a file whose pages are such memory, unless it has huge pages or is one of the former."""
 SEVERAL = 5
 """Of so many scenarios the last has two processes."""
 HUGE = 8
@@ -380,6 +442,10 @@ def scenario_of(kind: DrawnKind, seed: int, index: int) -> Scenario:
     if index % WITH_DAX == WITH_DAX - 1 and kind not in ("migrating", "driven"):
         s = Recorder()
         _with_dax(kind, draw, s)
+        return s.scenario(name, "")
+    if index % WITH_FS_DAX == WITH_FS_DAX - 1 and kind not in ("migrating", "driven"):
+        s = Recorder()
+        _with_fs_dax(kind, draw, s)
         return s.scenario(name, "")
     return generate(kind, draw, name, index % SEVERAL == SEVERAL - 1, index % WATCHED == WATCHED - 1)
 

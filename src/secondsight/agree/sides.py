@@ -23,7 +23,7 @@ NEEDED = {
     "move_pages": "nodes", "madvise_pageout": "swap", "madvise_free": "swap", "memfd_create_hugetlb": "hugetlb", "hugetlb_pool": "hugetlb", "mmap_noreserve": "hugetlb",
     "madvise_hugepage": "huge", "madvise_collapse": "huge", "page_is_huge": "huge",
     "userfaultfd": "userfaultfd",
-    "udmabuf_limits": "limits", "vmap_read": "module", "offline_pages": "movable", "dax": "dax", "cma_alloc": "cma",
+    "udmabuf_limits": "limits", "vmap_read": "module", "offline_pages": "movable", "dax": "dax", "fs_dax": "fs_dax", "cma_alloc": "cma",
 }  # fmt: skip
 """With what an operation's name may begin, and what the agent says of the device that it needs."""
 BOOT_SECONDS = 240.0  # campaigns run on busy machines
@@ -53,7 +53,7 @@ class Booted:
         able = abilities(kernel)
         self._vm = vm or boot(
             kernel, module="device" in able, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds, movable=kernel.image is not None and not devices,
-            coherent=coherent, dax="device dax" in able, cma="contiguous memory" in able and not devices,
+            coherent=coherent, dax="device dax" in able, fs_dax="fs dax" in able, cma="contiguous memory" in able and not devices,
         )  # fmt: skip
         self.release = self._vm.release
         hello = self._vm._guest.hello

@@ -49,7 +49,7 @@ class Asking:
             return Confirmation(Confirmed.CANNOT, lacks, free=isinstance(question, FreeRun))
         if self._vm is None or not self._vm.is_up:
             self._running.say(f"booting {self._kernel.name}")
-            self._vm = boot(self._kernel, module=True, movable=True, dax="device dax" in abilities(self._kernel))
+            self._vm = boot(self._kernel, module=True, movable=True, dax="device dax" in abilities(self._kernel), fs_dax="fs dax" in abilities(self._kernel))
         self._running.say(f"{self._kernel.name}: {label}")
         if isinstance(question, FreeRun):
             return run_freely(self._vm, question.scenario, question.shows, self._kernel.release)

@@ -181,12 +181,12 @@ def _model(
 def _on_kernel(compared: list[Compared], kernel: Kernel, runs: int, seed: int, running: Running) -> BaseException | None:
     """What one boot of the kernel showed of every scenario goes to `compared`; what has cut that short, to be raised later."""
     from secondsight.kernels import KernelError, boot
-    from secondsight.kernels.real_device import needs_cma, needs_dax, needs_module, needs_movable
+    from secondsight.kernels.real_device import needs_cma, needs_dax, needs_fs_dax, needs_module, needs_movable
 
     running.say(f"booting {kernel.name}")
     try:
-        module, movable, dax, cma = (any(needs(one.scenario) for one in compared) for needs in (needs_module, needs_movable, needs_dax, needs_cma))
-        with boot(kernel, module=module, movable=movable, dax=dax, cma=cma) as vm:
+        module, movable, dax, fs_dax, cma = (any(needs(one.scenario) for one in compared) for needs in (needs_module, needs_movable, needs_dax, needs_fs_dax, needs_cma))
+        with boot(kernel, module=module, movable=movable, dax=dax, fs_dax=fs_dax, cma=cma) as vm:
             for number, one in enumerate(compared):
                 name = one.scenario.name
 

@@ -13,7 +13,7 @@ from secondsight.linux.hugetlb import hugetlb_files
 from secondsight.linux.memremap import pagemaps
 from secondsight.linux.mm_types import Count, Driver, Folio, Mm, huge_pages
 from secondsight.linux.mmzone import pageblocks
-from secondsight.linux.page_alloc import ZERO_PFN, frames, page_folio
+from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page, page_folio
 from secondsight.linux.pgtable import folio_kept_by, is_second_half
 from secondsight.linux.shmem import shmem_files
 from secondsight.linux.swapops import swap_slots
@@ -68,7 +68,7 @@ def held_by_tables() -> int:
         held += count(page is not None for page in large.pages)
     if len(fs_dax_files) > 0:
         for blocks in fs_dax_files:
-            held += count(page is not None for page in blocks.blocks)
+            held += count(page is not None and not is_zero_page(page) for page in blocks.blocks)
     for inode in ext4_inodes:
         held += count(page is not None for page in inode.pages)
     held += count(slot.cache is not None for slot in swap_slots)

@@ -45,6 +45,8 @@ COHERENT = 512
 DAX = 4
 """MiB (secondsight.ko's SS_DAX_BYTES) of memory for a special purpose ("soft reserved"), which dax_hmem makes a device of. It is in a section of memory that is partly RAM: so its struct pages stay when
 it has gone, and a device that has an entry of it still does no harm."""
+PMEM = 4
+"""MiB of memory that is called persistent, with a file system, behind that: as many as the file system has blocks for (agent/fs_dax.c)."""
 CONTIGUOUS = 16
 """MiB of an area of contiguous memory: more than the buddy allocator has in one piece, so that a driver has it from there or not at all."""
 RAM_ALIGNMENT = 64
@@ -72,17 +74,17 @@ class Guest:
     Raises KernelError when QEMU is missing, when the guest ends, panics or complains (`COMPLAINT`), and when it gives
     no answer in time; each but the first with the end of the console. After an error the guest is gone.
     `memory` is in MiB; `movable`: so many more in a block of their own, which can be taken offline. `coherent`: with memory that the kernel
-    leaves alone, for the coherent devices of lib/test_hmm.c and of secondsight.ko. `dax`: with memory that is a device's, which has a file. `cma`: with an area of contiguous
+    leaves alone, for the coherent devices of lib/test_hmm.c and of secondsight.ko. `dax`: with memory that is a device's, which has a file. `fs_dax`: with memory that has a file system. `cma`: with an area of contiguous
     memory.
     `token`: a word on its command line, by which secondsight.ko knows that the tool has started the machine.
     """
 
     process = "QEMU"
 
-    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60, memory: int = 512, token: str = TOKEN, movable: int = 0, coherent: bool = False, dax: bool = False, cma: bool = False) -> None:
+    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60, memory: int = 512, token: str = TOKEN, movable: int = 0, coherent: bool = False, dax: bool = False, fs_dax: bool = False, cma: bool = False) -> None:
         if shutil.which(QEMU) is None:
             raise KernelError(f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)")
-        self._start(lambda line: self._command(image, initramfs, line, memory, token, movable, coherent, dax, cma), boot_timeout)
+        self._start(lambda line: self._command(image, initramfs, line, memory, token, movable, coherent, dax, fs_dax, cma), boot_timeout)
 
     def _start(self, command: Callable[[int], list[str]], timeout: float) -> None:
         """Start the machine's process, by the command for a descriptor of the agent's line, and wait for `hello`."""
@@ -112,9 +114,9 @@ class Guest:
         self.boot_seconds = time.monotonic() - start
         self.doing = "waiting for work"
 
-    def _command(self, image: Path, initramfs: Path, line: int, memory: int, token: str, movable: int, coherent: bool, dax: bool, cma: bool) -> list[str]:
+    def _command(self, image: Path, initramfs: Path, line: int, memory: int, token: str, movable: int, coherent: bool, dax: bool, fs_dax: bool, cma: bool) -> list[str]:
         memory += COHERENT + SLOTS if coherent else 0
-        words = f"{COMMAND_LINE} {token}{PLUGGED if movable else ''}{_reserved(memory) if coherent else ''}{_for_a_purpose(memory - (COHERENT + SLOTS if coherent else 0)) if dax else ''}{_contiguous(memory) if cma else ''}"
+        words = f"{COMMAND_LINE} {token}{PLUGGED if movable else ''}{_reserved(memory) if coherent else ''}{_for_a_purpose(memory - (COHERENT + SLOTS if coherent else 0), dax, fs_dax)}{_contiguous(memory) if cma else ''}"
         return [
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", f"{memory},slots=1,maxmem=4G" if movable else str(memory)),
@@ -249,11 +251,12 @@ def _reserved(memory: int) -> str:
     return f" memmap={COHERENT + SLOTS}M${start:#x}{own}" + "".join(f" test_hmm.spm_addr_dev{number}={place:#x}" for number, place in enumerate(ends))
 
 
-def _for_a_purpose(memory: int) -> str:
-    """Memory of the first node for a special purpose, and where secondsight.ko finds it: behind it is RAM of the same section. It begins where a kernel (7.2) that
-    takes the gap for no memory at all makes no buffer behind the RAM before it (ram_alignment(), arch/x86/kernel/e820.c)."""
-    start = (memory - NODE - 2 * DAX) // RAM_ALIGNMENT * RAM_ALIGNMENT << 20
-    return f" memmap={DAX}M%{start:#x}-{RAM}+{SOFT_RESERVED:#x} secondsight.dax={start:#x}"
+def _for_a_purpose(memory: int, dax: bool, fs_dax: bool) -> str:
+    """Memory of the first node for a special purpose and where secondsight.ko finds it, and persistent memory; behind them is RAM of the same section. They begin where a kernel (7.2)
+    that takes the gap for no memory at all makes no buffer behind the RAM before it (ram_alignment(), arch/x86/kernel/e820.c)."""
+    start = (memory - NODE - 2 * DAX - PMEM) // RAM_ALIGNMENT * RAM_ALIGNMENT << 20
+    special = f" memmap={DAX}M%{start:#x}-{RAM}+{SOFT_RESERVED:#x} secondsight.dax={start:#x}" if dax else ""
+    return special + (f" memmap={PMEM}M!{start + (DAX << 20 if dax else 0):#x}" if fs_dax else "")
 
 
 def _contiguous(memory: int) -> str:

@@ -18,7 +18,7 @@ from secondsight.kernels.modules import build_module
 from secondsight.scenario.data import Scenario
 from secondsight.scenario.ops import Needs
 
-__all__ = ["FREELY", "VARIANTS", "built_for", "needs_cma", "needs_dax", "needs_device_pages", "needs_module", "needs_movable", "variant_of"]
+__all__ = ["FREELY", "VARIANTS", "built_for", "needs_cma", "needs_dax", "needs_device_pages", "needs_fs_dax", "needs_module", "needs_movable", "variant_of"]
 
 SOURCE = Path(__file__).parent / "module"
 
@@ -65,6 +65,11 @@ def needs_cma(scenario: Scenario) -> bool:
 def needs_dax(scenario: Scenario) -> bool:
     """Whether a scenario has device memory with a file."""
     return any(place.op.declared.needs is Needs.DAX for place in scenario.places())
+
+
+def needs_fs_dax(scenario: Scenario) -> bool:
+    """Whether a scenario has files whose pages are a device's memory."""
+    return any(place.op.declared.needs is Needs.FS_DAX for place in scenario.places())
 
 
 def built_for(kernel: Kernel) -> Path:

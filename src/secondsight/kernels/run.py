@@ -22,14 +22,14 @@ from typing import Any
 from secondsight.devices.device import Device
 from secondsight.kernels.ability import abilities
 from secondsight.kernels.catalog import Kernel
-from secondsight.kernels.dax_modules import dax_modules
+from secondsight.kernels.dax_modules import DEVICE_DAX, FS_DAX, dax_modules
 from secondsight.kernels.encode import SentSchedule
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.host import HostGuest
 from secondsight.kernels.initramfs import agent, initramfs
 from secondsight.kernels.jobs import Died, ForcedRun, GuestAnswer, GuestJob, Observation, counted, forced_of, outcome_of
 from secondsight.kernels.qemu import Guest
-from secondsight.kernels.real_device import built_for, needs_cma, needs_dax, needs_device_pages, needs_module, needs_movable
+from secondsight.kernels.real_device import built_for, needs_cma, needs_dax, needs_device_pages, needs_fs_dax, needs_module, needs_movable
 from secondsight.kernels.vmlinux import startable
 from secondsight.scenario.data import Outcome, Scenario
 from secondsight.scenario.holds import USUAL
@@ -68,15 +68,17 @@ class VM:
         movable: bool = False,
         coherent: bool = False,
         dax: bool = False,
+        fs_dax: bool = False,
         cma: bool = False,
     ) -> None:
         self.kernel = kernel
         self._programs, self._memory, self._movable, self._coherent = tuple(programs), memory, BLOCK if movable else 0, coherent
-        self._dax, self._cma = dax, cma
+        self._dax, self._fs_dax, self._cma = dax, fs_dax, cma
         if module and kernel.image is None:
             raise KernelError("secondsight.ko is for virtual machines, and not for the running kernel", "name a kernel to boot")
         self._answer_seconds, self._boot_seconds = answer_seconds, boot_seconds or _patience()
-        more = dax_modules(kernel.release, kernel.name) if dax else ()
+        wanted = ((DEVICE_DAX, dax), (FS_DAX, fs_dax))
+        more = [module for purpose, is_wanted in wanted if is_wanted for module in dax_modules(kernel.release, kernel.name, purpose)]
         self._modules = (*kernel.modules, *more, *([built_for(kernel)] if module else []))
         self._boot()
         self.release = str(self._guest.hello["release"])
@@ -101,7 +103,7 @@ class VM:
         archive = initramfs(self._modules, self._programs)
 
         def guest() -> Guest:
-            return Guest(image, archive, boot_timeout=self._boot_seconds, memory=self._memory, movable=self._movable, coherent=self._coherent, dax=self._dax, cma=self._cma)
+            return Guest(image, archive, boot_timeout=self._boot_seconds, memory=self._memory, movable=self._movable, coherent=self._coherent, dax=self._dax, fs_dax=self._fs_dax, cma=self._cma)
 
         try:
             return guest()
@@ -255,6 +257,9 @@ class VM:
         if not self._guest.hello.get("dax") and needs_dax(scenario):
             said = f"kernel {self.release} has no device memory with a file, which {scenario.name} needs"
             raise KernelError(said, "boot(kernel, dax=True), of a packaged kernel such as linux-6.12")
+        if not self._guest.hello.get("fs_dax") and needs_fs_dax(scenario):
+            said = f"kernel {self.release} has no file system in a device's memory (fs-dax), which {scenario.name} needs"
+            raise KernelError(said, "boot(kernel, fs_dax=True), of a packaged kernel such as linux-6.12")
         if not self._guest.hello.get("userfaultfd") and any(p.op.declared.needs is Needs.USERFAULTFD for p in scenario.places()):
             said = f"kernel {self.release} has no userfaultfd, or not for whoever runs this, which {scenario.name} needs"
             raise KernelError(said, "use a packaged kernel, such as linux-6.12")
@@ -315,16 +320,17 @@ def boot(
     movable: bool = False,
     coherent: bool = False,
     dax: bool = False,
+    fs_dax: bool = False,
     cma: bool = False,
 ) -> VM:
     """Boot a kernel in QEMU, ready to run scenarios: `with boot(kernel) as vm:`. `module`: with secondsight.ko, for
     scenarios with devices and for forced runs. `programs`: static ones, for `VM.run_program`; `memory` in MiB; `movable`: with a block of memory that must stay movable, where processes' pages come
     first; `coherent`: with memory for coherent devices: secondsight.ko's, and those of lib/test_hmm.c where a kernel has it built in; `dax`: with
-    memory that is a device's, which has a file; `cma`: with an area of contiguous memory that a driver can
+    memory that is a device's, which has a file; `fs_dax`: with memory that has a file system; `cma`: with an area of contiguous memory that a driver can
     want. Raises KernelError when QEMU or the C compiler for the agent is missing,
     the module does not build or load, or the guest does not come up in `boot_seconds`
     (by default a minute, or what SECONDSIGHT_BOOT_SECONDS says)."""
-    return VM(kernel, module=module, boot_seconds=boot_seconds, answer_seconds=answer_seconds, programs=programs, memory=memory, movable=movable, coherent=coherent, dax=dax, cma=cma)
+    return VM(kernel, module=module, boot_seconds=boot_seconds, answer_seconds=answer_seconds, programs=programs, memory=memory, movable=movable, coherent=coherent, dax=dax, fs_dax=fs_dax, cma=cma)
 
 
 def observe(
@@ -336,5 +342,5 @@ def observe(
     driver: type[Device] | None = None,
 ) -> Observation:
     """Boot a kernel and observe one scenario on it; see `VM.observe`."""
-    with boot(kernel, module=needs_module(scenario), movable=needs_movable(scenario), dax=needs_dax(scenario), cma=needs_cma(scenario)) as vm:
+    with boot(kernel, module=needs_module(scenario), movable=needs_movable(scenario), dax=needs_dax(scenario), fs_dax=needs_fs_dax(scenario), cma=needs_cma(scenario)) as vm:
         return vm.observe(scenario, runs, seed, progress, driver)

@@ -33,7 +33,7 @@ from secondsight.linux.hugetlb_resv import hugetlb_dup_vma_private
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory_swap import restore_exclusive_pte
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_dontcopy, vma_is_accessible
-from secondsight.linux.mm_flags import VM_DONTCOPY, VM_LOCKED, VM_UFFD_FLAGS, VM_WIPEONFORK
+from secondsight.linux.mm_flags import VM_DONTCOPY, VM_LOCKED, VM_PFNMAP, VM_UFFD_FLAGS, VM_WIPEONFORK
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
 from secondsight.linux.mm_types import (
     CLONED,
@@ -167,7 +167,7 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
         private = is_cow_mapping(vma)
         if len(vma.anon_prepared) > 0 and len(mm.userfaultfd) == 0:
             private = private and vma.anon_prepared[0] != NOT_PREPARED
-        needed = private or (file is not None and file.vm_flags() != 0)
+        needed = private or (file is not None and file.vm_flags() & VM_PFNMAP != 0)
         if len(vma.more_flags) > 0:
             if vma.more_flags[0] & (VM_DONTCOPY | VM_WIPEONFORK) != 0:  # there is no such vma, or it has nothing of this one
                 private = False

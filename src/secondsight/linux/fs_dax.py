@@ -1,6 +1,7 @@
 """fs/dax.c and fs/ext4/inode.c: a file whose pages are a device's memory themselves (fs-dax), and who waits before its blocks go.
 
-    fault       under `invalidate_lock`, for reading: the block that the file has there, with no reference of the entry's
+    fault       under `invalidate_lock`, for reading: the block that the file has there, with no reference of the entry's; in a hole
+                who reads has the zero page, and who writes a new block, when every mapping's entry of the zero page has gone
     hole        `i_rwsem`, `invalidate_lock` for writing: no fault comes between
                 ext4_break_layouts()        every mapping's entries go, in notifier brackets; if somebody holds a page still, its last
                                             reference is waited for, without `invalidate_lock`, and all begins again
@@ -9,26 +10,29 @@
 A page has one reference when nobody uses it but the file. A pin is one more, and the file waits for it: so nobody may pin such memory for long
 (FOLL_LONGTERM is refused), and a mirror has to let go when it is told. A block that is free is a frame that is free: it is another file's soon.
 
-Left out: PMD entries, private mappings; that a read of a hole maps the zero page (here it gets a block: raises no false alarm);
-truncation, which does the same; the file system's journal; the device's removal (device-dax has it: `dax`); a signal that ends the wait.
+The file system hears of the first write to each page: an entry that came by a read may not be written before.
+
+Left out: PMD entries, private mappings; truncation, which does the same as a hole; that who faults waits while another's fault replaces the zero page (here
+it may come between: more is possible, not less); what of a file is dirty, and is written back; the file system's journal; the device's removal (device-dax has it: `dax`); a signal that ends the wait.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Ref, RwLock, atomic, bound, milestone, pool, require, wait_until
-from secondsight.linux.memory import insert_pfn
+from secondsight.lang import Array, Ref, RwLock, atomic, milestone, pool, require, wait_until
+from secondsight.linux.memory import insert_pfn_mkwrite
 from secondsight.linux.memory_zap import unmap_mapping_range
-from secondsight.linux.mm_flags import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, VM_FSDAX
+from secondsight.linux.mm_flags import FAULT_FLAG_WRITE, VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, VM_FSDAX
 from secondsight.linux.mm_types import AddressSpace, Flags, Folio, Mm, Pgoff, Va
-from secondsight.linux.page_alloc import alloc_page, put_page
+from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, is_zero_page, put_page
 
-__all__ = ["FsDaxFile", "dax_layout_busy_page", "ext4_break_layouts", "ext4_fallocate_punch_hole", "ext4_punch_hole", "fs_dax_create", "fs_dax_files", "is_fs_dax_page"]
+__all__ = ["FsDaxFile", "dax_iomap_fault", "dax_layout_busy_page", "ext4_break_layouts", "ext4_fallocate_punch_hole", "ext4_punch_hole", "fs_dax_create", "fs_dax_files", "is_fs_dax_page"]
 
 
 class FsDaxFile(AddressSpace):
-    """struct inode with its address_space, on a file system that is mounted with dax=always. `blocks` are its blocks, as many as it has pages; None: a hole."""
+    """struct inode with its address_space, on a file system that is mounted with dax=always. `blocks` are its blocks, as many as it has pages; None: a hole; the zero
+    page: one that somebody has read (DAX_ZERO_PAGE)."""
 
     i_rwsem: RwLock
     invalidate_lock: RwLock
@@ -45,11 +49,15 @@ class FsDaxFile(AddressSpace):
 
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """ext4_dax_huge_fault() (fs/ext4/file.c, Linux 6.12): map the file's page, under `invalidate_lock`."""
+        write = flags & FAULT_FLAG_WRITE != 0
         self.invalidate_lock.read_lock()
-        return dax_iomap_fault(self, mm, va, pgoff)
+        if write:
+            if dax_replaces_zero_page(self, pgoff):
+                unmap_mapping_range(self, pgoff, pgoff)
+        return dax_iomap_fault(self, mm, va, pgoff, write)
 
 
-fs_dax_files = pool(FsDaxFile, bound("fs_dax_files", most=2, usual=1))
+fs_dax_files = pool(FsDaxFile, "fs_dax_files")
 
 
 @atomic
@@ -65,23 +73,35 @@ def fs_dax_create(nr_pages: Pgoff) -> FsDaxFile:
 @atomic
 def is_fs_dax_page(page: Folio) -> bool:
     """pte_devmap() (arch/x86/include/asm/pgtable.h, Linux 6.12) of the entry that maps a page, told by the page: a file's block."""
-    return any(page in file.blocks for file in fs_dax_files)
+    return not is_zero_page(page) and any(page in file.blocks for file in fs_dax_files)
 
 
 @milestone(quiet=True)
 @atomic
-def dax_iomap_fault(file: FsDaxFile, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
-    """dax_iomap_pte_fault(), dax_fault_iter() (fs/dax.c, Linux 6.12), and filemap_invalidate_unlock_shared(): the entry of the file's block, with no
-    reference. A hole gets a block."""
+def dax_iomap_fault(file: FsDaxFile, mm: Mm, va: Va, pgoff: Pgoff, write: bool) -> Flags:
+    """dax_iomap_pte_fault(), dax_fault_iter(), dax_load_hole() (fs/dax.c, Linux 6.12), and filemap_invalidate_unlock_shared(): the entry of the file's block, with no
+    reference. A hole that is to be written gets a block; one that is read, the zero page."""
     file.invalidate_lock.read_unlock()
     if pgoff >= file.nr_pages:
         return VM_FAULT_SIGBUS
     page = file.blocks[pgoff]
     if page is None:
-        page = alloc_page()
+        page = alloc_page() if write else frames[ZERO_PFN]
         file.blocks[pgoff] = page
-    insert_pfn(mm, va, page)
-    return VM_FAULT_NOPAGE
+    return insert_pfn_mkwrite(mm, va, page, write)
+
+
+@atomic
+def dax_replaces_zero_page(file: FsDaxFile, pgoff: Pgoff) -> bool:
+    """dax_insert_entry() (fs/dax.c, Linux 6.12) of a page that is to be written, up to unmap_mapping_pages(): whether the file has the zero page there. It has a block
+    from now on."""
+    if pgoff >= file.nr_pages:
+        return False
+    page = file.blocks[pgoff]
+    if page is None or not is_zero_page(page):
+        return False
+    file.blocks[pgoff] = alloc_page()
+    return True
 
 
 @milestone
@@ -97,7 +117,7 @@ def first_busy_page(file: FsDaxFile) -> Ref[Folio]:
     """The walk over the file's pages in dax_layout_busy_page_range() (fs/dax.c, Linux 7.2)."""
     for i in range(file.nr_pages):
         page = file.blocks[i]
-        if page is not None and page.refcount > 1:
+        if page is not None and not is_zero_page(page) and page.refcount > 1:
             return page
     return None
 
@@ -134,7 +154,7 @@ def free_blocks(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> None:
     """dax_disassociate_entry() (fs/dax.c), ext4_ext_remove_space() (fs/ext4/extents.c, Linux 6.12)."""
     for i in range(first, first + npages):
         page = file.blocks[i]
-        if page is not None:
+        if page is not None and not is_zero_page(page):
             require(page.refcount == 1, "dax-page-is-free", "a block of a file is freed whose page somebody holds (WARN_ON_ONCE() in dax_disassociate_entry())")
             put_page(page)
         file.blocks[i] = None

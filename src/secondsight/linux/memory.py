@@ -49,6 +49,7 @@ from secondsight.linux.mm_flags import (
     VM_FAULT_SIGBUS,
     VM_FAULT_SIGSEGV,
     VM_FAULT_UNLOCKED,
+    VM_FSDAX,
 )
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import (
@@ -58,6 +59,7 @@ from secondsight.linux.mm_types import (
     Va,
     Vma,
     completed_faults,
+    fs_dax_mappings,
     huge_pages,
     hugetlb_private,
     numa_hints,
@@ -95,6 +97,7 @@ __all__ = [
     "handle_mm_fault",
     "insert_page",
     "insert_pfn",
+    "insert_pfn_mkwrite",
     "vma_flags",
     "vma_lookup",
 ]
@@ -261,6 +264,9 @@ def do_wp_page(vma: Vma, va: Va, flags: Flags) -> Flags:
     if len(mm.userfaultfd) > 0:
         if write and userfaultfd_pte_wp(vma, pte):
             return WRITE_PROTECTED
+    if len(fs_dax_mappings) > 0:  # wp_pfn_shared(), whose `pfn_mkwrite` is the file's fault
+        if write and vma_flags(vma) == VM_FSDAX:
+            return FILE
     if is_zero_page(folio):
         return COPY
     if len(folio.shared) > 0:
@@ -390,7 +396,8 @@ def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
 
 @atomic
 def insert_pfn(mm: Mm, va: Va, frame: Folio) -> Flags:
-    """insert_pfn() (mm/memory.c, Linux 6.12), under vmf_insert_pfn() and vmf_insert_mixed(): an entry without a reference."""
+    """insert_pfn() (mm/memory.c, Linux 6.12), under vmf_insert_pfn() and vmf_insert_mixed(): an entry without a reference. It may be written at once, where no file
+    system wants to hear of that."""
     pte = mm.ptes[va]
     vma = mm.mm_mt[va]
     assert vma is not None
@@ -398,4 +405,20 @@ def insert_pfn(mm: Mm, va: Va, frame: Folio) -> Flags:
         pte.frame = frame
         pte.writable = vma.write
         pte.special = True
+    return VM_FAULT_NOPAGE
+
+
+@atomic
+def insert_pfn_mkwrite(mm: Mm, va: Va, frame: Folio, mkwrite: bool) -> Flags:
+    """insert_pfn() (mm/memory.c, Linux 6.12), under vmf_insert_mixed() and vmf_insert_mixed_mkwrite(), where vma_wants_writenotify(): an entry may be written when somebody
+    has come to write, and one of the same page is made so."""
+    pte = mm.ptes[va]
+    vma = mm.mm_mt[va]
+    assert vma is not None
+    if pte_none(pte):
+        pte.frame = frame
+        pte.writable = mkwrite and vma.write
+        pte.special = True
+    elif mkwrite and pte.frame is frame:
+        pte.writable = vma.write
     return VM_FAULT_NOPAGE

@@ -21,6 +21,7 @@ from __future__ import annotations
 from secondsight.lang import Char, Ref, atomic, milestone
 from secondsight.linux.highmem import second_half
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_needs_dirty_tracking
+from secondsight.linux.mm_flags import VM_FSDAX
 from secondsight.linux.mm_types import (
     Event,
     Flags,
@@ -30,6 +31,7 @@ from secondsight.linux.mm_types import (
     Va,
     Vma,
     anon_vmas,
+    fs_dax_mappings,
     huge_pages,
     hugetlb_private,
     page_notifiers,
@@ -223,11 +225,16 @@ def replace_zero_page(mm: Mm, va: Va, unshare: bool) -> None:
 def can_change_pte_writable(vma: Vma, va: Va) -> bool:
     """can_change_pte_writable(), and vma_wants_manual_pte_write_upgrade() (mm/mprotect.c, mm/internal.h, Linux 6.12): whether an
     entry of a vma that may be written becomes writable at once. One of a shared mapping does, unless its file wants to hear of the
-    first write (then one that is dirty does, of which it has heard); of private memory only a page that is the process's alone does: not the zero page, the file's, or one that it shares."""
+    first write: then one that is dirty does, of which it has heard (of fs-dax none does here: by the kernel one that is dirty does, and nobody hears of that); of private memory only a
+    page that is the process's alone does: not the zero page, the file's, or one that it shares."""
     mm = vma.vm_mm
     assert mm is not None
     if len(mm.userfaultfd) > 0:
         if userfaultfd_pte_wp(vma, mm.ptes[va]):
+            return False
+    if len(fs_dax_mappings) > 0:
+        mapped = vma.vm_file
+        if mapped is not None and mapped.vm_flags() == VM_FSDAX:
             return False
     if not is_cow_mapping(vma):
         if len(writes_back) > 0:

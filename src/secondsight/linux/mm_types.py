@@ -97,6 +97,7 @@ __all__ = [
     "page_notifiers",
     "hints",
     "huge_pages",
+    "fs_dax_mappings",
     "hugetlb_private",
     "numa_hints",
     "resizes",
@@ -224,6 +225,9 @@ had begun when the page was there already."""
 page_notifiers = shared_array(bool, bound("page_notifiers", most=1))
 """Of size 1 where a subscriber is called as in Linux 3.2: by `invalidate_page` and `change_pte` (`mmu_notifier_2011`)."""
 
+
+fs_dax_mappings = shared_array(bool, bound("fs_dax_files", most=2, usual=1))
+"""Not empty where there are files whose pages are a device's memory (`fs_dax`): their file system hears of the first write to each page."""
 
 numa_hints = shared_array(bool, bound("numa_hints", most=1))
 """Of size 1 where NUMA balancing looks at who uses which page (`mempolicy`)."""

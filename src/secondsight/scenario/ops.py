@@ -105,7 +105,7 @@ class ArgType(Enum):
     VALUE = "a page's value", "n"  # str of one character
     SEALS = "seals", "n"  # str, names joined by |
     FLAG = "yes or no", "n"  # bool
-    FD = "a memfd, udmabuf or dax device", "h", (HandleType.MEMFD, HandleType.UDMABUF, HandleType.DAX, HandleType.FS_DAX, HandleType.DISK_FILE), "memfd_create() or udmabuf_create()"
+    FD = "a memfd, udmabuf, dax device or file", "h", (HandleType.MEMFD, HandleType.UDMABUF, HandleType.DAX, HandleType.FS_DAX, HandleType.DISK_FILE), "memfd_create() or udmabuf_create()"
     MEMFD = "a memfd", "h", (HandleType.MEMFD,), "memfd_create()"
     UDMABUF = "a udmabuf", "h", (HandleType.UDMABUF,), "udmabuf_create()"
     DAX = "a dax device", "h", (HandleType.DAX,), "dax()"
@@ -174,6 +174,7 @@ class Needs(Enum):
     HUGETLB = "a pool of huge pages (hugepages=)"
     MOVABLE = "a block of memory that can be taken offline"
     DAX = "device memory that has a file (device-dax)"
+    FS_DAX = "a file system in a device's memory, whose files' pages are that memory (fs-dax)"
     CMA = "an area of contiguous memory (CMA), which secondsight.ko allocates"
     SWAP = "a swap device (secondsight.ko has one)"
     USERFAULTFD = "userfaultfd(2), all of it (CAP_SYS_PTRACE)"

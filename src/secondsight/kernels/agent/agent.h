@@ -49,7 +49,7 @@ struct scenario {
 	char name[64];
 	char driver[24]; /* the form of secondsight.ko's mirror that its device is */
 	int loaded, handles, threads, processes, ops, expected;
-	int needs_module, needs_movable, needs_pool, needs_dax, needs_cma, needs_limits;
+	int needs_module, needs_movable, needs_pool, needs_dax, needs_fs_dax, needs_cma, needs_limits;
 	int page_bits; /* PAGE_BITS or HUGE_BITS */
 	int forked[MAX_PROCESSES]; /* of a process that comes by fork: its handle, and 1; 0 of others */
 	int probes; /* pages of which a device's table is looked at in the end */
@@ -139,6 +139,7 @@ int needs_module(int kind);
 int needs_movable(int kind);
 int needs_pool(int kind);
 int needs_dax(int kind);
+int needs_fs_dax(int kind);
 int needs_cma(int kind);
 int needs_limits(int kind);
 int is_outside(int kind);
@@ -202,6 +203,11 @@ const char *place_pool(int needed);
 void begin_dax(void);
 int has_dax(void);
 const char *place_dax(int needed);
+
+/* The same of a file system in a device's memory: the files of the last run are gone. */
+void begin_fs_dax(void);
+int has_fs_dax(void);
+const char *place_fs_dax(int needed);
 
 /* The same of the area of contiguous memory, which is secondsight.ko's where no scenario asks for it. */
 void begin_cma(void);

@@ -53,6 +53,7 @@ int begin_machine(int count, char **words)
 	begin_movable();
 	load_modules();
 	begin_dax();
+	begin_fs_dax();
 	for (int i = 0; i < 2000; i++) {
 		int port = open("/dev/vport0p1", O_RDWR | O_CLOEXEC);
 		if (port >= 0)

@@ -9,7 +9,7 @@ from secondsight.lang import Ref, atomic
 from secondsight.linux.dax import dev_dax_invalidate, dev_dax_probe, dev_dax_unbind, kill_dax, synchronize_dax
 from secondsight.linux.errno import EBADF
 from secondsight.linux.memremap import dev_pagemap_drain, dev_pagemap_kill, dev_pagemap_remove
-from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.mm_types import AddressSpace, Mm, Result
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed
 from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often, Op
 from secondsight.world.declare import arm, before_the_threads, operation
@@ -31,7 +31,7 @@ from secondsight.world.tables import (
     pages,
 )
 
-__all__: list[str] = []
+__all__ = ["map_memory"]
 
 DAX = Arg(ArgType.DAX)
 
@@ -55,13 +55,18 @@ def dax(handle: Handle, op: Op, mm: Any, device: Any) -> int:
 @arm("mmap", HandleType.DAX)
 def mmap_dax(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """mmap() of device memory."""
-    ret: Result = 0
-    write = flags[i] & READ_ONLY == 0
     with atomic:
         closed = handles[needs[i]].closed
         file = dax_of(handles[needs[i]])
     if closed:
         return -EBADF
+    return map_memory(i, mm, file)
+
+
+def map_memory(i: RowNumber, mm: Mm, file: Ref[AddressSpace]) -> Result:
+    """mmap() of a device's memory, or of a file of a file system in it."""
+    ret: Result = 0
+    write = flags[i] & READ_ONLY == 0
     assert file is not None
     if flags[i] & FIXED != 0:
         ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], write, map_flags(i), low[i], high[i])
