@@ -129,7 +129,7 @@ REFUSED = [
     (f"{A_FILE}; s.udmabuf_create_halves(f, offset=0.5, size=1)", "0.5 is not a number of half pages", "from 0 to 31"),
     (f"{A_FILE}; s.udmabuf_create_halves(f, offset=0, size=32)", "32 is not a number of half pages", "from 0 to 31"),
     (f"{A_FILE}; s.read(f)", "memfd0 is a memfd, not an address", "mmap() of this scenario"),
-    (f"{A_MAPPING}; s.close(a)", "mapping0 is a mapping, not a memfd, udmabuf or dax device", "memfd_create()"),
+    (f"{A_MAPPING}; s.close(a)", "mapping0 is a mapping, not a memfd, udmabuf, dax device or file", "memfd_create()"),
     (
         f"{A_FILE}; s.fallocate_punch_hole(s.udmabuf_create(f), page=0)",
         "udmabuf0 is a udmabuf, not a memfd",

@@ -617,14 +617,14 @@ class RecorderMethods(ABC):
         self._operation("device_snapshot", into, device=device, addr=addr)
 
     def fs_dax(self, pages: int) -> File:
-        """A file of `pages` pages on a file system that lies in a device's memory (fs-dax), to be mapped (in the setup): its pages are the memory. On the model
-        only."""
+        """A file of `pages` pages on a file system that lies in a device's memory (fs-dax), to be mapped (in the setup): its pages are the memory."""
         made: File = self._operation("fs_dax", None, pages=pages)
         return made
 
     def fs_dax_punch_hole(self, file: File, *, page: int, pages: int = 1, into: str | None = None) -> None:
         """fallocate(FALLOC_FL_PUNCH_HOLE) of such a file: waits until nobody uses one of its pages (direct I/O, a pin); what is touched there next is zero.
-        Nobody may hold such a page for long: `pin` fails with -EOPNOTSUPP. On the model only."""
+        Nobody may hold such a page for long: `pin(longterm=True)` fails with -EOPNOTSUPP.
+        Fails with -EBADF (closed)."""
         self._operation("fs_dax_punch_hole", into, file=file, page=page, pages=pages)
 
     def disk_file(self, pages: int) -> File:
