@@ -346,6 +346,7 @@ class Encoder:
         if takes.get("dax_devices") and any(place.op.declared.makes is HandleType.PIN for place in self.places):
             derived["dax_pins"] = 1
         if largest.get("writes_back"):
+            derived["longterm_pins_write_files"] = int(differs("longterm-pin-of-a-file", self.release))
             self._suits_writeback()
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if largest.get("anon_prepared"):

@@ -100,7 +100,7 @@ def msync(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(file=FILE, page=PAGE, pages=PAGES, own=False, model_only=True)
+@operation(file=FILE, page=PAGE, pages=PAGES, takes_away=True, model_only=True)
 def fadvise_dontneed(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """posix_fadvise(POSIX_FADV_DONTNEED): pages of the file are written back, and those that nobody maps or holds are dropped from memory: the next touch reads their blocks. On the model only."""
     if len(ext4_inodes) > 0:
@@ -111,7 +111,7 @@ def fadvise_dontneed(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(file=FILE, page=PAGE, pages=PAGES, own=False, model_only=True)
+@operation(file=FILE, page=PAGE, pages=PAGES, takes_away=True, model_only=True)
 def disk_file_punch_hole(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """fallocate(FALLOC_FL_PUNCH_HOLE) of such a file: what is touched there next is zero. Nobody waits for pins. On the model only."""
     if len(ext4_inodes) > 0:
