@@ -1,0 +1,63 @@
+/*
+ * What is done to all memory that is on reclaim's lists. The processes of a scenario whose memory is wanted back are in a cgroup of their own from their beginning on: what they touch first, files'
+ * pages too, is counted there, and nobody else's memory is.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CGROUPS "/sys/fs/cgroup"
+#define CGROUP CGROUPS "/secondsight"
+#define COMPACT "/proc/sys/vm/compact_memory"
+
+/* More than a cgroup has here: all of it is wanted back, until a look at all of it finds nothing more so often that the kernel gives up (-EAGAIN). */
+#define ALL "1G"
+
+/* 0, or an error number. */
+static int put(const char *file, const char *text)
+{
+	int fd = open(file, O_WRONLY | O_CLOEXEC), error = fd < 0 || write(fd, text, strlen(text)) < 0 ? errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return error;
+}
+
+void begin_memcg(void)
+{
+	if (mount("cgroup2", CGROUPS, "cgroup2", 0, NULL) || put(CGROUPS "/cgroup.subtree_control", "+memory"))
+		return;
+	mkdir(CGROUP, 0755);
+}
+
+int has_memcg(void) { return !access(CGROUP "/memory.reclaim", W_OK); }
+
+int has_compaction(void) { return !access(COMPACT, W_OK); }
+
+void join_memcg(void)
+{
+	if (scenario.needs_memcg && put(CGROUP "/cgroup.procs", "0"))
+		_exit(1);
+}
+
+int do_memory_reclaim(const long *arg, int makes)
+{
+	int error = put(CGROUP "/memory.reclaim", ALL);
+
+	(void)arg, (void)makes;
+	return error && error != EAGAIN ? ERRNO | error : DONE;
+}
+
+int do_compact_memory(const long *arg, int makes)
+{
+	int error = put(COMPACT, "1");
+
+	(void)arg, (void)makes;
+	return error ? ERRNO | error : DONE;
+}
