@@ -196,11 +196,11 @@ int has_movable(void);
 const char *place_movable(int needed);
 
 /* Of a guest: make a memory cgroup for the processes of scenarios; whether there is one of which memory can be wanted back. In a run's child: go there, if the scenario asks for that. */
-void begin_memcg(void);
+void begin_lists(void);
 int has_memcg(void);
 void join_memcg(void);
 
-/* Whether memory is compacted when that is asked for. */
+/* Of a guest: whether memory is compacted when that is asked for. */
 int has_compaction(void);
 
 /* The same of a pool of huge pages that a scenario limits: the next one has a large one again. */

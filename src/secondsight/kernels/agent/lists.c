@@ -16,8 +16,8 @@
 #define CGROUP CGROUPS "/secondsight"
 #define COMPACT "/proc/sys/vm/compact_memory"
 
-/* More than a cgroup has here: all of it is wanted back, until a look at all of it finds nothing more so often that the kernel gives up (-EAGAIN). */
-#define ALL "1G"
+/* About what a scenario's processes have: so much is wanted back, and the kernel gives up (-EAGAIN) when it has looked so often without finding more. */
+#define MOST "64K"
 
 /* 0, or an error number. */
 static int put(const char *file, const char *text)
@@ -29,16 +29,19 @@ static int put(const char *file, const char *text)
 	return error;
 }
 
-void begin_memcg(void)
+static int is_guest;
+
+void begin_lists(void)
 {
+	is_guest = 1;
 	if (mount("cgroup2", CGROUPS, "cgroup2", 0, NULL) || put(CGROUPS "/cgroup.subtree_control", "+memory"))
 		return;
 	mkdir(CGROUP, 0755);
 }
 
-int has_memcg(void) { return !access(CGROUP "/memory.reclaim", W_OK); }
+int has_memcg(void) { return is_guest && !access(CGROUP "/memory.reclaim", W_OK); }
 
-int has_compaction(void) { return !access(COMPACT, W_OK); }
+int has_compaction(void) { return is_guest && !access(COMPACT, W_OK); }
 
 void join_memcg(void)
 {
@@ -48,7 +51,7 @@ void join_memcg(void)
 
 int do_memory_reclaim(const long *arg, int makes)
 {
-	int error = put(CGROUP "/memory.reclaim", ALL);
+	int error = put(CGROUP "/memory.reclaim", MOST);
 
 	(void)arg, (void)makes;
 	return error && error != EAGAIN ? ERRNO | error : DONE;
