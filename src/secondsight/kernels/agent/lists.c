@@ -34,7 +34,8 @@ static int is_guest;
 void begin_lists(void)
 {
 	is_guest = 1;
-	if (mount("cgroup2", CGROUPS, "cgroup2", 0, NULL) || put(CGROUPS "/cgroup.subtree_control", "+memory"))
+	/* A process that goes to a cgroup would wait for a grace period without it. */
+	if (mount("cgroup2", CGROUPS, "cgroup2", 0, "favordynmods") || put(CGROUPS "/cgroup.subtree_control", "+memory"))
 		return;
 	mkdir(CGROUP, 0755);
 }
