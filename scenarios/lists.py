@@ -49,11 +49,7 @@ def wanted_back_beside_who_moves(s: Recorder) -> None:
     def moves() -> None:
         s.move_pages(a + 1, into="second")
         s.move_pages(a, into="first")
-        s.write(a, "W")
-
-    with s.after():
         s.read(a, into="a")
-        s.read(a + 1, into="b")
 
 
 @scenario
@@ -70,7 +66,7 @@ def compacted_beside_who_writes(s: Recorder) -> None:
     def writes() -> None:
         s.write(a + 1, "W")
         s.move_pages(a, into="moved")
-        s.write(a, "V")
+        s.write(a, "V", pages=1)
 
     with s.after():
         s.read(a, into="a")

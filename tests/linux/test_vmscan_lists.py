@@ -9,7 +9,7 @@ from secondsight.contract import rules_for
 from secondsight.contract.check import check_scenario
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
-from secondsight.devices.small.writeback import ForgetsWhatItWrote, MarksUnderThePageLock, MarksWhenItDrops
+from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksWhenItDrops, NeverMarksDirty
 from secondsight.devices.small.young import SaysWhatIsMapped, SleepsWhenAsked
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.mm_types import Gather, PteKind
@@ -213,7 +213,7 @@ def is_wanted_back(s: Recorder) -> None:
         (Mirror, "", ""),
         (MirrorWithoutTest, "as-if-cpu", "as-if-cpu"),
         (MarksWhenItDrops, "", ""),
-        (ForgetsWhatItWrote, "", "lost-write"),
+        (NeverMarksDirty, "", "lost-write"),
         (MarksUnderThePageLock, "deadlock", "deadlock"),
         (SaysWhatIsMapped, "", ""),
         (SleepsWhenAsked, "", "sleep-in-atomic"),

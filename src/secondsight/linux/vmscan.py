@@ -26,10 +26,10 @@ from __future__ import annotations
 
 from secondsight.lang import Char, atomic, bound, choose, milestone, shared_array, tracepoint
 from secondsight.linux.filemap import folio_unlock
+from secondsight.linux.fork import mms
 from secondsight.linux.highmem import slot_store
 from secondsight.linux.huge_memory_split import can_split_folio, split_folio_to_list
 from secondsight.linux.mm_types import Folio, Mm, Va, huge_pages, shmem_swap
-from secondsight.linux.fork import mms
 from secondsight.linux.mmu_notifier_young import folio_referenced, young_callbacks
 from secondsight.linux.page_alloc import folio_nr_pages, folio_order, folio_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
