@@ -220,7 +220,7 @@ def is_wanted_back(s: Recorder) -> None:
     ],
 )
 def test_drivers_fail_as_where_one_page_is_taken_or_moved(driver: type[Device], compacted: str, wanted_back: str) -> None:
-    """Of these nobody but `migration` and `swap`, `reclaim` is needed (contract/lessons.py)."""
+    """So neither needs an adversary of its own: `migration`, `swap` and `reclaim` break the same (contract/lessons.py)."""
     for recorded, rule in ((is_compacted, compacted), (is_wanted_back, wanted_back)):
         assert isinstance(recorded, Scenario)
         result = check_scenario(driver, "swap", recorded, rules_for(driver)).result

@@ -12,7 +12,7 @@ may be kept too (`vmscan.reclaim_page_at`, the bound `accessed`): a folio that h
 (tests/linux/test_vmscan_lists.py), and it is why one folio at a time is the rule (the bound `lru_batch`), in so many passes over memory (`lru_scans`).
 
 The multi-generational LRU (evict_folios()) is the same where it matters here. It asks by clear_young, of the pages around one that is young too (lru_gen_look_around()), where the other asks by
-clear_flush_young; and it looks once more at what came back clean: a pass more.
+clear_flush_young (in 6.1 it asks no device); and it looks once more at what came back clean: a pass more.
 
 Left out: swap that ends later, after which a folio is looked at again: here a write takes one step; the pages of one who is exiting or was taken by the OOM reaper, which are kept;
 demotion to another tier of memory; that one TLB flush is for all of them.
