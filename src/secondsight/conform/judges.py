@@ -32,6 +32,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "its timer as a place, and the allocator of numbers (drivers/iommu/iova.c) as it is",
     ),
     "device.py": ("neither", "stands for hardware, which no file of the kernel's is"),
+    "compaction.py": ("agreement", "mm/compaction.c scans zones by frame numbers, of which the model has none that mean anything; guests compact memory, and any page may move"),
     "cma.py": ("neither", "mm/cma.c (a bitmap of areas) is one line here; what is modelled is alloc_contig_range() of mm/page_alloc.c (172 outside symbols)"),
     "errno.py": ("neither", "numbers and names alone; a conformer that compares results compares them too"),
     "exit.py": ("agreement", "kernel/exit.c (142 outside symbols): three lines of exit_mm() are modelled"),
@@ -253,5 +254,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "neither",
         "mm/vmscan.c: as vmscan.py; which page an allocation reclaims cannot be asked for in a guest, and a control group's limit (memory.max) makes it likely, not certain",
     ),
+    "vmscan_lists.py": ("agreement", "mm/vmscan.c: as vmscan.py; guests want a cgroup's memory back (memory.reclaim), and any page may go"),
 }
 """By file of `linux/`: the judge that it has, and why it has no conformer."""
