@@ -16,8 +16,8 @@
 #define CGROUP CGROUPS "/secondsight"
 #define COMPACT "/proc/sys/vm/compact_memory"
 
-/* About what a scenario's processes have: so much is wanted back, and the kernel gives up (-EAGAIN) when it has looked so often without finding more. */
-#define MOST "64K"
+/* More than a scenario's processes have, most of the time: the kernel gives up (-EAGAIN) when it has looked so often without finding more. Less would leave what was used lately (6.1). */
+#define MOST "256K"
 
 /* 0, or an error number. */
 static int put(const char *file, const char *text)
