@@ -330,7 +330,7 @@ def finish_fault(mm: Mm, va: Va, frame: Folio, write: bool) -> Flags:
                 return VM_FAULT_SIGBUS
             if write:
                 return insert_cow_page(mm, va, frame)
-    return insert_page(mm, va, frame)
+    return insert_page(mm, va, frame, write)
 
 
 @milestone(quiet=True)
@@ -349,9 +349,9 @@ def insert_cow_page(mm: Mm, va: Va, frame: Folio) -> Flags:
 
 @milestone(quiet=True)
 @atomic
-def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
-    """finish_fault() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own. It may be written at
-    once, but for a private mapping's."""
+def insert_page(mm: Mm, va: Va, frame: Folio, write: bool = False) -> Flags:
+    """finish_fault(), set_pte_range() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own. It may be written at
+    once, but for a private mapping's, and is dirty if it is for a write."""
     pte = mm.ptes[va]
     if not pte_none(pte):
         return VM_FAULT_NOPAGE
@@ -363,6 +363,8 @@ def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
     if len(frame.shared) > 0:
         if is_cow_mapping(vma):
             pte.writable = False
+    if len(swap_slots) > 0:
+        pte.dirty = write
     return DONE
 
 

@@ -28,6 +28,9 @@ enum { VMA_NONE, VMA_READ, VMA_WRITE, VMA_FILE_READ, VMA_FILE_WRITE, VMA_PRIVATE
 /* What a thread is given in mmu_notifier_invalidate_range_start() and _end(): that it is still there; that the subscriber has been called. */
 enum { STILL = 1, CALLED = 2 };
 
+/* What one is given before it looks at the entry: that it has been another since the model looked, whose fault returns. */
+#define RETURNS 1
+
 static struct page *pages;
 static unsigned long first_pfn;
 static int number_of[ALL], dirty[ALL], mapped[ALL], contents[ALL];
@@ -336,6 +339,11 @@ void ss_setup(const long *arguments)
 	mapping->host->i_size = PAGES * PAGE_SIZE;
 	file = ss_alloc(sizeof(*file));
 	file->f_mapping = mapping;
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+	atomic_long_set(&file->f_count, 1);
+#else
+	file_ref_init(&file->f_ref, 1);
+#endif
 	mapping->i_mmap.rb_root.rb_node = (void *)mapping; /* it is not empty */
 	mm->notifier_subscriptions = (void *)mm;
 	for (i = 0; i < 5; i++)
@@ -389,7 +397,10 @@ static long fault(int page, long flags)
 	vm_fault_t ret;
 
 	mmap_read_lock(mm);
-	ss_stop("enter", 0, 0, 0);
+	if (ss_stop("enter", 0, 0, 0) == RETURNS) {
+		mmap_read_unlock(mm);
+		return 0;
+	}
 	there = next_vma(ADDRESS(page));
 	if (!there || there->vm_start > ADDRESS(page) || (flags & 1 && !(there->vm_flags & VM_WRITE)))
 		ret = VM_FAULT_SIGSEGV; /* the callers look */
@@ -398,7 +409,7 @@ static long fault(int page, long flags)
 	if (ret & (VM_FAULT_COMPLETED | VM_FAULT_RETRY))
 		return ret & VM_FAULT_COMPLETED ? 2 : 1;
 	mmap_read_unlock(mm);
-	return ret & VM_FAULT_SIGSEGV ? -SIGSEGV : ret & VM_FAULT_SIGBUS ? -SIGBUS : ret & ~VM_FAULT_NOPAGE ? -(long)ret : 0;
+	return ret & VM_FAULT_SIGSEGV ? -SIGSEGV : ret & VM_FAULT_SIGBUS ? -SIGBUS : ret & VM_FAULT_ERROR ? -1 : 0;
 }
 
 static long unmap(int from, int to)

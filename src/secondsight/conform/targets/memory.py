@@ -58,7 +58,7 @@ class MemoryFile(Target):
         Crossing("wp_page_copy_user", "with atomic: copied = replace_page(", Stop("spin_lock")),
         Crossing("wp_page_copy_user", "if not is_zero_page(old): drop_copied(", None, CLOSED),
         Crossing("wp_page_copy_user", "drop_copied(", None, CLOSED),
-        Crossing("ShmemFile.fault", "", Stop("shmem_fault")),
+        Crossing("ShmemFile.fault", "", None, (Stop("shmem_fault"),)),
         Crossing("zap_range", "gather = zap_pte_range(", Stop("spin_lock")),
         Crossing("zap_file_pages", "gather = zap_pte_range(", Stop("spin_lock")),
         Crossing("unmap_vmas", "gather = zap_pte_range(", Stop("spin_lock")),
@@ -123,7 +123,7 @@ class MemoryFile(Target):
         data: dict[str, Sequence[int]] = {"conform.memory.operation": [FaultOp(task.code) for task in tasks]}
         data |= {f"conform.memory.{name}": [task.arguments[i] for task in tasks] for i, name in enumerate(("first", "second", "third"))}
         sizes = bounds(
-            pages=PAGES, vmas=PAGES, frames=FRAMES, files=1, file_pages=PAGES, cow=1, vma_flags=1, swap_slots=1, shmem_swap=1, completed_faults=1, mmu_notifiers=1, subscribers=0,
+            pages=PAGES, vmas=PAGES, frames=FRAMES, files=1, file_pages=PAGES, cow=1, vma_flags=1, swap_slots=1, shmem_swap=1, anon_vmas=1, completed_faults=1, mmu_notifiers=1, subscribers=0,
         )  # fmt: skip
         machine = Machine(bounds=sizes, pools={Hears: 1}, data=data)
         with machine:

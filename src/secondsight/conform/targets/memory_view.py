@@ -18,6 +18,9 @@ __all__ = ["FaultView"]
 STILL, CALLED = 1, 2
 """What the C is given in mmu_notifier_invalidate_range_start() and _end(): that the model's has not returned; that the subscriber has been called."""
 
+RETURNS = 1
+"""What the C is given before it looks at the entry: that the model's fault, which has looked before, finds another there and returns."""
+
 
 class FaultView:
     """What both sides have of a state."""
@@ -33,6 +36,8 @@ class FaultView:
         names = ("refcount", "contents", "dirty", "locked")
         self.frames = [(eyes.array(f, "shared")[0], *(eyes.field(f, name) for name in names)) for f in frames]
         self.kinds = {number: boundary.stop.kind for number, boundary in stops_of(program, boundaries, "mm/memory.c").items() if boundary.stop}
+        self.copies = {number for number, place in enumerate(program.code.places, 1) if place.function == "wp_page_copy_user"}
+        self.asked = [eyes.local(i, "wp_page_copy_user", "va") if self.copies else None for i in range(threads)]
         self.counters = [eyes.counter(i) for i in range(threads)]
         self.fresh = (0, 0)
 
@@ -52,6 +57,11 @@ class FaultView:
         new = [i for i, (_, refs, *_) in enumerate(self.frames) if refs(after) and not refs(before)]
         self.fresh = (sum(i for i in new if i not in cache), sum(i for i in new if i in cache))
         at, now = (self.kinds.get(self.counters[thread](state)) for state in (before, after))
+        if self.counters[thread](before) in self.copies and now == "up_read":
+            asked = self.asked[thread]
+            assert asked is not None
+            frame, writable, _, kind = (read(before) for read in self.ptes[asked(before)])
+            return RETURNS * (not frame or writable or kind != PteKind.PRESENT)
         if at != "elsewhere":
             return 0
         called = any(read(before) != read(after) for read in (*self.brackets, *self.event))

@@ -23,6 +23,7 @@ from secondsight.linux.mm_flags import VM_PRIVATE
 from secondsight.linux.mm_types import Count, Event, Flags, Mm, MmuNotifier, Range, Va
 from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, put_page
+from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
 
 __all__ = ["FRAMES", "PAGES", "THREADS", "EntryAs", "FaultOp", "Hears", "MappedAs", "faults", "fill_pages", "fault_script"]
@@ -191,6 +192,9 @@ def enter(mm: Mm, file: ShmemFile, page: int, entry: EntryAs) -> None:
         get_page(folio)
     else:
         folio = frames[1 + page]
+        vma = mm.mm_mt[page]
+        assert vma is not None
+        folio_add_new_anon_rmap(folio, vma, page)
         folio.shared[0] = entry == EntryAs.SHARED
         if entry == EntryAs.SHARED:
             get_page(folio)
