@@ -108,14 +108,15 @@ class MemoryFile(Target):
 
     def bounded(self, release: str) -> Iterator[Configuration]:
         for kind in MappedAs:
-            for entry, asks, cached in product(entries_of(kind), (0, 1, 2, 4, 5), (0, 1)):
+            for entry, asks, cached in product(entries_of(kind), (0, 1, 2, 5), (0, 1) if kind >= MappedAs.FILE_READ else (0,)):
                 fault = (task(FaultOp.FAULT, 0, 1, asks),)
                 rest = [MappedAs.NONE] * (PAGES - 1)
                 world = setup([kind, *rest], [entry, *([EntryAs.NONE] * (PAGES - 1))], cached)
                 yield Configuration(world, (fault, fault))
                 if kind != MappedAs.NONE:
                     yield Configuration(world, (fault, (task(FaultOp.ZAP, 0, 1, 0),)))
-                yield Configuration(world, (fault, (task(FaultOp.PUNCH, 0, PAGES, 0),)))
+                if kind >= MappedAs.FILE_READ:
+                    yield Configuration(world, (fault, (task(FaultOp.PUNCH, 0, PAGES, asks & 1),)))
 
     def scene(self, configuration: Configuration) -> Scene:
         numbers = configuration.setup
