@@ -36,6 +36,7 @@ static unsigned long first_pfn;
 static int number_of[ALL], dirty[ALL], mapped[ALL], contents[ALL];
 static int fresh, fresh_of_file; /* the numbers of the frames that the model allocates in this step */
 static struct page *cache[PAGES];
+static int slot[PAGES]; /* how many entries stand for each place in swap */
 static struct address_space *mapping;
 static struct file *file;
 
@@ -130,6 +131,14 @@ void free_pages_and_swap_cache(struct encoded_page **of, int nr)
 		put_page(early_page[self][--early[self]]);
 }
 void free_swap_cache(struct folio *folio) { }
+void free_swap_and_cache_nr(swp_entry_t of, int nr) /* mm/swapfile.c: no page of it is in the swap cache */
+{
+	pgoff_t i;
+
+	for (i = swp_offset(of); nr--; i++)
+		if (!slot[i]--)
+			ss_warned();
+}
 bool folio_mark_dirty(struct folio *folio)
 {
 	int was = dirty[frame_of(&folio->page)];
@@ -271,7 +280,7 @@ void fput(struct file *of) { }
 
 /* The world. */
 
-enum { ENTRY_NONE, ENTRY_READ, ENTRY_SHARED, ENTRY_WRITE, ENTRY_WRITTEN, ENTRY_ZERO, ENTRY_CACHE_READ, ENTRY_CACHE_WRITE, ENTRY_CACHE_WRITTEN };
+enum { ENTRY_NONE, ENTRY_READ, ENTRY_SHARED, ENTRY_WRITE, ENTRY_WRITTEN, ENTRY_ZERO, ENTRY_CACHE_READ, ENTRY_CACHE_WRITE, ENTRY_CACHE_WRITTEN, ENTRY_SWAPPED, ENTRY_MOVED, ENTRY_PRIVATE, ENTRY_TAKEN };
 
 /* A frame that the world begins with, and a reference to it. */
 static struct page *begins_with(int frame)
@@ -292,11 +301,16 @@ static void make_entry(int i, long what)
 		bits |= _PAGE_RW;
 	if (what == ENTRY_WRITTEN || what == ENTRY_CACHE_WRITTEN)
 		bits |= _PAGE_DIRTY;
+	if (what == ENTRY_SWAPPED) {
+		slot[i] = 2; /* somebody else's, too */
+		*entry(i) = swp_entry_to_pte(swp_entry(0, (pgoff_t)i)).pte;
+		return;
+	}
 	if (what == ENTRY_ZERO) {
 		*entry(i) = first_pfn << PAGE_SHIFT | bits | _PAGE_SPECIAL;
 		return;
 	}
-	if (what >= ENTRY_CACHE_READ) {
+	if (what >= ENTRY_CACHE_READ && what <= ENTRY_CACHE_WRITTEN) {
 		page = cache[i];
 		page_ref_inc(page);
 	} else {
@@ -307,8 +321,21 @@ static void make_entry(int i, long what)
 		else
 			SetPageAnonExclusive(page);
 	}
+	if (what >= ENTRY_MOVED) {
+		unsigned long pfn = first_pfn + (unsigned long)frame_of(page);
+		swp_entry_t is = what == ENTRY_MOVED ? make_writable_migration_entry(pfn) :
+			what == ENTRY_PRIVATE ? make_writable_device_private_entry(pfn) : make_writable_device_exclusive_entry(pfn);
+
+		*entry(i) = swp_entry_to_pte(is).pte;
+		if (what == ENTRY_MOVED)
+			__set_bit(PG_locked, (unsigned long *)&page->flags);
+		if (what != ENTRY_PRIVATE)
+			return;
+	}
 	mapped[frame_of(page)]++;
 	atomic_inc(&page->_mapcount);
+	if (what == ENTRY_PRIVATE)
+		return;
 	*entry(i) = (first_pfn + (unsigned long)frame_of(page)) << PAGE_SHIFT | bits;
 }
 
@@ -494,8 +521,16 @@ void ss_look(void)
 			ss_number(number_of[frame_at((void *)(value & PTE_PFN_MASK))]);
 			ss_text(value & _PAGE_RW ? "w" : "r");
 			ss_text(pte_dirty((pte_t){ value }) ? "d" : "");
+		} else if (value) {
+			swp_entry_t is = pte_to_swp_entry((pte_t){ value });
+
+			ss_text(is_migration_entry(is) ? "M" : is_device_private_entry(is) ? "P" : is_device_exclusive_entry(is) ? "X" : "S");
+			ss_number(non_swap_entry(is) ? number_of[frame_of(pfn_swap_entry_to_page(is))] : (long)swp_offset(is));
 		}
 	}
+	ss_text(" swap=");
+	for (i = 0; i < PAGES; i++)
+		ss_number(slot[i]);
 	for (number = 1; number < FRAMES; number++)
 		for (i = 1; i < ALL; i++)
 			if (number_of[i] == number && page_count(page_of(i)))

@@ -33,6 +33,7 @@ int file_update_time(struct file *of) { return 0; }
 void flush_tlb_batched_pending(struct mm_struct *of) { }
 void flush_tlb_mm_range(struct mm_struct *of, unsigned long start, unsigned long end, unsigned int shift, bool tables) { }
 void arch_check_zapped_pte(struct vm_area_struct *of, pte_t pte) { }
+unsigned short lookup_swap_cgroup_id(swp_entry_t of) { return 0; }
 bool shmem_mapping(struct address_space *of) { return true; }
 bool vma_is_anon_shmem(struct vm_area_struct *of) { return false; }
 
@@ -105,7 +106,6 @@ SS_NEVER(folio_free_swap);
 SS_NEVER(folio_use_access_time);
 SS_NEVER(free_page_and_swap_cache);
 SS_NEVER(free_pages);
-SS_NEVER(free_swap_and_cache_nr);
 SS_NEVER(get_free_pages_noprof);
 SS_NEVER(get_shadow_from_swap_cache);
 SS_NEVER(get_swap_device);
@@ -127,7 +127,6 @@ SS_NEVER(iounmap);
 SS_NEVER_DATA(jiffies);
 SS_NEVER(ksm_might_need_to_copy);
 SS_NEVER_DATA(ksm_zero_pages);
-SS_NEVER(lookup_swap_cgroup_id);
 SS_NEVER(mapping_evict_folio);
 SS_NEVER(mas_walk);
 SS_NEVER(maybe_pmd_mkwrite);

@@ -12,6 +12,7 @@ from secondsight.lang.program import Program
 from secondsight.linux.mm_types import Mm, PteKind
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.shmem import ShmemFile
+from secondsight.linux.swapops import swap_slots
 
 __all__ = ["FaultView"]
 
@@ -20,6 +21,10 @@ STILL, CALLED = 1, 2
 
 RETURNS = 1
 """What the C is given before it looks at the entry: that the model's fault, which has looked before, finds another there and returns."""
+
+
+LETTERS = {PteKind.SWAP: "S", PteKind.MIGRATION: "M", PteKind.DEVICE_PRIVATE: "P", PteKind.DEVICE_EXCLUSIVE: "X"}
+"""How the look writes entries that are not present."""
 
 
 class FaultView:
@@ -32,9 +37,10 @@ class FaultView:
         self.frame_at = {eyes.offset(frame): i for i, frame in enumerate(frames)}
         self.cache = eyes.array(file, "pages")
         self.brackets, self.event = eyes.array(hears, "brackets"), eyes.array(hears, "event")
-        self.ptes = [tuple(eyes.field(pte, name) for name in ("frame", "writable", "dirty", "kind")) for pte in mm.ptes]
+        self.ptes = [tuple(eyes.field(pte, name) for name in ("frame", "writable", "dirty", "kind", "swap")) for pte in mm.ptes]
         names = ("refcount", "contents", "dirty", "locked")
         self.frames = [(eyes.array(f, "shared")[0], *(eyes.field(f, name) for name in names)) for f in frames]
+        self.slots = [eyes.field(slot, "count") for slot in swap_slots]
         self.kinds = {number: boundary.stop.kind for number, boundary in stops_of(program, boundaries, "mm/memory.c").items() if boundary.stop}
         self.copies = {number for number, place in enumerate(program.code.places, 1) if place.function == "wp_page_copy_user"}
         self.asked = [eyes.local(i, "wp_page_copy_user", "va") if self.copies else None for i in range(threads)]
@@ -60,7 +66,7 @@ class FaultView:
         if self.counters[thread](before) in self.copies and now == "up_read":
             asked = self.asked[thread]
             assert asked is not None
-            frame, writable, _, kind = (read(before) for read in self.ptes[asked(before)])
+            frame, writable, _, kind, _ = (read(before) for read in self.ptes[asked(before)])
             return RETURNS * (not frame or writable or kind != PteKind.PRESENT)
         if at != "elsewhere":
             return 0
@@ -72,12 +78,16 @@ class FaultView:
         text = "".join(f"{read(state)} " for read in self.of) + f"mmap={self.mmap(state)} i_mmap={self.i_mmap(state)}"
         mapped = [0] * len(self.frames)
         for page in range(PAGES):
-            frame, writable, dirty, kind = (read(state) for read in self.ptes[page])
+            frame, writable, dirty, kind, swap = (read(state) for read in self.ptes[page])
             text += f" page={self.brackets[page](state)}:{self.event[page](state)}:"
             if kind == PteKind.PRESENT and frame:
                 number = self.frame_at[frame]
                 mapped[number] += 1
                 text += f"{number}{'rw'[writable]}{'d' if dirty else ''}"
+            elif kind != PteKind.PRESENT:
+                mapped[self.frame_at.get(frame, 0)] += kind == PteKind.DEVICE_PRIVATE
+                text += f"{LETTERS[PteKind(kind)]}{swap if kind == PteKind.SWAP else self.frame_at[frame]}"
+        text += " swap=" + "".join(str(read(state)) for read in self.slots)
         cache = {self.frame_at[read(state)] for read in self.cache if read(state)}
         for number, frame_reads in enumerate(self.frames):
             shared, refs, contents, dirty, locked = (read(state) for read in frame_reads)

@@ -20,11 +20,12 @@ from secondsight.linux.memory import (
 )
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_mapping_range, unmap_vmas, zap_page_range_single
 from secondsight.linux.mm_flags import VM_PRIVATE
-from secondsight.linux.mm_types import Count, Event, Flags, Mm, MmuNotifier, Range, Va
+from secondsight.linux.mm_types import Count, Event, Flags, Mm, MmuNotifier, PteKind, Range, Va
 from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, put_page
 from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
+from secondsight.linux.swapops import swap_slots
 
 __all__ = ["FRAMES", "PAGES", "THREADS", "EntryAs", "FaultOp", "Hears", "MappedAs", "faults", "fill_pages", "fault_script"]
 
@@ -56,7 +57,8 @@ class MappedAs(IntEnum):
 
 
 class EntryAs(IntEnum):
-    """What the page table has for a page; the numbers are those of c/memory.c. SHARED: somebody else has the page too."""
+    """What the page table has for a page; the numbers are those of c/memory.c. SHARED: somebody else has the page too. SWAPPED: so has somebody else its
+    slot. MOVED: a migration entry. PRIVATE, TAKEN: device-private, device-exclusive. Nobody faults on those four."""
 
     NONE = 0
     READ = 1
@@ -67,6 +69,13 @@ class EntryAs(IntEnum):
     CACHE_READ = 6
     CACHE_WRITE = 7
     CACHE_WRITTEN = 8
+    SWAPPED = 9
+    MOVED = 10
+    PRIVATE = 11
+    TAKEN = 12
+
+
+KIND_OF = {EntryAs.MOVED: PteKind.MIGRATION, EntryAs.PRIVATE: PteKind.DEVICE_PRIVATE, EntryAs.TAKEN: PteKind.DEVICE_EXCLUSIVE}
 
 
 FaultNumber = Annotated[int, Bounds(-200, 255)]
@@ -178,16 +187,20 @@ def fill_pages(mm: Mm, file: ShmemFile, pages: Sequence[tuple[MappedAs, EntryAs]
             file.pages[page] = None
             put_page(folio)
         own[page].contents = 1 + page
-        if not EntryAs.READ <= pages[page][1] <= EntryAs.WRITTEN:
+        if not (EntryAs.READ <= pages[page][1] <= EntryAs.WRITTEN or pages[page][1] in KIND_OF):
             put_page(own[page])
 
 
 def enter(mm: Mm, file: ShmemFile, page: int, entry: EntryAs) -> None:
     """An entry that the world begins with."""
     pte = mm.ptes[page]
+    if entry == EntryAs.SWAPPED:
+        swap_slots[page].count = 2
+        pte.swap, pte.kind, pte.exclusive = page, PteKind.SWAP, False
+        return
     if entry == EntryAs.ZERO:
         folio = frames[ZERO_PFN]
-    elif entry >= EntryAs.CACHE_READ:
+    elif EntryAs.CACHE_READ <= entry <= EntryAs.CACHE_WRITTEN:
         folio = shmem_get_folio(file, page)
         get_page(folio)
     else:
@@ -199,5 +212,7 @@ def enter(mm: Mm, file: ShmemFile, page: int, entry: EntryAs) -> None:
         if entry == EntryAs.SHARED:
             get_page(folio)
     pte.frame = folio
+    folio.locked = entry == EntryAs.MOVED
+    pte.kind = KIND_OF.get(entry, PteKind.PRESENT)
     pte.writable = entry in (EntryAs.WRITE, EntryAs.WRITTEN, EntryAs.CACHE_WRITE, EntryAs.CACHE_WRITTEN)
     pte.dirty = entry in (EntryAs.WRITTEN, EntryAs.CACHE_WRITTEN)

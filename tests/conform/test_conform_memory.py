@@ -1,0 +1,47 @@
+"""mm/memory.c beside its model, on real page tables: walks and transitions agree, and what is made wrong is noticed."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+from conform_walks import agreeing_walks, noticed
+from conform_world import source_of
+
+from secondsight.conform.build import build
+from secondsight.conform.side import Side
+from secondsight.conform.story import tell
+from secondsight.conform.targets.memory import MemoryFile
+from secondsight.conform.walk import Beside, Tally
+
+TARGET = MemoryFile()
+
+
+def test_random_walks_agree() -> None:
+    agreeing_walks(TARGET, "6.12")
+
+
+def test_faults_and_zaps_of_every_kind_of_entry_agree() -> None:
+    with Side(build(TARGET, source_of("6.12"))) as side:
+        tally = Tally()
+        for configuration in islice(TARGET.bounded("6.12"), 0, None, 16):
+            Beside(TARGET, side, "6.12").all_transitions(configuration, tally)
+        assert tally.disagreement is None, tell(TARGET, "linux-6.12", tally.disagreement)
+    assert tally.states > 1_000
+    assert not tally.cut
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ("	if (folio && folio_test_anon(folio) &&\n	    (PageAnonExclusive", "	if (folio && 0 &&\n	    (PageAnonExclusive"),  # a page of its own is copied all the same
+        pytest.param("			folio_remove_rmap_pte(old_folio, vmf->page, vma);\n", "", marks=pytest.mark.wide),  # what was copied counts as mapped still
+        pytest.param(
+            "			WARN_ON_ONCE(!folio_test_anon(folio));\n			rss[mm_counter(folio)]--;\n			if (is_device_private_entry(entry))\n",
+            "			rss[mm_counter(folio)]--;\n",
+            marks=pytest.mark.wide,
+        ),  # a device-exclusive entry counts as a mapping
+    ],
+)
+def test_what_is_made_wrong_is_noticed(was: str, now: str) -> None:
+    noticed(TARGET, "6.12", was, now)
