@@ -10,7 +10,17 @@ from typing import ClassVar
 from secondsight.conform.place import Crossing, Stop
 from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
 from secondsight.conform.targets.memory_view import FaultView
-from secondsight.conform.targets.memory_world import FRAMES, PAGES, THREADS, EntryAs, FaultOp, Hears, MappedAs, fault_script, fill_pages
+from secondsight.conform.targets.memory_world import (
+    FRAMES,
+    PAGES,
+    THREADS,
+    EntryAs,
+    FaultOp,
+    Hears,
+    MappedAs,
+    fault_script,
+    fill_pages,
+)
 from secondsight.lang import Machine
 from secondsight.lang.program import Room, Thread, build
 from secondsight.linux import bounds
