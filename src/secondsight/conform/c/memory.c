@@ -48,6 +48,7 @@ static int within[SS_THREADS], early[SS_THREADS];
 static struct page *early_page[SS_THREADS][PAGES];
 
 #include "user_memory.h"
+#include "memory_releases.h"
 #include "memory_others.h"
 
 static int frame_of(const struct page *page) { return (int)(page - pages) - TABLES; }
@@ -83,7 +84,7 @@ void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 
 /* mm/page_alloc.c, mm/swap.c. */
 
-struct folio *vma_alloc_folio_noprof(gfp_t gfp, int order, struct vm_area_struct *of, unsigned long address, bool hugepage)
+struct folio *VMA_ALLOC_FOLIO(gfp_t gfp, int order, struct vm_area_struct *of, unsigned long address)
 {
 	int i;
 
@@ -131,7 +132,7 @@ void free_pages_and_swap_cache(struct encoded_page **of, int nr)
 		put_page(early_page[self][--early[self]]);
 }
 void free_swap_cache(struct folio *folio) { }
-void free_swap_and_cache_nr(swp_entry_t of, int nr) /* mm/swapfile.c: no page of it is in the swap cache */
+void FREE_SWAP(swp_entry_t of, int nr) /* mm/swapfile.c: no page of it is in the swap cache */
 {
 	pgoff_t i;
 
@@ -216,7 +217,7 @@ static vm_fault_t shmem_fault(struct vm_fault *vmf)
 	ss_stop("shmem_fault", SS_FROM, 0, 0);
 	page = cache[vmf->pgoff];
 	if (!page) {
-		page = &vma_alloc_folio_noprof(0, 0, NULL, 0, false)->page;
+		page = new_page();
 		number_of[frame_of(page)] = fresh_of_file;
 		page->mapping = mapping;
 		cache[vmf->pgoff] = page;
@@ -352,12 +353,12 @@ void ss_setup(const long *arguments)
 
 	entries_are_numbers();
 	pv_ops.mmu.set_pte = plain_set_pte;
-	pv_ops.mmu.lazy_mode.enter = pv_ops.mmu.lazy_mode.leave = pv_ops.mmu.lazy_mode.flush = does_nothing;
+	LAZY_MODE(does_nothing);
 	base = 2 * PMD_SIZE;
 	pages = ss_alloc((TABLES + ALL) * sizeof(*pages));
 	first_pfn = ((unsigned long)memory >> PAGE_SHIFT) + TABLES;
 	vmemmap_base = (unsigned long)pages - (first_pfn - TABLES) * sizeof(*pages);
-	zero_pfn = first_pfn;
+	ZERO_PFN_VARIABLE = first_pfn;
 	highest_memmap_pfn = ~0UL;
 	mm = ss_alloc(sizeof(*mm));
 	vma = ss_alloc(PAGES * sizeof(*vma));
@@ -451,7 +452,7 @@ static long unmap(int from, int to)
 		memset(&mas, 0, sizeof(mas));
 		mas.index = there->vm_end;
 		tlb_gather_mmu(&tlb, mm);
-		unmap_vmas(&tlb, &mas, there, ADDRESS(from), ADDRESS(to), ADDRESS(to), false);
+		unmap_all(&tlb, &mas, there, ADDRESS(from), ADDRESS(to));
 		tlb_finish_mmu(&tlb);
 		put_early();
 	}
@@ -467,7 +468,7 @@ long ss_operate(int operation, const long *at)
 		return fault((int)at[0], at[2]);
 	case OP_ZAP:
 		mmap_read_lock(mm);
-		zap_page_range_single(next_vma(ADDRESS(at[0])), ADDRESS(at[0]), (unsigned long)(at[1] - at[0]) * PAGE_SIZE, NULL);
+		zap(next_vma(ADDRESS(at[0])), ADDRESS(at[0]), (unsigned long)(at[1] - at[0]) * PAGE_SIZE);
 		put_early();
 		mmap_read_unlock(mm);
 		break;

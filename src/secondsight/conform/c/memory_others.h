@@ -34,8 +34,8 @@ void flush_tlb_batched_pending(struct mm_struct *of) { }
 void flush_tlb_mm_range(struct mm_struct *of, unsigned long start, unsigned long end, unsigned int shift, bool tables) { }
 void arch_check_zapped_pte(struct vm_area_struct *of, pte_t pte) { }
 unsigned short lookup_swap_cgroup_id(swp_entry_t of) { return 0; }
-bool shmem_mapping(struct address_space *of) { return true; }
-bool vma_is_anon_shmem(struct vm_area_struct *of) { return false; }
+bool shmem_mapping(CONST struct address_space *of) { return true; }
+bool vma_is_anon_shmem(CONST struct vm_area_struct *of) { return false; }
 
 /* Never. */
 
@@ -186,3 +186,40 @@ SS_NEVER(workingset_refault);
 SS_NEVER(zap_huge_pmd);
 SS_NEVER(zap_huge_pud);
 SS_NEVER(zswap_never_enabled);
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+SS_NEVER(__clear_pages_unrolled);
+SS_NEVER(__register_sysctl_init);
+SS_NEVER(__trace_set_current_state);
+SS_NEVER_DATA(__tracepoint_sched_set_state_tp);
+SS_NEVER(__vma_start_write);
+SS_NEVER(_raw_spin_trylock);
+SS_NEVER(count_memcg_events);
+SS_NEVER_DATA(cpu_number);
+SS_NEVER(do_huge_pmd_device_private);
+SS_NEVER(folio_mark_dirty_lock);
+SS_NEVER(folio_memcg_alloc_deferred);
+SS_NEVER(folio_pte_batch);
+SS_NEVER(folio_put_swap);
+SS_NEVER_DATA(init_on_alloc);
+SS_NEVER(iommu_sva_invalidate_kva_range);
+SS_NEVER(lruvec_stat_mod_folio);
+SS_NEVER(pfnmap_setup_cachemode);
+SS_NEVER(pfnmap_track);
+SS_NEVER(pfnmap_untrack);
+SS_NEVER(preempt_model_lazy);
+SS_NEVER(proc_dointvec);
+SS_NEVER(queue_work_on);
+SS_NEVER(rcuwait_wake_up);
+SS_NEVER(refcount_warn_saturate);
+SS_NEVER(sized_strscpy);
+SS_NEVER(softleaf_entry_wait_on_locked);
+SS_NEVER(swap_cache_del_folio);
+SS_NEVER(swap_dup_entry_direct);
+SS_NEVER(swap_retry_table_alloc);
+SS_NEVER(swap_update_readahead);
+SS_NEVER(swapin_sync);
+SS_NEVER_DATA(system_percpu_wq);
+SS_NEVER_DATA(system_state);
+SS_NEVER_DATA(tracepoint_srcu);
+#endif
