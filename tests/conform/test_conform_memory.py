@@ -17,8 +17,9 @@ from secondsight.conform.walk import Beside, Tally
 TARGET = MemoryFile()
 
 
-def test_random_walks_agree() -> None:
-    agreeing_walks(TARGET, "6.12")
+@pytest.mark.parametrize("release", ["6.12", "7.2"])
+def test_random_walks_agree(release: str) -> None:
+    agreeing_walks(TARGET, release)
 
 
 def test_faults_and_zaps_of_every_kind_of_entry_agree() -> None:

@@ -22,7 +22,7 @@ static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_ar
 #define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address)
 #define FREE_SWAP swap_put_entries_direct
 #define ZERO_PFN_VARIABLE zero_page_pfn
-#define LAZY_MODE(function) ((void)function)
+#define LAZY_MODE(function) (pv_ops.mmu.lazy_mode_flush = function)
 #define PAGE_MAPPING_ANON FOLIO_MAPPING_ANON
 #define make_writable_device_exclusive_entry make_device_exclusive_entry
 #define pte_to_swp_entry softleaf_from_pte

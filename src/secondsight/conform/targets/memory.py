@@ -41,7 +41,7 @@ class MemoryFile(Target):
     """mm/memory.c."""
 
     file = "mm/memory.c"
-    releases = ("6.12",)
+    releases = ("6.12", "7.2")
     model = "memory.py"
     parts = ("memory_zap.py", "memory_wp.py")
     c = "memory.c"
@@ -111,7 +111,12 @@ class MemoryFile(Target):
             "not in this world: such entries are zapped only",
             "may hide",
         ),
-        StateDifference("other releases", "6.1 and 7.2 have other functions of rmap, of mmu_gather and of zaps: not compiled yet", "may hide"),
+        StateDifference(
+            "entries that are not present, in 7.2",
+            "since 6.15 a device-exclusive entry counts in folio_mapcount(), in the model it does not; and a zap of swap entries takes the page-table lock twice here. Not asked of 7.2",
+            "may hide",
+        ),
+        StateDifference("6.1", "it has other functions of rmap, of mmu_gather and of zaps: not compiled yet", "may hide"),
     )
 
     def definitions(self, release: str) -> tuple[str, ...]:
@@ -122,7 +127,7 @@ class MemoryFile(Target):
         if source.random() < 0.6:
             kinds[1] = kinds[0]
             kinds[2] = kinds[3]
-        entries = [source.choice(entries_of(kind)) for kind in kinds]
+        entries = [source.choice(entries_of(kind, release)) for kind in kinds]
         threads: list[tuple[TargetOperation, ...]] = []
         for _ in range(source.randint(1, THREADS)):
             operations = []
@@ -143,7 +148,7 @@ class MemoryFile(Target):
 
     def bounded(self, release: str) -> Iterator[Configuration]:
         for kind in MappedAs:
-            for entry, asks, cached in product(entries_of(kind), (0, 1, 2, 5), (0, 1) if kind >= MappedAs.FILE_READ else (0,)):
+            for entry, asks, cached in product(entries_of(kind, release), (0, 1, 2, 5), (0, 1) if kind >= MappedAs.FILE_READ else (0,)):
                 fault = (task(FaultOp.FAULT, 0, 1, asks),)
                 rest = [MappedAs.NONE] * (PAGES - 1)
                 world = setup([kind, *rest], [entry, *([EntryAs.NONE] * (PAGES - 1))], cached)
@@ -187,9 +192,9 @@ ABSENT = (EntryAs.SWAPPED, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN)
 """Entries that are not present: they are zapped, and nobody faults there."""
 
 
-def entries_of(kind: MappedAs) -> tuple[EntryAs, ...]:
+def entries_of(kind: MappedAs, release: str) -> tuple[EntryAs, ...]:
     """What the page table can have where something is mapped."""
-    own, written = (EntryAs.READ, EntryAs.SHARED, *ABSENT), (EntryAs.WRITE, EntryAs.WRITTEN)
+    own, written = (EntryAs.READ, EntryAs.SHARED, *(() if release == "7.2" else ABSENT)), (EntryAs.WRITE, EntryAs.WRITTEN)
     of = {
         MappedAs.NONE: (),
         MappedAs.READ: (*own, EntryAs.ZERO),
