@@ -132,14 +132,11 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "madvise_free.py": ("agreement", "mm/madvise.c: as madvise.py"),
     "madvise_populate.py": ("agreement", "mm/madvise.c: as madvise.py"),
     "madvise_remove.py": ("agreement", "mm/madvise.c: as madvise.py"),
-    "memory.py": (
+    "memory_swap.py": (
         "agreement",
-        "mm/memory.c (240 outside symbols): zaps and faults need real page tables (as mm/hmm.c's conformer has), the file's interval tree, "
-        "mmu_gather, rmap and memory accounting",
+        "do_swap_page() of mm/memory.c: its conformer zaps entries that are not present, and nobody faults on them. Needed are the swap cache, folio locks that are waited for, "
+        "and migrate_to_ram() as places",
     ),
-    "memory_swap.py": ("agreement", "mm/memory.c: as memory.py"),
-    "memory_wp.py": ("agreement", "mm/memory.c: as memory.py"),
-    "memory_zap.py": ("agreement", "mm/memory.c: as memory.py; the first part that would be worth it"),
     "migrate_device_range.py": (
         "agreement",
         "mm/migrate_device.c: migrate_device_range() needs try_to_migrate() in the file's conformer, for what is mapped still; on kernels a driver empties its memory by it",

@@ -8,6 +8,7 @@ from secondsight.conform.targets.dma_resv import DmaResvFile
 from secondsight.conform.targets.gup import GupFile
 from secondsight.conform.targets.hmm import HmmFile
 from secondsight.conform.targets.memfd import MemfdFile
+from secondsight.conform.targets.memory import MemoryFile
 from secondsight.conform.targets.memremap import MemremapFile
 from secondsight.conform.targets.migrate_device import MigrateDeviceFile
 from secondsight.conform.targets.mm_interval_tree import MmIntervalTreeFile
@@ -18,5 +19,5 @@ from secondsight.conform.targets.userfaultfd import UserfaultfdFile
 
 __all__ = ["TARGETS"]
 
-TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile, PercpuRefcountFile, DmaResvFile, MmIntervalTreeFile, UserfaultfdFile, MemremapFile, MigrateDeviceFile, GupFile)
+TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile, PercpuRefcountFile, DmaResvFile, MmIntervalTreeFile, UserfaultfdFile, MemremapFile, MigrateDeviceFile, GupFile, MemoryFile)
 """Every target, in the order in which they are run."""
