@@ -83,5 +83,22 @@ struct anon_vma *folio_anon_vma(const struct folio *folio) { return (void *)((un
 void lruvec_stat_mod_folio(struct folio *folio, enum node_stat_item item, int amount) { }
 #else
 struct anon_vma *folio_anon_vma(struct folio *folio) { return (void *)((unsigned long)folio->mapping & ~3UL); }
+#endif
+#if SINCE(6, 7) && !SINCE(7, 0)
 void __lruvec_stat_mod_folio(struct folio *folio, enum node_stat_item item, int amount) { }
+#elif !SINCE(6, 7)
+void __mod_lruvec_page_state(struct page *page, enum node_stat_item item, int amount) { }
+#endif
+
+#if !SINCE(6, 2)
+int PageHuge(struct page *page) { return 0; }
+int PageHeadHuge(struct page *page) { return 0; }
+int __page_mapcount(struct page *page) { return atomic_read(&page->_mapcount) + 1; }
+int folio_mapcount(struct folio *folio) { return atomic_read(&folio->_mapcount) + 1; }
+bool folio_mapped(struct folio *folio) { return atomic_read(&folio->_mapcount) >= 0; }
+struct address_space *page_mapping(struct page *page) { return mapping_of(page_folio(page)); }
+void lock_page_memcg(struct page *page) { }
+void unlock_page_memcg(struct page *page) { }
+void mlock_page_drain_local(void) { }
+void munlock_page(struct page *page) { }
 #endif
