@@ -21,7 +21,7 @@ Left out: KSM, TLB flushes that are put off.
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic, milestone
+from secondsight.lang import Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.fork import mms
 from secondsight.linux.huge_memory_pmd import split_huge_pmd_locked
 from secondsight.linux.mm import is_cow_mapping, page_anon_exclusive
@@ -74,6 +74,7 @@ __all__ = [
     "folio_add_new_anon_rmap",
     "folio_lock_anon_vma_read",
     "folio_remove_rmap",
+    "lazyfree_outlives_holders",
     "page_at",
     "page_vma_mapped_walk",
     "rmap_walk_first",
@@ -85,6 +86,8 @@ __all__ = [
     "vma_address_end",
 ]
 
+lazyfree_outlives_holders = shared_array(bool, bound("lazyfree_outlives_holders", most=1))
+"""Of size 1 where reclaim leaves a folio as MADV_FREE made it while somebody holds it: see `releases` (held-page-stays-lazyfree)."""
 
 # Which vmas an anon_vma has. Callers hold the mmap lock for writing.
 
@@ -382,12 +385,14 @@ def unmap_entries(folio: Folio, vma: Vma, mm: Mm, va: Va, end: VaEnd) -> bool:
 @atomic
 def discard_lazyfree(folio: Folio, pte: Pte) -> bool:
     """The part of try_to_unmap_one() (mm/rmap.c, Linux 6.12) about a folio that is not swapbacked: its entry goes, and what it holds is lost, unless it has been written
-    since MADV_FREE, or somebody else holds it. Then it is like any other again, and the walk ends."""
+    since MADV_FREE, or somebody else holds it. Then it is like any other again, and the walk ends. Since 6.15 (read in 7.2) one that is held, and has not been written, stays
+    what it is (`lazyfree_outlives_holders`)."""
     only_mapped = folio.refcount == 1 + folio_mapcount(folio)
     if pte.dirty:
         folio.dirty = True
     if not only_mapped or folio.dirty:
-        folio.lazyfree[0] = False
+        if folio.dirty or len(lazyfree_outlives_holders) == 0:
+            folio.lazyfree[0] = False
         return False
     pte_clear(pte)
     put_page(folio)

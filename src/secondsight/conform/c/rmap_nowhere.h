@@ -76,6 +76,7 @@ SS_NEVER(folio_xchg_last_cpupid);
 SS_NEVER(follow_page);
 SS_NEVER(get_mem_cgroup_from_folio);
 SS_NEVER(get_task_mm);
+SS_NEVER(get_user_pages_remote);
 SS_NEVER(huge_pmd_unshare);
 SS_NEVER(huge_pmd_unshare_flush);
 SS_NEVER(huge_pte_offset);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import ClassVar
 
@@ -39,6 +40,7 @@ from secondsight.linux import bounds
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.page_alloc import mem_init
+from secondsight.linux.releases import differs
 
 __all__ = ["RmapFile"]
 
@@ -140,9 +142,13 @@ class RmapFile(Target):
         threads = []
         for number in range(source.randint(1, THREADS)):
             threads.append(tuple(_drawn(source, setup) for _ in range(source.randint(1, 2 if number == 0 else 4))))
-        return Configuration(tuple(int(value) for value in setup), tuple(threads))
+        return Configuration((*(int(value) for value in setup), _outlives(release)), tuple(threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:
+        for configuration in self._bounded():
+            yield replace(configuration, setup=(*configuration.setup, _outlives(release)))
+
+    def _bounded(self) -> Iterator[Configuration]:
         both = ((0, 0, 0, 0), (0, 1, 0, 0))
         for how, flags in product((0, How.EXCLUSIVE, How.HELD, How.PINNED | How.EXCLUSIVE, How.DIRTY), (0, 2)):
             for entries in ((entry(Entry.PRESENT, 1, flags), 0, 0, 0), (entry(Entry.PRESENT, 1, flags), 0, entry(Entry.PRESENT, 1), 0)):
@@ -161,7 +167,7 @@ class RmapFile(Target):
         data |= {f"conform.rmap.{name}": [column[i] for column in columns] for i, name in enumerate(COLUMNS)}
         sizes = bounds(
             mms=MMS, pages=PAGES, vmas=MMS, frames=FRAMES + 1, files=1, file_pages=LENGTH, subscribers=1, private_memory=1, owners=1, anon_vmas=MMS, cow=1,
-            migrations=1, swap_slots=SLOTS, lazyfree=1, vma_flags=1, memlock=MMS,
+            migrations=1, swap_slots=SLOTS, lazyfree=1, lazyfree_outlives_holders=configuration.setup[-1], vma_flags=1, memlock=MMS,
         )  # fmt: skip
         machine = Machine(bounds=sizes, pools={Gpu: MMS, Memory: 1, File: 1}, data=data)
         with machine:
@@ -172,7 +178,7 @@ class RmapFile(Target):
                 gpu = machine.pool(Gpu).alloc()
                 gpu.process = i
                 mn.mmu_interval_notifier_insert(gpu.notifier, mm_alloc(), 0, PAGES)
-            folios = make_world(machine, file, configuration.setup)
+            folios = make_world(machine, file, configuration.setup[:-1])
             threads, at = [], 0
             for number, thread in enumerate(configuration.threads):
                 threads.append(Thread(f"thread {number}", script, (file, number, at, at + len(thread))))
@@ -184,6 +190,11 @@ class RmapFile(Target):
 def task(op: Op, *arguments: int) -> TargetOperation:
     """An operation of a thread."""
     return TargetOperation(op, op.name.lower(), arguments)
+
+
+def _outlives(release: str) -> int:
+    """Whether what MADV_FREE has marked stays so while it is held."""
+    return int(not differs("held-page-stays-lazyfree", release))
 
 
 def _setup(of: Sequence[tuple[int, int, int, int]], entries: Sequence[int], hows: Mapping[int, int]) -> tuple[int, ...]:
