@@ -287,10 +287,12 @@ enum { OP_UNMAP, OP_MIGRATE, OP_HOLD, OP_DROP, OP_PIN, OP_UNPIN, OP_ZAP, OP_FILL
 
 static long unmap(struct folio *folio)
 {
-	long ret = -1;
+	long ret;
 
 	ss_stop("start", 0, 0, 0);
 	ss_stop("begin", 0, 0, 0);
+	if (folio_test_anon(folio) && folio_test_swapbacked(folio) && !folio_test_swapcache(folio))
+		return -1; /* reclaim gives it a slot first */
 	if (!folio_trylock(folio))
 		return -1;
 	folio_get(folio);

@@ -141,7 +141,13 @@ class RmapFile(Target):
         setup += [_drawn_folio(source, number, alone) for number in range(1, FRAMES)]
         threads = []
         for number in range(source.randint(1, THREADS)):
-            threads.append(tuple(_drawn(source, setup) for _ in range(source.randint(1, 2 if number == 0 else 4))))
+            operations: list[TargetOperation] = []
+            for _ in range(source.randint(1, 2 if number == 0 else 4)):
+                drawn = _drawn(source, setup)
+                held = sum({Op.HOLD: 1, Op.DROP: -1}.get(Op(one.code), 0) for one in operations if one.arguments[0] == drawn.arguments[0])
+                if drawn.code != Op.DROP or held > 0:  # nobody drops what another holds
+                    operations.append(drawn)
+            threads.append(tuple(operations or [task(Op.TREE, 0)]))
         return Configuration((*(int(value) for value in setup), _outlives(release)), tuple(threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:

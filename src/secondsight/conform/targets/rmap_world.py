@@ -132,8 +132,10 @@ def frame(number: Index) -> Folio:
 
 
 @atomic
-def begin(folio: Folio) -> bool:
-    """Lock the folio, and hold it; false: somebody else has locked it."""
+def begin(folio: Folio, unmaps: bool) -> bool:
+    """Lock the folio, and hold it; false: somebody else has locked it, or reclaim has to give it a slot first."""
+    if unmaps and folio.anon_vma is not None and not folio.lazyfree[0] and not folio.swapcache:
+        return False
     locked = folio_trylock(folio)
     if locked:
         get_page(folio)
@@ -152,7 +154,7 @@ def end(folio: Folio, moved: Value) -> Value:
 
 def unmap(folio: Folio) -> Value:
     """As reclaim does it."""
-    locked = begin(folio)
+    locked = begin(folio, True)
     if not locked:
         return -1
     try_to_unmap(folio)
@@ -174,7 +176,7 @@ def become(folio: Folio, dst: Folio) -> Value:
 
 def migrate(folio: Folio, dst: Folio) -> Value:
     """As migration does it: out of the page tables, and in again."""
-    locked = begin(folio)
+    locked = begin(folio, False)
     if not locked:
         return -1
     try_to_migrate(folio)
