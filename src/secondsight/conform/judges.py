@@ -182,8 +182,8 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     ),
     "migrate.py": (
         "agreement",
-        "mm/migrate.c (151 outside symbols) with rmap.c (106) linked to it: needed are a folio with an anon_vma, page tables (as "
-        "mm/hmm.c's conformer has) and swapops; move_pages(2) runs in guests with two nodes",
+        "mm/migrate.c (151 outside symbols) is linked to mm/rmap.c's conformer, which runs remove_migration_ptes(); for migrate_pages() it needs the folios' lists, "
+        "alloc_migration_target() and the waits for folio locks as places. move_pages(2) runs in guests with two nodes",
     ),
     "fork_dup.py": (
         "agreement",
@@ -207,11 +207,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "agreement",
         "mm/page-writeback.c (121 outside symbols): of it one flag is modelled, who clears it, and the end of a write",
     ),
-    "rmap.py": (
-        "agreement",
-        "mm/rmap.c (106 outside symbols): the walks need anon_vma's interval tree, real page tables, and mmu_gather's batching as "
-        "stubs; the next of these files to take. move_pages(2) walks by it",
-    ),
     "hugetlb_private.py": (
         "agreement",
         "mm/hugetlb.c: as hugetlb.py, with rmap and a reservation map for each mapping as stubs; copies, forks and holes of private mappings show in guests",
@@ -221,12 +216,11 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "mlock.py": ("agreement", "mm/mlock.c: apply_vma_lock_flags() needs the maple tree and mlock_fixup() vma_modify_flags() as a place"),
     "mm_userfaultfd_move.py": ("agreement", "mm/userfaultfd.c: as mm_userfaultfd.py; move_pages() locks two vmas, two page tables and an anon_vma"),
     "tlb.py": ("agreement", "arch/x86/mm/tlb.c and mm/mmu_gather.c: what is modelled is which CPU may still use an entry; interrupts have no counterpart in user space"),
-    "rmap_migrate.py": ("agreement", "functions of mm/rmap.c (106 outside symbols) and mm/migrate.c (151): as rmap.py. move_pages(2) runs them in guests"),
     "msync.py": ("neither", "mm/msync.c: a loop over vmas, which needs the maple tree; a guest needs a file on a disk, as ext4_inode.py"),
-    "rmap_mkclean.py": ("neither", "functions of mm/rmap.c (106 outside symbols): as rmap.py; a guest needs a file on a disk, as ext4_inode.py"),
+    "rmap_mkclean.py": ("neither", "a function of mm/rmap.c, whose conformer (rmap.py) does not call it yet; a guest needs a file on a disk, as ext4_inode.py"),
     "rmap_exclusive.py": (
         "agreement",
-        "mm/rmap.c (106 outside symbols): make_device_exclusive_range() needs mm/gup.c (80) as a place, and what rmap.py needs. The kernel's hmm-tests and "
+        "mm/rmap.c: make_device_exclusive_range() needs mm/gup.c (80 outside symbols) as a place in the file's conformer. The kernel's hmm-tests and "
         "scenarios/hmm_tests.py run it",
     ),
     "swap.py": (

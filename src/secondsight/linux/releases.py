@@ -153,6 +153,14 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1 against 6.12 and 7.2 (scenarios/huge_pages.py)",
         ),
         Difference(
+            "held-page-stays-lazyfree",
+            since=(6, 15),
+            older="reclaim makes a page that MADV_FREE has marked one like any other again where somebody holds it, written or not: later it is swapped out",
+            newer="only where it was written; one that is held stays marked, and is dropped by a later reclaim",
+            read="try_to_unmap_one() (mm/rmap.c, Linux 6.12.117; Linux 7.2). Releases in between were not looked at.",
+            seen="6.1 and 6.12 against 7.2 (the kernel's own C: secondsight conform)",
+        ),
+        Difference(
             "mremap-of-several-vmas",
             since=(6, 17),
             older="mremap() of pages that are not all of one vma fails with -EFAULT, and what was mapped at the new place has gone. So does the model where no "
