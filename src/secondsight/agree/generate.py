@@ -279,7 +279,7 @@ def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
     if kind == "sequential":
         _draw_ops(w, draw.integer(2, 9), suited(_weights(_alone)))
         if chance(draw, 60):
-            _draw_ops(w, draw.integer(1, 4), suited(_weights(_alone), "fs_dax_punch_hole", "fork", "exit") + [(10, OPS["pin"])])
+            _draw_ops(w, draw.integer(1, 4), [*suited(_weights(_alone), "fs_dax_punch_hole", "fork", "exit"), (10, OPS["pin"])])
             for pin in w.pins:
                 pin.unpin()
             w.pins.clear()
@@ -300,18 +300,19 @@ def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
     else:
         if chance(draw, 70):
             act(w, OPS["write"])
-        pin = s.pin(w.mappings[0], into=w.budget.name()) if chance(draw, 35) else None
+        held = s.pin(w.mappings[0], into=w.budget.name()) if chance(draw, 35) else None
         w.device = s.device()
         if chance(draw, 25):
             act(w, OPS["device_read"])
-        _thread(s, w, "cpu", draw.integer(1, 3), suited(_weights(_beside), "exit", *(("fs_dax_punch_hole",) if pin else ())))
+        _thread(s, w, "cpu", draw.integer(1, 3), suited(_weights(_beside), "exit", *(("fs_dax_punch_hole",) if held else ())))
         _thread(s, w, "device", draw.integer(1, 2), _weights(_by_the_device))
-        if pin is not None:
+        if held is not None:
+            kept = held
 
             @s.thread
             def user() -> None:
-                pin.read(into=w.budget.name())
-                pin.unpin()
+                kept.read(into=w.budget.name())
+                kept.unpin()
 
         if chance(draw, 60):
             _thread(s, w, "hole", 1, hole)

@@ -52,7 +52,18 @@ from secondsight.linux.mm_flags import (
     VM_FSDAX,
 )
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Flags, Folio, Mm, Va, Vma, completed_faults, fs_dax_mappings, huge_pages, hugetlb_private, numa_hints
+from secondsight.linux.mm_types import (
+    Flags,
+    Folio,
+    Mm,
+    Va,
+    Vma,
+    completed_faults,
+    fs_dax_mappings,
+    huge_pages,
+    hugetlb_private,
+    numa_hints,
+)
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
