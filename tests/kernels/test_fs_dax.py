@@ -147,9 +147,8 @@ def test_what_is_seen_beside_a_hole_is_possible(fs_dax_vm: VM) -> None:
 def test_a_hole_waits_until_the_pin_has_gone(fs_dax_vm: VM) -> None:
     """Forced: the hole is blocked while the page is pinned, and done at once when it is not."""
     assert isinstance(a_hole_waits, Scenario)
-    begins = {"hole": "blocked"}
-    steps = [("hole", begins), ("user", {"user": "op:1"}), ("user", {"user": "op:2", "hole": "ended"}), ("user", {"user": "ended"})]
-    found = fs_dax_vm.force(a_hole_waits, steps)
+    waits = [("hole", {"hole": "blocked"}), ("user", {"user": "accessing"}), ("user", {"user": "op:1"})]
+    found = fs_dax_vm.force(a_hole_waits, [*waits, ("user", {"user": "op:2", "hole": "ended"}), ("user", {"user": "ended"})])
     assert found.differs is None, found.differs
     assert {("hole", OK), ("read", "a"), ("after", "\0")} <= set(found.outcome)
 

@@ -242,10 +242,7 @@ def _with_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
     if kind == "sequential":
         _draw_ops(w, draw.integer(3, 15), suited(_weights(_alone)))
     elif kind == "free":
-        for number in range(2):
-            _thread(s, w, f"t{number}", draw.integer(1, 3), suited(_weights(_racing)))
-        for child in w.forked:
-            _thread(s, child, "child", draw.integer(1, 2), suited(_weights(_racing)))
+        _two_threads(s, w, suited(_weights(_racing)))
     else:
         if chance(draw, 70):
             act(w, OPS["write"])
@@ -286,10 +283,7 @@ def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
             _draw_ops(w, 1, hole)
         _draw_ops(w, draw.integer(1, 6), suited(_weights(_alone)))
     elif kind == "free":
-        for number in range(2):
-            _thread(s, w, f"t{number}", draw.integer(1, 3), suited(_weights(_racing)))
-        for child in w.forked:
-            _thread(s, child, "child", draw.integer(1, 2), suited(_weights(_racing)))
+        _two_threads(s, w, suited(_weights(_racing)))
         if not w.forked and chance(draw, 60):
 
             @s.thread
@@ -398,6 +392,14 @@ def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> 
 
     body.__name__ = name
     of.thread(body)
+
+
+def _two_threads(s: Recorder, w: World, weights: _Weights) -> None:
+    """Of the process, and one of each child."""
+    for number in range(2):
+        _thread(s, w, f"t{number}", w.draw.integer(1, 3), weights)
+    for child in w.forked:
+        _thread(s, child, "child", w.draw.integer(1, 2), weights)
 
 
 OF_DAX = frozenset({
