@@ -40,7 +40,7 @@ u32 ss_half_load(struct page *page)
 }
 
 /*
- * Only memory of a process is written to. A stale entry of a wrong driver may name anything, and the
+ * Only memory of a process is written to, and that of files in a device's memory (fs-dax). A stale entry of a wrong driver may name anything, and the
  * shared zero page with a letter in it is in every later run.
  */
 static int store(struct page *page, unsigned int offset, u32 value)
@@ -54,7 +54,7 @@ static int store(struct page *page, unsigned int offset, u32 value)
 	}
 	if (page != ss_behind(page))
 		page = ss_behind(page);
-	else if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio)))
+	else if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio) || is_zone_device_page(page)))
 		return -EPERM;
 	at = kmap_local_page(page);
 	WRITE_ONCE(at[offset], value);
