@@ -51,7 +51,7 @@ class View:
 
     def _entries(self, state: bytes) -> list[Values]:
         """Every entry: its kind, its frame or slot, and what more it says."""
-        found = []
+        found: list[Values] = []
         for pte in self.ptes:
             kind, at = PteKind(pte["kind"](state)), pte["frame"](state)
             if not at and kind != PteKind.SWAP:
