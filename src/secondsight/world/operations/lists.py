@@ -29,14 +29,16 @@ def _of_a_scan(args: Mapping[str, Any]) -> dict[str, int]:
 def memory_reclaim(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Somebody wants all memory of the processes back, which are in a cgroup of their own (a write to its memory.reclaim): of their pages, and those of their memfds, any may go to swap,
     unless somebody holds it."""
-    if len(lru_scans) > 0 and len(swap_slots) > 0:
-        vmscan_lists.memory_reclaim()
+    if len(lru_scans) > 0:  # two questions: one that says `and` is not answered before the search, and what it guards is in every program then
+        if len(swap_slots) > 0:
+            vmscan_lists.memory_reclaim()
     return 0
 
 
 @operation(own=False, chooses=True, takes=lambda args: {"frames": 1}, at_least=_of_a_scan, needs=Needs.COMPACTION, often=Often(3, 4, 0))
 def compact_memory(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Somebody has all of memory compacted (/proc/sys/vm/compact_memory): any page of a process or a memfd may move to another frame of its node, unless somebody holds it."""
-    if len(lru_scans) > 0 and len(migrations) > 0:
-        compact_nodes()
+    if len(lru_scans) > 0:
+        if len(migrations) > 0:
+            compact_nodes()
     return 0
