@@ -59,6 +59,12 @@ def _decided(test: ir.Expr, only: dict[str, tuple[int, ...]]) -> bool | None:
         case ir.Compare(op=op, left=left, right=right):
             a, b = _number(left), _number(right)
             return None if a is None or b is None else bool(_COMPARE[op](a, b))
+        case ir.Logic(op=op, items=items):  # what comes first decides, if it is known: what is asked after that is not asked
+            for item in items:
+                known = _decided(item, only)
+                if known is None or known == (op == "or"):
+                    return known
+            return op == "and"
     return None
 
 
