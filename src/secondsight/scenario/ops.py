@@ -175,6 +175,7 @@ class Needs(Enum):
     MOVABLE = "a block of memory that can be taken offline"
     DAX = "device memory that has a file (device-dax)"
     FS_DAX = "a file system in a device's memory, whose files' pages are that memory (fs-dax)"
+    DISK = "a file system whose files' blocks are on a disk"
     CMA = "an area of contiguous memory (CMA), which secondsight.ko allocates"
     SWAP = "a swap device (secondsight.ko has one)"
     USERFAULTFD = "userfaultfd(2), all of it (CAP_SYS_PTRACE)"
