@@ -18,7 +18,7 @@ from secondsight.cases import TABLES, FreeRun
 from secondsight.cases.thread_2019_hmm import DRIVERS, RIGHT_ORDER
 from secondsight.kernels import VM, Kernel, KernelError, boot
 from secondsight.kernels.ability import abilities
-from secondsight.kernels.dax_modules import dax_modules
+from secondsight.kernels.dax_modules import DEVICE_DAX, dax_modules
 from secondsight.kernels.encode import encode
 from secondsight.scenario import OK, Recorder, Scenario, scenario
 from secondsight.world.model import only_outcome, outcomes
@@ -224,4 +224,4 @@ def test_what_a_real_device_does_otherwise_is_refused() -> None:
 def test_modules_that_are_not_here_are_told_how_to_have(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))
     with pytest.raises(KernelError, match=r"secondsight kernel get 6\.12"):
-        dax_modules("6.12.0", "linux-6.12")
+        dax_modules("6.12.0", "linux-6.12", DEVICE_DAX)

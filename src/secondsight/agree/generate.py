@@ -242,10 +242,7 @@ def _with_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
     if kind == "sequential":
         _draw_ops(w, draw.integer(3, 15), suited(_weights(_alone)))
     elif kind == "free":
-        for number in range(2):
-            _thread(s, w, f"t{number}", draw.integer(1, 3), suited(_weights(_racing)))
-        for child in w.forked:
-            _thread(s, child, "child", draw.integer(1, 2), suited(_weights(_racing)))
+        _two_threads(s, w, suited(_weights(_racing)))
     else:
         if chance(draw, 70):
             act(w, OPS["write"])
@@ -279,17 +276,14 @@ def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
     if kind == "sequential":
         _draw_ops(w, draw.integer(2, 9), suited(_weights(_alone)))
         if chance(draw, 60):
-            _draw_ops(w, draw.integer(1, 4), suited(_weights(_alone), "fs_dax_punch_hole", "fork", "exit") + [(10, OPS["pin"])])
+            _draw_ops(w, draw.integer(1, 4), [*suited(_weights(_alone), "fs_dax_punch_hole", "fork", "exit"), (10, OPS["pin"])])
             for pin in w.pins:
                 pin.unpin()
             w.pins.clear()
             _draw_ops(w, 1, hole)
         _draw_ops(w, draw.integer(1, 6), suited(_weights(_alone)))
     elif kind == "free":
-        for number in range(2):
-            _thread(s, w, f"t{number}", draw.integer(1, 3), suited(_weights(_racing)))
-        for child in w.forked:
-            _thread(s, child, "child", draw.integer(1, 2), suited(_weights(_racing)))
+        _two_threads(s, w, suited(_weights(_racing)))
         if not w.forked and chance(draw, 60):
 
             @s.thread
@@ -300,18 +294,19 @@ def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
     else:
         if chance(draw, 70):
             act(w, OPS["write"])
-        pin = s.pin(w.mappings[0], into=w.budget.name()) if chance(draw, 35) else None
+        held = s.pin(w.mappings[0], into=w.budget.name()) if chance(draw, 35) else None
         w.device = s.device()
         if chance(draw, 25):
             act(w, OPS["device_read"])
-        _thread(s, w, "cpu", draw.integer(1, 3), suited(_weights(_beside), "exit", *(("fs_dax_punch_hole",) if pin else ())))
+        _thread(s, w, "cpu", draw.integer(1, 3), suited(_weights(_beside), "exit", *(("fs_dax_punch_hole",) if held else ())))
         _thread(s, w, "device", draw.integer(1, 2), _weights(_by_the_device))
-        if pin is not None:
+        if held is not None:
+            kept = held
 
             @s.thread
             def user() -> None:
-                pin.read(into=w.budget.name())
-                pin.unpin()
+                kept.read(into=w.budget.name())
+                kept.unpin()
 
         if chance(draw, 60):
             _thread(s, w, "hole", 1, hole)
@@ -432,6 +427,14 @@ def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> 
 
     body.__name__ = name
     of.thread(body)
+
+
+def _two_threads(s: Recorder, w: World, weights: _Weights) -> None:
+    """Of the process, and one of each child."""
+    for number in range(2):
+        _thread(s, w, f"t{number}", w.draw.integer(1, 3), weights)
+    for child in w.forked:
+        _thread(s, child, "child", w.draw.integer(1, 2), weights)
 
 
 OF_DAX = frozenset({

@@ -47,11 +47,9 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "does each operation with a plain system call (mmap, msync, fsync, posix_fadvise, fallocate, pread)",
     ),
     "fs_dax.py": (
-        "neither",
-        "fs/dax.c and fs/ext4/inode.c: a guest would need seven modules of the packaged kernel (nd_e820, libnvdimm, nd_pmem; ext4, jbd2, mbcache, crc16: each is =m "
-        "in 6.1, 6.12 and 7.2; and crc32c in the first two), memory of the boot line's memmap=X!Y, an ext4 image with blocks of 4 KiB that mke2fs makes where the initramfs is made, and an agent that mounts it with "
-        "dax=always and makes the scenario's files; a conformer of fs/dax.c the page cache's tree (linked for mm/memfd.c already) "
-        "and unmap_mapping_range() as a place",
+        "agreement",
+        "fs/dax.c and fs/ext4/inode.c: guests have a small ext4 on persistent memory, mounted with dax=always, and the scenario's files in it; a conformer of fs/dax.c "
+        "would have the page cache's tree (linked for mm/memfd.c already) and unmap_mapping_range() as a place",
     ),
     "highmem.py": ("agreement", "inline functions of a header: a page's contents are two characters here"),
     "huge_memory.py": (

@@ -40,6 +40,7 @@ def encode(scenario: Scenario, variant: str = "") -> str:
                 "run it on the model: secondsight run without --on",
             )
     _check_dax(scenario)
+    _check_fs_dax(scenario)
     made = [place.op.makes for place in places if place.op.makes]
     processes = scenario.processes
     number = {name: i for i, name in enumerate(made)}
@@ -85,6 +86,20 @@ def _check_dax(scenario: Scenario) -> None:
             raise KernelError(f"{scenario.name}: {op.kind} beside a dax device{'' if op.kind == 'direct_read' else ' that goes'}, which is not modelled", "leave one of them out")
         if op.declared.needs in (Needs.HUGE, Needs.HUGETLB):
             raise KernelError(f"{scenario.name}: huge pages beside a dax device, which has small ones", "leave one of them out")
+
+
+def _check_fs_dax(scenario: Scenario) -> None:
+    """Raises KernelError for what a real file system in a device's memory does otherwise than the model: it has private mappings, and small pages alone."""
+    ops = [place.op for place in scenario.places()]
+    files = {op.makes for op in ops if op.declared.makes is HandleType.FS_DAX}
+    if not files:
+        return
+    for op in ops:
+        fd = op.args.get("fd")
+        if op.kind == "mmap_private" and isinstance(fd, HandleRef) and fd.handle in files:
+            raise KernelError(f"{scenario.name}: a private mapping of a dax file, which is not modelled", "map it shared")
+        if op.declared.needs in (Needs.HUGE, Needs.HUGETLB):
+            raise KernelError(f"{scenario.name}: huge pages beside a dax file, which has small ones", "leave one of them out")
 
 
 def pages_of(scenario: Scenario, process: str | None = None) -> list[tuple[str, int]]:

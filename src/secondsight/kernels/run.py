@@ -29,7 +29,15 @@ from secondsight.kernels.host import HostGuest
 from secondsight.kernels.initramfs import agent, initramfs
 from secondsight.kernels.jobs import Died, ForcedRun, GuestAnswer, GuestJob, Observation, counted, forced_of, outcome_of
 from secondsight.kernels.qemu import Guest
-from secondsight.kernels.real_device import built_for, needs_cma, needs_dax, needs_device_pages, needs_fs_dax, needs_module, needs_movable
+from secondsight.kernels.real_device import (
+    built_for,
+    needs_cma,
+    needs_dax,
+    needs_device_pages,
+    needs_fs_dax,
+    needs_module,
+    needs_movable,
+)
 from secondsight.kernels.vmlinux import startable
 from secondsight.scenario.data import Outcome, Scenario
 from secondsight.scenario.holds import USUAL

@@ -23,7 +23,7 @@ from typing import Literal
 from secondsight.lang import Array, Ref, RwLock, atomic, milestone, pool, require, wait_until
 from secondsight.linux.memory import insert_pfn_mkwrite
 from secondsight.linux.memory_zap import unmap_mapping_range
-from secondsight.linux.mm_flags import FAULT_FLAG_WRITE, VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, VM_FSDAX
+from secondsight.linux.mm_flags import FAULT_FLAG_WRITE, VM_FAULT_SIGBUS, VM_FSDAX
 from secondsight.linux.mm_types import AddressSpace, Flags, Folio, Mm, Pgoff, Va
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, is_zero_page, put_page
 

@@ -64,7 +64,7 @@ static int store(struct page *page, unsigned int offset, u32 value, bool pinned)
 	}
 	if (page != ss_behind(page))
 		page = ss_behind(page);
-	else if (is_zero_pfn(page_to_pfn(page)) || !(pinned || folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio) || is_on_a_disk(folio)))
+	else if (is_zero_pfn(page_to_pfn(page)) || !(pinned || folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio) || is_zone_device_page(page) || is_on_a_disk(folio)))
 		return -EPERM;
 	at = kmap_local_page(page);
 	WRITE_ONCE(at[offset], value);
