@@ -331,10 +331,7 @@ def _with_disk_file(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
     elif kind == "free":
         if chance(draw, 60):
             act(w, OPS["write"])
-        for number in range(2):
-            _thread(s, w, f"t{number}", draw.integer(1, 3), suited(_weights(_racing)))
-        for child in w.forked:
-            _thread(s, child, "child", draw.integer(1, 2), suited(_weights(_racing)))
+        _two_threads(s, w, suited(_weights(_racing)))
     else:
         if chance(draw, 70):
             act(w, OPS["write"])
