@@ -80,7 +80,8 @@ def test_a_files_pages_are_swapped_out_beside_a_device_and_beside_who_asks_where
 
 
 def test_failures_of_every_kind_come_up() -> None:
-    words = {value for i in range(400) for _, value in only_outcome(scenario_of("sequential", 1, i)) if len(value) > 1}
+    decided = [drawn for i in range(400) if not (drawn := scenario_of("sequential", 1, i)).chooses]
+    words = {value for drawn in decided for _, value in only_outcome(drawn) if len(value) > 1}
     errors = {"-EBADF", "-EBADFD", "-EBUSY", "-EINVAL", "-ENOMEM", "-EPERM"}
     assert words >= errors | {"SIGSEGV", "SIGBUS", "skipped", "exited"}
 
@@ -113,7 +114,7 @@ def test_a_drawn_scenario_fits_the_model(drawn: Scenario) -> None:
     check(drawn)
     answer = ask(drawn)
     assert not answer.problem
-    assert len(answer.possible) == 1
+    assert len(answer.possible) == 1 or drawn.chooses
 
 
 @given(scenarios("free"))
@@ -130,7 +131,7 @@ def test_plain_execution_and_search_give_the_same_outcome(number: int) -> None:
     drawn = scenario_of("sequential", 3, number)
     result, possible = outcomes(drawn, request=Request(executor="reference"))
     assert result.verdict.value == "holds"
-    assert possible == {only_outcome(drawn)}
+    assert drawn.chooses or possible == {only_outcome(drawn)}
 
 
 @given(scenarios("free"))

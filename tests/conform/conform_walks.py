@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from conform_world import source_of
 
 from secondsight.conform.build import build
@@ -31,6 +33,18 @@ def agreeing_transitions(target: Target, release: str, which: int) -> Tally:
     tally = Tally()
     with Side(build(target, source)) as side:
         Beside(target, side, release).all_transitions(list(target.bounded(release))[which], tally, careful=True)
+    assert tally.disagreement is None, tell(target, source.release, tally.disagreement)
+    assert not tally.cut
+    return tally
+
+
+def agreeing_sample(target: Target, release: str, every: int) -> Tally:
+    """Every transition of each so-many-th of the bounded configurations, which agree."""
+    source = source_of(release)
+    tally = Tally()
+    with Side(build(target, source)) as side:
+        for configuration in islice(target.bounded(release), 0, None, every):
+            Beside(target, side, release).all_transitions(configuration, tally, careful=True)
     assert tally.disagreement is None, tell(target, source.release, tally.disagreement)
     assert not tally.cut
     return tally

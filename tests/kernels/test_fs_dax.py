@@ -21,10 +21,10 @@ from secondsight.world.model import only_outcome, outcomes
 
 @pytest.fixture(scope="module")
 def fs_dax_vm(kernel_6_12: Kernel) -> Iterator[VM]:
-    """A kernel with a file system in a device's memory, and secondsight.ko."""
+    """A kernel with a file system in a device's memory beside one that has a file itself, as campaigns boot it, and secondsight.ko."""
     if not {"device", "fs dax"} <= set(abilities(kernel_6_12)) or shutil.which("make") is None:
         pytest.skip("the kernel's modules for fs-dax are not here: secondsight kernel get 6.12")
-    with boot(kernel_6_12, module=True, fs_dax=True) as machine:
+    with boot(kernel_6_12, module=True, dax=True, fs_dax=True) as machine:
         yield machine
 
 

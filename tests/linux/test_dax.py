@@ -30,7 +30,8 @@ from secondsight.linux.memremap import (
     put_dev_pagemap,
 )
 from secondsight.linux.mm_types import Folio, Mm
-from secondsight.linux.mmap import vm_munmap
+from secondsight.linux.mmap import do_mmap_fixed, vm_munmap
+from secondsight.linux.mremap import mremap_to
 from secondsight.linux.page_alloc import frame_touch, page_to_pfn
 
 SIZES = {"pages": 1, "file_pages": 1, "pagemaps": 1, "dax_devices": 1}
@@ -63,6 +64,19 @@ def test_after_removal_nothing_can_be_mapped_or_reached() -> None:
         assert cpu_read(mm, 0) == -SIGBUS
         vm_munmap(mm, 0, 1)
         assert dax_mmap(dax, mm, 0, 1, 0, True) == -ENXIO
+
+
+def test_mappings_side_by_side_are_of_one_vma() -> None:
+    """Seen on a real 6.12 (drawn scenario free_1_1182): what is mapped over a part of a mapping continues the rest, which moves with it. A device that has gone is asked first."""
+    with world(**SIZES | {"pages": 4, "file_pages": 2, "vmas": 4}) as (_, mm):
+        dax = dev_dax_probe(2)
+        assert dax_mmap(dax, mm, 0, 2, 0, True) == 0
+        assert do_mmap_fixed(mm, 0, 1, dax, 0, True, high=4) == 0
+        assert mm.mm_mt[0] is mm.mm_mt[1]
+        assert mremap_to(mm, 0, 2, 2, 0, 4) == 2
+        unregister_dev_dax(dax)
+        assert do_mmap_fixed(mm, 2, 1, dax, 0, True, high=4) == -ENXIO
+        assert mm.mm_mt[2] is None
 
 
 def test_what_user_space_asks_for_is_all_of_the_removal_and_once() -> None:

@@ -299,3 +299,22 @@ def test_who_waits_for_a_files_page_keeps_it_from_being_moved(asks: str) -> None
 
     _, seen = outcomes(s.scenario("a_page_is_moved", ""))
     assert {dict(one)["moved"] for one in seen} >= {"ok", "-EAGAIN"}
+
+
+def test_who_has_split_a_huge_page_holds_it_a_little_longer_than_its_lock() -> None:
+    """Seen on a real 6.12 (drawn scenario free_1_1815): madvise_cold_or_pageout_pte_range() unlocks the folio and drops its reference then; who has waited for the lock finds that one."""
+    s = Recorder()
+    a = s.mmap(pages=2)
+    s.madvise_hugepage(a, pages=2)
+    s.write(a, "a")
+
+    @s.thread
+    def pages_out() -> None:
+        s.madvise_pageout(a + 1, pages=1)
+
+    @s.thread
+    def moves() -> None:
+        s.move_pages(a, into="moved")
+
+    _, seen = outcomes(s.scenario("a_part_goes_out", ""))
+    assert {dict(one)["moved"] for one in seen} >= {"ok", "-EAGAIN"}

@@ -9,6 +9,8 @@ from secondsight.lang.errors import RuleBroken
 from secondsight.linux import EOPNOTSUPP, SIGBUS
 from secondsight.linux.dax import dax_mmap, dev_dax_probe
 from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork_dup import dup_mmap
 from secondsight.linux.fs_dax import FsDaxFile, ext4_fallocate_punch_hole, ext4_punch_hole, fs_dax_create
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
 from secondsight.linux.mm_types import Mm
@@ -126,3 +128,29 @@ def test_a_scenario() -> None:
     assert found.verdict is Verdict.HOLDS
     assert {(dict(one)["read"], dict(one)["hole"], dict(one)["last"]) for one in seen} == {("ok", "ok", "d"), ("ok", "ok", "\0")}
     assert all(dict(one)["pinned"] == "-EOPNOTSUPP" for one in seen)
+
+
+def test_who_reads_a_hole_has_the_zero_page_until_somebody_writes() -> None:
+    """Every mapping's entry of it goes then, and subscribers are told; an entry that came by a read hears of the first write, and nobody is told."""
+    with world(**{**SIZES, "pages": 3}) as (_, mm):
+        file = fs_dax_create(1)
+        do_mmap(mm, 0, 1, file, 0, True)
+        do_mmap(mm, 2, 1, file, 0, True)
+        ext4_fallocate_punch_hole(file, 0, 1)
+        assert cpu_read(mm, 0) == 0 and cpu_read(mm, 2) == 0 and mm.ptes[2].frame is frames[ZERO_PFN]
+        pfn = pin_user_pages_fast(mm, 2, FOLL_PIN)
+        assert frames[pfn] is frames[ZERO_PFN]
+        assert cpu_write(mm, 0, A) == 0 and mm.ptes[2].frame is None and cpu_read(mm, 2) == A
+        assert mm.ptes[0].writable and not mm.ptes[2].writable
+        assert cpu_write(mm, 2, A) == 0 and mm.ptes[2].writable and mm.ptes[2].frame is mm.ptes[0].frame
+        ext4_fallocate_punch_hole(file, 0, 1)
+
+
+def test_a_forks_child_has_no_entries_of_it() -> None:
+    """vma_needs_copy(): only a PFN mapping's, and what may be a private page."""
+    with world(**SIZES, mms=2, vmas=4) as (_, mm):
+        do_mmap(mm, 0, 1, fs_dax_create(1), 0, True)
+        assert cpu_write(mm, 0, A) == 0
+        child = mm_alloc()
+        dup_mmap(child, mm)
+        assert mm.ptes[0].frame is not None and child.ptes[0].frame is None and cpu_read(child, 0) == A

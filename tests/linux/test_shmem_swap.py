@@ -21,6 +21,7 @@ from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.gup import memfd_pin_folio, unpin_folio
 from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
 from secondsight.linux.memfd import memfd_create
+from secondsight.linux.memory import FAULT_FLAG_WRITE, handle_mm_fault
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.page_alloc import get_page, put_page, zone
@@ -60,6 +61,16 @@ def reclaims(mm: Mm, file: ShmemFile, stays: bool, in_swap: bool, value: Char) -
         require((file.swapped[0] != 0) == in_swap, "test", "it is in swap, or not, the other way round")
     read = cpu_read(mm, 0)
     require(read == value, "test", "it does not hold what it held")
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_an_entry_that_is_made_for_a_write_is_dirty_before_anybody_writes(write: bool) -> None:
+    sizes = {"frames": 6, "pages": 1, "anon_vmas": 1, "swap_slots": 1, "files": 1, "file_pages": 1, "shmem_swap": 1}
+    with world({}, **sizes) as (_, mm):
+        do_mmap(mm, 0, 1, memfd_create(1, 0), 0, True)
+        mm.mmap_lock.read_lock()
+        assert handle_mm_fault(mm, 0, FAULT_FLAG_WRITE if write else 0) == 0
+        assert mm.ptes[0].writable and mm.ptes[0].dirty == write
 
 
 def test_a_page_that_was_written_goes_to_swap_and_comes_back_dirty() -> None:

@@ -29,7 +29,7 @@ from secondsight.search import Limits, Progress, Request, Result, Verdict, bread
 from secondsight.search import loop as loops
 from secondsight.search import native as native_module
 from secondsight.search.native import native_search
-from secondsight.search.progress import inside_loops, lock_steps
+from secondsight.search.progress import Edges, Stand, inside_loops, lock_steps
 from secondsight.search.strategy import DepthFirst, RandomWalks
 
 try:
@@ -203,6 +203,8 @@ def program_of(*threads: Any, daemons: int = 0) -> Program:
 def searched(program: Program) -> Result:
     """By the reference; native must say the same, with any number of workers."""
     slow = breadth_first(Reference(program), Request(livelock=True))
+    backwards = breadth_first(Reference(program), Request(livelock=True), order=range(len(program.threads))[::-1])
+    assert (backwards.verdict, [v.rule for v in backwards.broken]) == (slow.verdict, [v.rule for v in slow.broken])
     if NATIVE:
         native = Native(program)
         for workers, exact in itertools.product((1, 2), (False, True)):
@@ -241,6 +243,25 @@ def searched(program: Program) -> Result:
 )
 def test_holds(threads: tuple[Any, ...], daemons: int) -> None:
     assert searched(program_of(*threads, daemons=daemons)).verdict is Verdict.HOLDS
+
+
+def test_how_threads_stand_is_asked_of_states_on_cycles_alone() -> None:
+    def graph(*targets: list[int]) -> Edges:
+        edges = Edges(daemons=0)
+        for steps in targets:
+            edges.starts.append(len(edges.targets))
+            edges.targets.extend(steps)
+        return edges
+
+    def one_thread(number: int) -> Stand:
+        asked.append(number)
+        return Stand(can=1, alive=1, locking=0, movers=[0])
+
+    asked: list[int] = []
+    assert graph([1, 2], [3], [3], []).livelocked(one_thread) == set()
+    assert asked == []
+    assert graph([1], [2], [1]).livelocked(one_thread) == {1, 2}
+    assert sorted(asked) == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_plain_execution_and_search_give_the_same_outcome(number: int) -> None:
     assert len(drawn.processes) == 2
     result, possible = outcomes(drawn, request=Request(executor="reference"))
     assert result.verdict is Verdict.HOLDS
-    assert possible == {only_outcome(drawn)}
+    assert drawn.chooses or possible == {only_outcome(drawn)}
 
 
 def test_an_address_space_is_as_large_as_the_largest() -> None:

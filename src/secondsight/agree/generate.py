@@ -58,7 +58,7 @@ def _huge_weights(often: Callable[[Often], int], of_files: bool, *but: str) -> _
     """The same where pages are huge, of files or of private memory: what is modelled together with that. Not udmabufs: they take huge pages that
     mappings have reserved, and what is reserved is not modelled; nor pins of files: for long they move what is movable, and those are not moved here."""
     kinds = (HandleType.UDMABUF, HandleType.PIN) if of_files else (HandleType.UDMABUF, HandleType.MEMFD)
-    own = (Needs.HUGETLB,) if of_files else (Needs.HUGE, Needs.SWAP, Needs.NODES)
+    own = (Needs.HUGETLB,) if of_files else (Needs.HUGE, Needs.SWAP, Needs.NODES, Needs.MEMCG, Needs.COMPACTION)
     needs = (Needs.NOTHING, *own, *([Needs.MODULE] if often in (_beside, _by_the_device) else []))
     return [
         (count, op) for op in OPS.values()
@@ -100,9 +100,14 @@ def _draw_ops(w: World, count: int, weights: _Weights) -> None:
         act(here, weighted(w.draw, [(n, op) for n, op in weights if can_be_drawn(here, op)]))
 
 
-def _other_block(draw: Draw) -> str:
-    """Who does not empty the block of memory that pages come from first: it is either to go, or contiguous memory."""
-    return "offline_pages" if chance(draw, 30) else "cma_alloc"
+def _other_blocks(draw: Draw) -> tuple[str, ...]:
+    """What is not done to the block of memory that pages come from first: it is to go, or contiguous memory, or there is none and all of memory is looked at."""
+    return weighted(draw, [(4, ("cma_alloc", *_choosing())), (2, ("offline_pages", *_choosing())), (4, ("offline_pages", "cma_alloc"))])
+
+
+def _choosing() -> tuple[str, ...]:
+    """What a setup has not: what was done before does not decide what it does."""
+    return tuple(name for name, op in OPS.items() if op.chooses)
 
 
 def _look(w: World) -> None:
@@ -123,7 +128,7 @@ def _sequential(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None
         act(w, OPS["uffd_register"])
     if several:
         w.add_process(PAGES)
-    _draw_ops(w, draw.integer(3, 17), _weights(_alone, _other_block(draw)))
+    _draw_ops(w, draw.integer(3, 17), _weights(_alone, *_other_blocks(draw)))
     if chance(draw, 60):
         _look(w)
 
@@ -138,8 +143,8 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
         map_file(w.other)
     if chance(draw, 60):
         act(w, OPS["write"])
-    but = _other_block(draw)
-    _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit", but))
+    but = _other_blocks(draw)
+    _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit", *but, *_choosing()))
     if with_uffd:
         w.userfaultfd = s.userfaultfd(events=True, forks=chance(draw, 50))
         act(w, OPS["mmap"])
@@ -149,9 +154,9 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     threads = 3 if chance(draw, 25) else 2
     for number in range(threads):
         here = w if number == 0 else w.either(often=25)
-        _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _weights(_racing, but))
+        _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _weights(_racing, *but))
     for child in w.forked:
-        _thread(s, child, "child", draw.integer(1, 2), _weights(_racing, but))
+        _thread(s, child, "child", draw.integer(1, 2), _weights(_racing, *but))
     if chance(draw, 60):
         with s.after():
             _look(w)
@@ -413,7 +418,7 @@ def _hearing_of_flushes(draw: Draw, s: Recorder) -> None:
     act(w, OPS["memfd_create"])
     act(w, OPS["mmap"])
     s.watch_flushes(into=w.budget.name())
-    _thread(s, w, "cpu", draw.integer(2, 8), [*_weights(_racing, "exit", "fork", "offline_pages", "cma_alloc"), (8, OPS["flushed"])])
+    _thread(s, w, "cpu", draw.integer(2, 8), [*_weights(_racing, "exit", "fork", "offline_pages", "cma_alloc", *_choosing()), (8, OPS["flushed"])])
 
 
 def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> None:

@@ -1,6 +1,6 @@
 """What the model says of a scenario, and whether a kernel's answer agrees.
 
-A scenario without threads has one outcome: it is had by running the operations in plain execution, in CPython, without a
+A scenario without threads has one outcome, unless something in it is not decided by what was done before: it is had by running the operations in plain execution, in CPython, without a
 search: thousands in the time that one search takes to begin. The kernel's must equal it, error codes included. (The search
 is asked about a sample all the same, and must say the same: `tests/agree`.)
 
@@ -20,7 +20,7 @@ from secondsight.agree.store import AGREES, DISAGREES, NO_VERDICT, REFUSED
 from secondsight.devices.device import Device
 from secondsight.lang import LangError
 from secondsight.scenario import Outcome, Scenario, show_outcome
-from secondsight.scenario.ops import HandleType, ScenarioError
+from secondsight.scenario.ops import ScenarioError
 from secondsight.search import Limits, Request, Verdict
 from secondsight.world.model import only_outcome, outcomes
 
@@ -51,7 +51,7 @@ def ask(
     """Ask the model about a scenario, as a kernel of that release would answer; searches end after so many states. `tlbs`: CPUs may use TLB entries until they
     are flushed. `driver`: its device's, if it is not the one that the operations need."""
     try:
-        if not scenario.threads and not any(place.op.declared.makes is HandleType.DEVICE for place in scenario.places()):
+        if not (scenario.threads or scenario.has_device or scenario.chooses):
             return ModelAnswer(frozenset([only_outcome(scenario, release)]), release=release)
         result, possible = outcomes(scenario, driver, request=Request(limits=Limits(states=states)), bounds={"tlbs": 1} if tlbs else None, release=release)
     except (LangError, ScenarioError) as error:  # a scenario that was made smaller may be one that the model has not

@@ -32,6 +32,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "its timer as a place, and the allocator of numbers (drivers/iommu/iova.c) as it is",
     ),
     "device.py": ("neither", "stands for hardware, which no file of the kernel's is"),
+    "compaction.py": ("agreement", "mm/compaction.c scans zones by frame numbers, of which the model has none that mean anything; guests compact memory, and any page may move"),
     "cma.py": ("neither", "mm/cma.c (a bitmap of areas) is one line here; what is modelled is alloc_contig_range() of mm/page_alloc.c (172 outside symbols)"),
     "errno.py": ("neither", "numbers and names alone; a conformer that compares results compares them too"),
     "exit.py": ("agreement", "kernel/exit.c (142 outside symbols): three lines of exit_mm() are modelled"),
@@ -129,14 +130,11 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "madvise_free.py": ("agreement", "mm/madvise.c: as madvise.py"),
     "madvise_populate.py": ("agreement", "mm/madvise.c: as madvise.py"),
     "madvise_remove.py": ("agreement", "mm/madvise.c: as madvise.py"),
-    "memory.py": (
+    "memory_swap.py": (
         "agreement",
-        "mm/memory.c (240 outside symbols): zaps and faults need real page tables (as mm/hmm.c's conformer has), the file's interval tree, "
-        "mmu_gather, rmap and memory accounting",
+        "do_swap_page() of mm/memory.c: its conformer zaps entries that are not present, and nobody faults on them. Needed are the swap cache, folio locks that are waited for, "
+        "and migrate_to_ram() as places",
     ),
-    "memory_swap.py": ("agreement", "mm/memory.c: as memory.py"),
-    "memory_wp.py": ("agreement", "mm/memory.c: as memory.py"),
-    "memory_zap.py": ("agreement", "mm/memory.c: as memory.py; the first part that would be worth it"),
     "migrate_device_range.py": (
         "agreement",
         "mm/migrate_device.c: migrate_device_range() needs try_to_migrate() in the file's conformer, for what is mapped still; on kernels a driver empties its memory by it",
@@ -182,8 +180,8 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     ),
     "migrate.py": (
         "agreement",
-        "mm/migrate.c (151 outside symbols) with rmap.c (106) linked to it: needed are a folio with an anon_vma, page tables (as "
-        "mm/hmm.c's conformer has) and swapops; move_pages(2) runs in guests with two nodes",
+        "mm/migrate.c (151 outside symbols) is linked to mm/rmap.c's conformer, which runs remove_migration_ptes(); for migrate_pages() it needs the folios' lists, "
+        "alloc_migration_target() and the waits for folio locks as places. move_pages(2) runs in guests with two nodes",
     ),
     "fork_dup.py": (
         "agreement",
@@ -207,11 +205,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "agreement",
         "mm/page-writeback.c (121 outside symbols): of it one flag is modelled, who clears it, and the end of a write",
     ),
-    "rmap.py": (
-        "agreement",
-        "mm/rmap.c (106 outside symbols): the walks need anon_vma's interval tree, real page tables, and mmu_gather's batching as "
-        "stubs; the next of these files to take. move_pages(2) walks by it",
-    ),
     "hugetlb_private.py": (
         "agreement",
         "mm/hugetlb.c: as hugetlb.py, with rmap and a reservation map for each mapping as stubs; copies, forks and holes of private mappings show in guests",
@@ -221,12 +214,11 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "mlock.py": ("agreement", "mm/mlock.c: apply_vma_lock_flags() needs the maple tree and mlock_fixup() vma_modify_flags() as a place"),
     "mm_userfaultfd_move.py": ("agreement", "mm/userfaultfd.c: as mm_userfaultfd.py; move_pages() locks two vmas, two page tables and an anon_vma"),
     "tlb.py": ("agreement", "arch/x86/mm/tlb.c and mm/mmu_gather.c: what is modelled is which CPU may still use an entry; interrupts have no counterpart in user space"),
-    "rmap_migrate.py": ("agreement", "functions of mm/rmap.c (106 outside symbols) and mm/migrate.c (151): as rmap.py. move_pages(2) runs them in guests"),
     "msync.py": ("neither", "mm/msync.c: a loop over vmas, which needs the maple tree; a guest needs a file on a disk, as ext4_inode.py"),
-    "rmap_mkclean.py": ("neither", "functions of mm/rmap.c (106 outside symbols): as rmap.py; a guest needs a file on a disk, as ext4_inode.py"),
+    "rmap_mkclean.py": ("neither", "a function of mm/rmap.c, whose conformer (rmap.py) does not call it yet; a guest needs a file on a disk, as ext4_inode.py"),
     "rmap_exclusive.py": (
         "agreement",
-        "mm/rmap.c (106 outside symbols): make_device_exclusive_range() needs mm/gup.c (80) as a place, and what rmap.py needs. The kernel's hmm-tests and "
+        "mm/rmap.c: make_device_exclusive_range() needs mm/gup.c (80 outside symbols) as a place in the file's conformer. The kernel's hmm-tests and "
         "scenarios/hmm_tests.py run it",
     ),
     "swap.py": (
@@ -251,5 +243,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "neither",
         "mm/vmscan.c: as vmscan.py; which page an allocation reclaims cannot be asked for in a guest, and a control group's limit (memory.max) makes it likely, not certain",
     ),
+    "vmscan_lists.py": ("agreement", "mm/vmscan.c: as vmscan.py; guests want a cgroup's memory back (memory.reclaim), and any page may go"),
 }
 """By file of `linux/`: the judge that it has, and why it has no conformer."""

@@ -69,8 +69,9 @@ def held_by_tables() -> int:
     if len(fs_dax_files) > 0:
         for blocks in fs_dax_files:
             held += count(page is not None and not is_zero_page(page) for page in blocks.blocks)
-    for inode in ext4_inodes:
-        held += count(page is not None for page in inode.pages)
+    if len(ext4_inodes) > 0:
+        for inode in ext4_inodes:
+            held += count(page is not None for page in inode.pages)
     held += count(slot.cache is not None for slot in swap_slots)
     for block in pageblocks:
         if len(block.allocated) > 0:
@@ -99,8 +100,9 @@ def tables_hold_all(mm: Mm) -> bool:
                     held += count(pte.frame is folio for pte in other.ptes)
             for file in shmem_files:
                 held += count(page is folio for page in file.pages)
-            for inode in ext4_inodes:
-                held += count(page is folio for page in inode.pages)
+            if len(ext4_inodes) > 0:
+                for inode in ext4_inodes:
+                    held += count(page is folio for page in inode.pages)
             for large in hugetlb_files:
                 held += count(kept is not None and page_folio(kept) is folio for kept in large.pages)
             held += count(slot.cache is folio for slot in swap_slots)

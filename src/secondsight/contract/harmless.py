@@ -91,6 +91,14 @@ HARMLESS: dict[str, dict[str, str]] = {
         "pin: swap 3": _UNDER_ONE_LOCK,
         "unpin: first out of the lock 1": _SEEN_LATER,
     },
+    "PinsFilesForAMoment": _by_name(
+        {
+            "nobody asks whether a page that is pinned for one write is given back before `close` returns: it is pinned, and all is given back": "write: without the lock 1; "
+            "write: first out of the lock 1; write: last out of the lock 1; pin_for_a_moment: swap 3",
+            "a device that promises to pin may be refused a page, and may write one twice: no rule asks what its write says": "write: negate 1; write: drop 3; pin_for_a_moment: negate 1; "
+            "write_pinned: drop 1",
+        }
+    ),
     "LooksUpEachPagemap": dict.fromkeys(("collect: drop 2", "read_ahead: drop 4", "read_page: drop 2"), "what it reads ahead goes nowhere: a driver that reads less keeps every rule"),
     "PinsSeveral": {
         "pin: swap 1": "which pages are wanted is the driver's own to say, under its lock: the mmap lock is not asked",

@@ -44,7 +44,7 @@ def variant_of(driver: type[Device] | None) -> str | None:
 
 def needs_module(scenario: Scenario) -> bool:
     """Whether a scenario has operations on the module's devices, its swap device among them."""
-    return any(place.op.declared.needs in (Needs.MODULE, Needs.SWAP, Needs.CMA) for place in scenario.places())
+    return any(place.op.declared.needs in (Needs.MODULE, Needs.SWAP, Needs.MEMCG, Needs.CMA) for place in scenario.places())
 
 
 def needs_device_pages(scenario: Scenario) -> bool:

@@ -274,6 +274,12 @@ class VM:
         if not self._guest.hello.get("userfaultfd") and any(p.op.declared.needs is Needs.USERFAULTFD for p in scenario.places()):
             said = f"kernel {self.release} has no userfaultfd, or not for whoever runs this, which {scenario.name} needs"
             raise KernelError(said, "use a packaged kernel, such as linux-6.12")
+        if not self._guest.hello.get("memcg") and any(p.op.declared.needs is Needs.MEMCG for p in scenario.places()):
+            said = f"kernel {self.release} has no memory cgroup of which memory can be wanted back (CONFIG_MEMCG), which {scenario.name} needs"
+            raise KernelError(said, "use a packaged kernel in QEMU, such as linux-6.12")
+        if not self._guest.hello.get("compaction") and any(p.op.declared.needs is Needs.COMPACTION for p in scenario.places()):
+            said = f"kernel {self.release} has no memory that is compacted when that is asked for (CONFIG_COMPACTION), which {scenario.name} needs"
+            raise KernelError(said, "use a packaged kernel in QEMU, such as linux-6.12")
         if self.has_module and not self._guest.hello.get("swap") and any(p.op.declared.needs is Needs.SWAP for p in scenario.places()):
             raise KernelError(f"kernel {self.release} has no swap device, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
         if needs_device_pages(scenario) and "exclusive" not in abilities(self.kernel):

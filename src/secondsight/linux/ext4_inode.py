@@ -26,7 +26,6 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.lang import Array, Char, Errno, Ref, RwLock, atomic, bound, milestone, pool, require, wait_until
-from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.memory import finish_fault, insert_page
 from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.mm import is_cow_mapping
@@ -185,7 +184,6 @@ def filemap_create_folio(inode: Ext4Inode, pgoff: Pgoff) -> None:
     filemap_invalidate_unlock_shared(), for which the kernel waits until it has the folio locked: who finds it gone looks again."""
     if pgoff < inode.nr_pages and inode.pages[pgoff] is None:
         folio = alloc_page()
-        clear_highpage(folio)
         folio.contents = inode.blocks[pgoff]
         folio_add_file_rmap(folio, inode, pgoff)
         inode.pages[pgoff] = folio
@@ -234,13 +232,13 @@ def block_page_mkwrite(inode: Ext4Inode, mm: Mm, va: Va, pgoff: Pgoff, flags: Fl
     if folio is None:
         return VM_FAULT_NOPAGE
     wait_until(not folio.locked)
+    pte = mm.ptes[va]
+    if not pte_none(pte) and (pte_present(pte) is not folio or pte.writable):
+        return VM_FAULT_NOPAGE
     inode.buffers[pgoff] = True
     folio.dirty = True
-    pte = mm.ptes[va]
     if pte_none(pte):
         insert_page(mm, va, folio)
-    elif pte_present(pte) is not folio or pte.writable:
-        return VM_FAULT_NOPAGE
     pte.writable = True
     pte.dirty = True
     if flags & FAULT_FLAG_ALLOW_RETRY == 0:

@@ -260,8 +260,8 @@ def pageout_pmd_range(mm: Mm, start: Va, end: VaEnd) -> None:
                     at += count
         if large is not None:
             split = split_folio(large) == 0
-            with atomic:
-                folio_unlock(large)
+            folio_unlock(large)
+            with atomic:  # who has waited for the lock may find the reference still: it does not move the page then
                 put_page(large)
                 if not split:
                     at += 1

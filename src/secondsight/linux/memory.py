@@ -355,7 +355,7 @@ def finish_fault(mm: Mm, va: Va, frame: Folio, write: bool) -> Flags:
                 return VM_FAULT_SIGBUS
             if write:
                 return insert_cow_page(mm, va, frame)
-    return insert_page(mm, va, frame)
+    return insert_page(mm, va, frame, write)
 
 
 @milestone(quiet=True)
@@ -374,9 +374,9 @@ def insert_cow_page(mm: Mm, va: Va, frame: Folio) -> Flags:
 
 @milestone(quiet=True)
 @atomic
-def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
-    """finish_fault() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own. It may be written at
-    once, but for a private mapping's, and of a file that wants to hear of the first write (vma_wants_writenotify())."""
+def insert_page(mm: Mm, va: Va, frame: Folio, write: bool = False) -> Flags:
+    """finish_fault(), set_pte_range() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own. It may be written at
+    once, but for a private mapping's, and of a file that wants to hear of the first write (vma_wants_writenotify()), and is dirty if it is for a write."""
     pte = mm.ptes[va]
     if not pte_none(pte):
         return VM_FAULT_NOPAGE
@@ -391,6 +391,8 @@ def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
     if len(writes_back) > 0:
         if vma_needs_dirty_tracking(vma):
             pte.writable = False
+    if len(swap_slots) > 0:
+        pte.dirty = write
     return DONE
 
 

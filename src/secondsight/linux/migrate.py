@@ -11,7 +11,7 @@ The brackets say MMU_NOTIFY_CLEAR, as those of reclaim do: MMU_NOTIFY_MIGRATE is
 A page that somebody holds a reference to is never moved, and one that is pinned not even unmapped, if it is anonymous.
 
 Who wants it: move_pages(2), here; memory offline and CMA (`page_isolation`); a long-term pin (`gup`); a fault, where NUMA balancing has hinted (`memory_numa`). Which of two nodes a page is on is kept where a scenario can
-tell (`Folio.nid`). Left out: compaction, which does as move_pages(2) does, without an address; batches. One attempt, at any time, does what the last of several does: where subscribers' calls are
+tell (`Folio.nid`). Compaction (`compaction`) moves any page to the same node. Left out: batches. One attempt, at any time, does what the last of several does: where subscribers' calls are
 counted (a forced run), the bound `migration_passes` has them all.
 
 A huge page moves as a whole: the one entry that maps it becomes one migration entry (`huge_memory_pmd`). One that is mapped in part alone is split

@@ -229,14 +229,18 @@ def mmap_region(
     """__mmap_region() (mm/mmap.c, Linux 6.12): a neighbour maps the range too, or a new vma goes into the tree and, under
     `i_mmap_rwsem`, into the file's.
 
-    Nothing is mapped there. `va`, or the error of the file's own mmap, which is asked for a new vma only.
+    Nothing is mapped there. `va`, or the error of the file's own mmap, which is asked for a new vma only. One that changes the vma's flags, as those of dax do
+    (VM_HUGEPAGE), is asked always: no neighbour's flags are those of a vma that it has not seen, and then they are.
     """
     first = va if file is None else pgoff
     more: Flags = 0
     if len(vmas[0].more_flags) > 0 and len(vmas[0].anon_prepared) > 0:  # where mprotect() knows it too
         if accountable_mapping(file, write, flags, map_flags):
             more = VM_ACCOUNT
-    expanded = vma_merge_new_range(mm, va, va + length, file, first, write, flags, NOT_PREPARED, low, high, more)
+    asked_first = file is not None and file.vm_flags() & VM_DEVMAP != 0
+    expanded: Ref[Vma] = None
+    if not asked_first:
+        expanded = vma_merge_new_range(mm, va, va + length, file, first, write, flags, NOT_PREPARED, low, high, more)
     ret = 0
     if expanded is None:
         if file is not None:
@@ -248,7 +252,9 @@ def mmap_region(
             if len(resizes) > 0:
                 if ret == 0 and write:
                     file.mapped_to_write(pgoff + length)
-        if ret == 0:
+        if ret == 0 and asked_first:
+            expanded = vma_merge_new_range(mm, va, va + length, file, first, write, flags, NOT_PREPARED, low, high, more)
+        if ret == 0 and expanded is None:
             link_new_vma(mm, va, length, file, pgoff, write, flags, more)
             if len(hugetlb_private) > 0:
                 if file is not None and flags & VM_PRIVATE != 0 and map_flags & MAP_NORESERVE == 0:

@@ -8,8 +8,8 @@ A driver whose table has an accessed bit answers by it; one whose table has none
 Whatever it says, correctness does not rest on it: what it may break is that it is asked under the page-table lock, so it may not sleep; and what it
 unmaps, it must unmap as an invalidation does.
 
-Left out: the CPU's own accessed bit: no CPU has used the page lately. That khugepaged and the multi-generational LRU ask (may hide a bug of a driver that has one of these callbacks
-and is not asked otherwise: none).
+Left out: the CPU's own accessed bit, which may say either (`vmscan`). That khugepaged asks too (test_young, in a bracket that has begun), and the multi-generational LRU
+(clear_young, where the older lists ask by clear_flush_young): each of the callbacks is asked by somebody else under the same lock.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def all_are_asked(mm: Mm, start: Va, end: VaEnd, flush: bool) -> bool:
 
 @atomic
 def folio_referenced(folio: Folio, mm: Mm, va: Va) -> bool:
-    """folio_referenced(), folio_referenced_one() (mm/rmap.c, Linux 6.12), at the one place that is asked for: whether somebody has used the folio lately."""
+    """folio_referenced(), folio_referenced_one() (mm/rmap.c, Linux 6.12), at one place: whether a device has used the folio lately there; not if it is mapped elsewhere."""
     if not page_vma_mapped_walk(folio, mm.ptes[va]):
         return False
     return mmu_notifier_clear_flush_young(mm, va, va + 1)

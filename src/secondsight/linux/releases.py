@@ -95,6 +95,14 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn scenarios)",
         ),
         Difference(
+            "longterm-pin-of-a-file",
+            since=(6, 12),
+            older="pin_user_pages(FOLL_LONGTERM | FOLL_WRITE) of a shared mapping pins also the page of a file that is written back to a disk",
+            newer="it fails with -EFAULT, and the walk without a lock does not have such a page",
+            read="check_vma_flags(), writable_file_mapping_allowed(), gup_fast_folio_allowed() (mm/gup.c, Linux 6.12.117), of which 6.1.192 has none. They came with 6.5.",
+            seen="the two sources",
+        ),
+        Difference(
             "direct-io-by-reference",
             since=(6, 12),
             older="direct I/O takes references to the pages of its buffer and does not pin them: after a fork meanwhile, who writes the "
@@ -152,6 +160,14 @@ DIFFERENCES: dict[str, Difference] = {
             newer="the zero page is mapped instead, and move_pages(2) fails with -EFAULT",
             read="try_to_map_unused_to_zeropage() (mm/migrate.c, Linux 6.12.117), which 6.1.192 has not. Releases in between were not looked at.",
             seen="6.1 against 6.12 and 7.2 (scenarios/huge_pages.py)",
+        ),
+        Difference(
+            "held-page-stays-lazyfree",
+            since=(6, 15),
+            older="reclaim makes a page that MADV_FREE has marked one like any other again where somebody holds it, written or not: later it is swapped out",
+            newer="only where it was written; one that is held stays marked, and is dropped by a later reclaim",
+            read="try_to_unmap_one() (mm/rmap.c, Linux 6.12.117; Linux 7.2). Releases in between were not looked at.",
+            seen="6.1 and 6.12 against 7.2 (the kernel's own C: secondsight conform)",
         ),
         Difference(
             "mremap-of-several-vmas",

@@ -5,7 +5,7 @@ its entries changed walks over the vmas that may map that page, under the lock t
 the entry is the folio's:
 
     folio lock
-    rmap_walk_lock(): anon_vma lock or i_mmap_rwsem, for reading
+    folio_lock_anon_vma_read(): anon_vma lock or i_mmap_rwsem, for reading; no walk over a folio of private memory that is mapped no more
     for each vma:       rmap_walk_first(), rmap_walk_next()
         mmu_notifier_invalidate_range_start()           whether the entry maps the folio or not
         page_vma_mapped_walk(), the entry changes       one step: the page-table lock
@@ -21,7 +21,7 @@ Left out: KSM, TLB flushes that are put off.
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic, milestone
+from secondsight.lang import Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.fork import mms
 from secondsight.linux.huge_memory_pmd import split_huge_pmd_locked
 from secondsight.linux.mm import is_cow_mapping, page_anon_exclusive
@@ -38,6 +38,7 @@ from secondsight.linux.mm_types import (
     NOT_PREPARED,
     PREPARED,
     AddressSpace,
+    AnonVma,
     Event,
     Folio,
     Mm,
@@ -71,7 +72,9 @@ __all__ = [
     "anon_vma_unlink",
     "folio_add_file_rmap", "folio_remove_file_rmap",
     "folio_add_new_anon_rmap",
+    "folio_lock_anon_vma_read",
     "folio_remove_rmap",
+    "lazyfree_outlives_holders",
     "page_at",
     "page_vma_mapped_walk",
     "rmap_walk_first",
@@ -83,6 +86,8 @@ __all__ = [
     "vma_address_end",
 ]
 
+lazyfree_outlives_holders = shared_array(bool, bound("lazyfree_outlives_holders", most=1))
+"""Of size 1 where reclaim leaves a folio as MADV_FREE made it while somebody holds it: see `releases` (held-page-stays-lazyfree)."""
 
 # Which vmas an anon_vma has. Callers hold the mmap lock for writing.
 
@@ -164,14 +169,46 @@ def folio_remove_file_rmap(folio: Folio) -> None:
 # The walk.
 
 
-def rmap_walk_lock(folio: Folio) -> None:
-    """folio_lock_anon_vma_read() (mm/rmap.c), i_mmap_lock_read() (include/linux/fs.h, Linux 6.12): the vmas stay. The folio is locked.
+def folio_lock_anon_vma_read(folio: Folio) -> bool:
+    """folio_lock_anon_vma_read() (mm/rmap.c, Linux 6.12), of who changes entries; i_mmap_trylock_read(), i_mmap_lock_read() (include/linux/fs.h) of a file's folio. False:
+    there is nothing to walk over: a folio of private memory is mapped no more, which is looked at before the lock is waited for and not after. The folio is locked.
 
     Left out: rmap walks that give up when they would have to wait.
     """
     with atomic:
         anon_vma = folio.anon_vma
         mapping = folio.mapping
+        mapped = anon_vma is None or folio_mapped(folio)
+        locked = mapped and rmap_walk_trylock(folio)
+    if mapped and not locked:
+        rmap_walk_lock_slowly(anon_vma, mapping)
+    return mapped
+
+
+def rmap_walk_lock(folio: Folio) -> None:
+    """rmap_walk_anon_lock() (mm/rmap.c) without an `anon_lock`, i_mmap_lock_read() (include/linux/fs.h, Linux 6.12): the vmas stay. The folio is locked."""
+    with atomic:
+        anon_vma = folio.anon_vma
+        mapping = folio.mapping
+        locked = rmap_walk_trylock(folio)
+    if not locked:
+        rmap_walk_lock_slowly(anon_vma, mapping)
+
+
+@atomic
+def rmap_walk_trylock(folio: Folio) -> bool:
+    """anon_vma_trylock_read() (include/linux/rmap.h), i_mmap_trylock_read() (include/linux/fs.h, Linux 6.12). True of a folio that is nobody's: it is found nowhere."""
+    anon_vma = folio.anon_vma
+    mapping = folio.mapping
+    if anon_vma is not None:
+        return anon_vma.rwsem.read_trylock()
+    if mapping is not None:
+        return mapping.i_mmap_rwsem.read_trylock()
+    return True
+
+
+def rmap_walk_lock_slowly(anon_vma: Ref[AnonVma], mapping: Ref[AddressSpace]) -> None:
+    """anon_vma_lock_read() (include/linux/rmap.h), i_mmap_lock_read() (include/linux/fs.h, Linux 6.12), of what a folio is of."""
     if anon_vma is not None:
         anon_vma.rwsem.read_lock()
     elif mapping is not None:
@@ -273,7 +310,9 @@ def try_to_unmap(folio: Folio) -> None:
     The folio is locked. It may be mapped afterwards all the same: ask. Left out: TLB
     flushes that wait for others.
     """
-    rmap_walk_lock(folio)
+    locked = folio_lock_anon_vma_read(folio)
+    if not locked:
+        return
     vma = rmap_walk_first(folio)
     while vma is not None:
         if not try_to_unmap_one(folio, vma):
@@ -346,12 +385,14 @@ def unmap_entries(folio: Folio, vma: Vma, mm: Mm, va: Va, end: VaEnd) -> bool:
 @atomic
 def discard_lazyfree(folio: Folio, pte: Pte) -> bool:
     """The part of try_to_unmap_one() (mm/rmap.c, Linux 6.12) about a folio that is not swapbacked: its entry goes, and what it holds is lost, unless it has been written
-    since MADV_FREE, or somebody else holds it. Then it is like any other again, and the walk ends."""
+    since MADV_FREE, or somebody else holds it. Then it is like any other again, and the walk ends. Since 6.15 (read in 7.2) one that is held, and has not been written, stays
+    what it is (`lazyfree_outlives_holders`)."""
     only_mapped = folio.refcount == 1 + folio_mapcount(folio)
     if pte.dirty:
         folio.dirty = True
     if not only_mapped or folio.dirty:
-        folio.lazyfree[0] = False
+        if folio.dirty or len(lazyfree_outlives_holders) == 0:
+            folio.lazyfree[0] = False
         return False
     pte_clear(pte)
     put_page(folio)
@@ -361,8 +402,8 @@ def discard_lazyfree(folio: Folio, pte: Pte) -> bool:
 @milestone(quiet=True)
 @atomic
 def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
-    """The part of try_to_unmap_one() under the page-table lock, of one page of a folio. False: the page may be pinned
-    (folio_try_share_anon_rmap_pte()), or is locked (mlock()), and stays where it is."""
+    """The part of try_to_unmap_one() (mm/rmap.c, Linux 6.12) under the page-table lock, of one page of a folio. False: the page may be pinned
+    (folio_try_share_anon_rmap_pte()), or is locked (mlock()), and stays where it is. That it was written is the folio's by then."""
     pte = mm.ptes[va]
     if not page_vma_mapped_walk(page, pte):
         return True
@@ -373,6 +414,9 @@ def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
     if len(folio.lazyfree) > 0:
         if folio.lazyfree[0]:
             return discard_lazyfree(folio, pte)
+    if len(swap_slots) > 0:
+        if pte.dirty:
+            folio.dirty = True
     if folio.anon_vma is not None:
         exclusive = page_anon_exclusive(page)
         if exclusive and folio.pins > 0:
@@ -384,17 +428,12 @@ def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
             if page is not folio:
                 entry += 1
             swap_duplicate(entry)
-            if pte.dirty:
-                folio.dirty = True
             pte.frame = None
             pte.kind = PteKind.SWAP
             pte.swap = entry
             pte.writable = False
             pte.dirty = False
     else:
-        if len(swap_slots) > 0:
-            if pte.dirty:
-                folio.dirty = True
         pte_clear(pte)
     put_page(folio)
     return True

@@ -34,6 +34,7 @@ from secondsight.linux.mmu_notifier_2011 import mmu_notifier_invalidate_page
 from secondsight.linux.page_alloc import ZERO_PFN, folio_page, frames, get_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, pmd_trans_huge, pte_clear
 from secondsight.linux.rmap import (
+    folio_lock_anon_vma_read,
     folio_remove_rmap,
     page_at,
     page_vma_mapped_walk,
@@ -59,9 +60,10 @@ __all__ = [
 @milestone(quiet=True)
 def try_to_migrate(folio: Folio) -> None:
     """try_to_migrate() (mm/rmap.c, Linux 6.12): every entry of a locked folio becomes a migration entry."""
-    rmap_walk_lock(folio)
-    rmap_walk_to_migrate(folio, False)
-    rmap_walk_unlock(folio)
+    locked = folio_lock_anon_vma_read(folio)
+    if locked:
+        rmap_walk_to_migrate(folio, False)
+        rmap_walk_unlock(folio)
 
 
 def rmap_walk_to_migrate(folio: Folio, splits: bool) -> None:
@@ -154,15 +156,15 @@ def set_migration_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
     pte = mm.ptes[va]
     if not page_vma_mapped_walk(page, pte):
         return True
+    if len(swap_slots) > 0:
+        if pte.dirty:
+            folio.dirty = True
     if folio.anon_vma is not None:
         exclusive = page_anon_exclusive(page)
         if exclusive and folio.pins > 0:
             return False
         if len(page.shared) > 0:
             pte.exclusive = exclusive
-    if len(swap_slots) > 0:
-        if pte.dirty:
-            folio.dirty = True
     pte.kind = PteKind.MIGRATION
     folio_remove_rmap(page)
     put_page(folio)

@@ -19,7 +19,7 @@ from secondsight.linux.fork import mms, vm_area_dup, vm_area_free, vmas
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.hugetlb_resv import hugetlb_vm_op_close
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
-from secondsight.linux.mm_flags import VM_AS_IT_WAS
+from secondsight.linux.mm_flags import VM_AS_IT_WAS, VM_PFNMAP
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -117,11 +117,11 @@ def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
 
 @atomic
 def is_never_merged(file: AddressSpace) -> bool:
-    """Whether vmas of the file are not made one: VM_SPECIAL of include/linux/mm.h, Linux 6.12; those of huge pages have VM_DONTEXPAND."""
+    """Whether vmas of the file are not made one: VM_SPECIAL of include/linux/mm.h, Linux 6.12; those of huge pages have VM_DONTEXPAND. Those of a device's memory (VM_DEVMAP) are."""
     if len(huge_pages) > 0:
         if file.is_hugetlb():
             return True
-    return file.vm_flags() != 0
+    return file.vm_flags() & VM_PFNMAP != 0
 
 
 def prepare_splits(mm: Mm, start: Va, end: VaEnd) -> Errno:
@@ -165,8 +165,7 @@ def vma_merge_new_range(
 
     With neighbours on both sides the one before is expanded over all, and the one behind it goes. Those with VM_PFNMAP are
     never merged. Neighbours are looked for between `low` and `high`: mappings lie side by side in the model that the kernel
-    keeps apart. `prepared`: the anon_vma that the range will have (`Vma.anon_prepared`). Left out: device-dax mappings, which the kernel
-    merges to the left.
+    keeps apart. `prepared`: the anon_vma that the range will have (`Vma.anon_prepared`).
     """
     if file is not None:
         if is_never_merged(file):

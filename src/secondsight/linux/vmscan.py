@@ -20,14 +20,16 @@ is not pinned goes first, its buffers, even if it stays then because somebody ho
 A huge page goes as a whole, to two slots side by side; the one entry that maps it becomes two, and both are unmapped in one bracket. One that is mapped
 in part alone is split first (`huge_memory_split`).
 
-Left out: who wants memory, and from where (the lists and their scan): it is asked for by address (MADV_PAGEOUT, or kswapd); a page that is still being written when
-reclaim looks again; allocations that reclaim (`vmscan_direct`).
+Here it is asked for by address (MADV_PAGEOUT, or kswapd); a scan of the lists, which finds pages by itself, is in `vmscan_lists`, allocations that reclaim are in `vmscan_direct`.
+
+Left out: a page that is still being written when reclaim looks again.
 """
 
 from __future__ import annotations
 
-from secondsight.lang import Char, atomic, milestone, tracepoint
+from secondsight.lang import Char, atomic, bound, choose, milestone, shared_array, tracepoint
 from secondsight.linux.filemap import folio_unlock
+from secondsight.linux.fork import mms
 from secondsight.linux.highmem import slot_store
 from secondsight.linux.huge_memory_split import can_split_folio, split_folio_to_list
 from secondsight.linux.mm_types import Folio, Mm, Va, huge_pages, shmem_swap, writes_back
@@ -39,7 +41,10 @@ from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
 from secondsight.linux.swap_state import add_to_swap, delete_from_swap_cache
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["folio_dropped", "is_written_back", "reclaim_folio", "reclaim_page_at", "remove_mapping"]
+__all__ = ["folio_check_references", "folio_dropped", "is_written_back", "reclaim_folio", "reclaim_page_at", "remove_mapping", "shrink_folio"]
+
+accessed = shared_array(bool, bound("accessed", most=1))
+"""Of size 1 where a CPU may have used a page lately, or not; else none has."""
 
 
 @tracepoint
@@ -50,8 +55,7 @@ def folio_dropped(folio: Folio, saved: Char) -> None:
 def reclaim_page_at(mm: Mm, va: Va) -> None:
     """shrink_inactive_list() (mm/vmscan.c, Linux 6.12), as kswapd does it, of a list with one folio: that which is at `va`.
 
-    Nobody is a user of the mm, and no mmap lock is held: the folio was found on a list. It stays there if a device has used it lately
-    (folio_check_references()), which is asked where a subscriber can say so; no CPU has.
+    Nobody is a user of the mm, and no mmap lock is held: the folio was found on a list. It stays there if it was used lately.
     """
     with atomic:
         page = vm_normal_folio(mm.ptes[va])
@@ -61,13 +65,30 @@ def reclaim_page_at(mm: Mm, va: Va) -> None:
             isolated = folio_isolate_lru(folio)
     if isolated:
         assert folio is not None
-        if len(young_callbacks.any) > 0:
+        if len(young_callbacks.any) + len(accessed) > 0:
             with atomic:
-                referenced = not folio.locked and folio_referenced(folio, mm, va)
+                referenced = not folio.locked and folio_check_references(folio)
             if referenced:
                 folio_putback_lru(folio)
                 return
         reclaim_folio(folio)
+
+
+@atomic
+def folio_check_references(folio: Folio) -> bool:
+    """folio_check_references() (mm/vmscan.c, Linux 6.12): whether a folio that could be reclaimed stays for now (activate, keep): a device has used it lately, which is asked where a subscriber can say so,
+    or a CPU has (`accessed`). Left out: that one which is not written may go where it was used only long ago (FOLIOREF_RECLAIM_CLEAN: of files, MADV_FREE's pages among them, which
+    are not written anyway); that who has the rmap's lock makes it stay."""
+    referenced = False
+    if len(young_callbacks.any) > 0:
+        for i in range(len(mms)):
+            for va in range(len(mms[i].ptes)):
+                if folio_referenced(folio, mms[i], va):
+                    referenced = True
+    if len(accessed) > 0:
+        if choose(2) == 1:
+            referenced = True
+    return referenced
 
 
 @milestone

@@ -11,7 +11,7 @@ from __future__ import annotations
 from secondsight.lang import Bits, atomic, choose, milestone, wait_until
 from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Folio, Mm, PageBits, Pte, Va, coherent_memory, huge_pages, shmem_swap, writes_back
+from secondsight.linux.mm_types import Folio, Mm, PageBits, Pte, Va, huge_pages, shmem_swap, writes_back
 from secondsight.linux.page_alloc import page_folio
 from secondsight.linux.page_alloc_slowpath import direct_reclaim, memalloc_noreclaim_restore, memalloc_noreclaim_save
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
@@ -84,7 +84,7 @@ def is_on_a_list(folio: Folio) -> bool:
     """Whether a folio is on a list, and not in a device's memory, nor huge and a file's."""
     if folio.isolated or (folio.anon_vma is None and folio.mapping is None):
         return False
-    if len(coherent_memory) > 0:
+    if len(folio.pgmap) > 0:
         if folio.pgmap[0] is not None:
             return False
     if len(huge_pages) > 0:

@@ -114,6 +114,11 @@ class Scenario:
         """Whether it has a device, of which a driver is asked for when it runs."""
         return any(place.op.declared.makes is HandleType.DEVICE for place in self.places())
 
+    @property
+    def chooses(self) -> bool:
+        """Whether something in it is not decided by what was done before: without threads too it may have several outcomes."""
+        return any(place.op.declared.chooses for place in self.places())
+
     def places(self) -> Iterator[Place]:
         """Every operation with its place: setup, each thread, final."""
         for i, op in enumerate(self.setup):

@@ -715,3 +715,12 @@ class RecorderMethods(ABC):
         """Put zero pages into a memfd where it has holes, `pages` of them from `page` on (up to 15 in all). It is as large as that then, if it was smaller, but with `keep_size`.
         Fails with -EPERM (past the end, sealed with grow), -ENOSPC (the pool has no huge page left), -EBADF (closed)."""
         self._operation("fallocate", into, fd=fd, page=page, pages=pages, keep_size=keep_size)
+
+    def memory_reclaim(self, *, into: str | None = None) -> None:
+        """Somebody wants all memory of the processes back, which are in a cgroup of their own (a write to its memory.reclaim): of their pages, and those of their memfds, any may go to swap,
+        unless somebody holds it."""
+        self._operation("memory_reclaim", into)
+
+    def compact_memory(self, *, into: str | None = None) -> None:
+        """Somebody has all of memory compacted (/proc/sys/vm/compact_memory): any page of a process or a memfd may move to another frame of its node, unless somebody holds it."""
+        self._operation("compact_memory", into)

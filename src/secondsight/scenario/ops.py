@@ -177,6 +177,8 @@ class Needs(Enum):
     FS_DAX = "a file system in a device's memory, whose files' pages are that memory (fs-dax)"
     DISK = "a file system whose files' blocks are on a disk"
     CMA = "an area of contiguous memory (CMA), which secondsight.ko allocates"
+    MEMCG = "a memory cgroup of which memory can be wanted back (CONFIG_MEMCG, and memory.reclaim)"
+    COMPACTION = "memory that is compacted when that is asked for (CONFIG_COMPACTION)"
     SWAP = "a swap device (secondsight.ko has one)"
     USERFAULTFD = "userfaultfd(2), all of it (CAP_SYS_PTRACE)"
 
@@ -204,7 +206,8 @@ class Operation:
     `into=`. `own`: a thread of the process does it; otherwise a device or the rest of the kernel, and a thread of nothing else
     outlives the process. `accesses`: it is a device's load or store. `loads`: its result is a page's value. `faults`: it fails
     with a signal, as a CPU's access does. `forks`: the process that it makes begins as a copy of the one that does it. `remaps`: it changes what is mapped. `takes_away`: it takes pages away that were there. `grows`: it may make its file larger, by pages that it names.
-    `serves`: it begins a thread that answers others, and ends with its process.
+    `serves`: it begins a thread that answers others, and ends with its process. `chooses`: what it does is not decided by what was done before: a scenario without threads that has
+    it may have several outcomes, and no setup has it where there are threads.
     `pages_made`: the size of the handle that it makes, if that is not its `pages`. `often`: how often it is drawn; None: see `drawn`.
     """
 
@@ -225,6 +228,7 @@ class Operation:
     takes_away: bool = False
     grows: bool = False
     serves: bool = False
+    chooses: bool = False
     needs: Needs = Needs.NOTHING
     pages_made: Callable[[Mapping[str, ArgValue]], int] | None = None
     often: Often | None = None

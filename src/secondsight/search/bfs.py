@@ -16,7 +16,7 @@ from secondsight.lang.reference import Reference, Successor
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.loop import livelock
 from secondsight.search.messages import deadlock_message
-from secondsight.search.progress import Edges, lock_steps
+from secondsight.search.progress import Edges, Stand, lock_steps
 from secondsight.search.request import Request
 from secondsight.search.result import Progress, Result, Step, Trace, Verdict, Violation, reported
 
@@ -54,7 +54,6 @@ class _Search:
         self.lock_order = LockOrder(reference.program) if request.lock_order else None
         self.daemons = sum(1 << i for i, t in enumerate(reference.program.threads) if t.daemon)
         self.edges = Edges(self.daemons) if request.livelock else None
-        self.lock_steps = lock_steps(reference.program) if request.livelock else frozenset()
         self.seen: dict[bytes, int] = {reference.initial: 0}
         self.parents = array("Q", [0])
         self.how = array("I", [0])
@@ -64,6 +63,7 @@ class _Search:
         self.stopped: int | None = None  # the state in which something was found
         self.against: Violation | None = None
         self.error_trace: Trace | None = None
+        self.weighed = 0  # states that there were when memory was looked at last
         self.started = self.told = time.perf_counter()
 
     def run(self) -> Result:
@@ -120,15 +120,15 @@ class _Search:
         """Every step from every one of some states. Written out flat: this is the loop that takes the time."""
         seen, parents, how, steps, edges = self.seen, self.parents, self.how, self.reference.steps, self.edges
         choices, threads, wide = self.reference.choices, self.threads, self.reference.wide
-        script, lock_steps = choices.script, self.lock_steps
+        script = choices.script
         if edges is not None:
-            targets, movers = edges.targets, edges.movers
+            targets = edges.targets
         taking: frozenset[int] = frozenset()
         if self.lock_order is not None:
             taking, look, holders = self.lock_order.counters, self.lock_order.look, self.lock_order.holders
         final = self.daemons
         for number, state in enumerate(states, first):
-            ordinal = can = alive = locking = 0
+            ordinal = 0
             if edges is not None:
                 edges.starts.append(len(targets))
             for index, base, thread in threads:
@@ -136,9 +136,6 @@ class _Search:
                 step = steps[counter]
                 if step is None:
                     continue
-                alive |= 1 << index
-                if counter in lock_steps:
-                    locking |= 1 << index
                 while True:
                     try:
                         result = step(state, base, thread)
@@ -159,8 +156,6 @@ class _Search:
                             how.append(ordinal - 1)
                         if edges is not None:
                             targets.append(target)
-                            movers.append(index)
-                            can |= 1 << index
                         if counter in taking and thread in holders[look(state)]:
                             self.against = self._inverts(state, new, thread, counter, number, Step(index, tuple(script)))
                             if self.against is not None:
@@ -172,8 +167,6 @@ class _Search:
                     if not choices.advance():
                         break
             self.transitions += ordinal
-            if edges is not None:
-                edges.state(can, alive, locking)
             if (final or not ordinal) and not self._final(state, ordinal):
                 self.stopped = number
                 return
@@ -261,10 +254,30 @@ class _Search:
 
     def _goes_round(self, edges: Edges) -> None:
         """A fair cycle in which a thread has not ended is a livelock."""
-        found = edges.livelocked()
+        states: list[bytes] = []
+
+        def look(number: int) -> Stand:
+            """How the threads stand in a state."""
+            if not states:
+                states.extend(self.seen)  # they are there in order of discovery
+            return self._stand(states[number])
+
+        found = edges.livelocked(look)
         if found:
             first = self._trace(min(found))
             self.violation = livelock(self.reference, first, lambda state: self.seen.get(state) in found)
+
+    def _stand(self, state: bytes) -> Stand:
+        """Who can take a step in a state, who has not ended, and who stands at a lock; and whose steps lead from it."""
+        locks, alive, locking = lock_steps(self.reference.program), 0, 0
+        movers: list[int] = []
+        for index, _, _ in self.threads:
+            counter = self.reference.counter(state, index)
+            if counter:
+                alive |= 1 << index
+                locking |= (counter in locks) << index
+                movers += [index for way in self.reference.thread_successors(state, index) if way.state is not None]
+        return Stand(sum(1 << index for index in set(movers)), alive, locking, movers)
 
     def _inverts(self, state: bytes, new: bytes, thread: int, counter: int, number: int, step: Step) -> Violation | None:
         """The broken rule, if a step took a lock against the order that other steps took locks in."""
@@ -304,8 +317,10 @@ class _Search:
             raise _Stop("states")
         if more and limits.seconds is not None and now - self.started >= limits.seconds:
             raise _Stop("seconds")
-        if more and limits.memory is not None and memory_now() >= limits.memory:
-            raise _Stop("memory")
+        if more and limits.memory is not None and (count >= self.weighed + _CHUNK or not self.weighed):
+            self.weighed = count
+            if memory_now() >= limits.memory:
+                raise _Stop("memory")
         if self.request.on_progress is not None and now - self.told >= 0.1:
             self.told = now
             self.request.on_progress(Progress(count, self.transitions, frontier, self.depth, now - self.started))

@@ -24,67 +24,81 @@ take one in some of the states, these are left out, and what remains is cut into
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from secondsight.lang import ir
 from secondsight.lang.cfg import CallTo
 from secondsight.lang.program import Program
 from secondsight.search.steps import steps_of
 
-__all__ = ["Edges", "inside_loops", "lock_steps"]
+__all__ = ["Edges", "Stand", "inside_loops", "lock_steps"]
+
+
+class Stand(NamedTuple):
+    """How threads stand in a state, bit t for thread t: `can`: who can take a step; `alive`: who has not ended; `locking`: who stands at a lock.
+
+    movers: whose step each of those is that lead from it, in the order of the search.
+    """
+
+    can: int
+    alive: int
+    locking: int
+    movers: list[int]
 
 
 class Edges:
-    """The graph that a search saw, states by their numbers in order of discovery; in `can` and so on bit t is thread t.
+    """The graph that a search saw, states by their numbers in order of discovery.
 
-    targets: where each step leads, the steps from state n from `starts[n]` on; movers: whose step it is. For each state, `can`:
-    who can take a step; `alive`: who has not ended; `locking`: who stands at a lock.
+    targets: where each step leads, the steps from state n from `starts[n]` on. How the threads stand in a state is asked of `look`, and only of
+    those on cycles: most programs have none.
     """
 
     def __init__(self, daemons: int) -> None:
         self.daemons = daemons
         self.targets = array("L")
-        self.movers = bytearray()
         self.starts = array("L")
-        self.can = bytearray()
-        self.alive = bytearray()
-        self.locking = bytearray()
+        self._stands: dict[int, Stand] = {}
 
-    def state(self, can: int, alive: int, locking: int) -> None:
-        """The next state, in order, whose steps were given: who could take one, who has not ended, and who stands at a lock."""
-        self.can.append(can)
-        self.alive.append(alive)
-        self.locking.append(locking)
-
-    def livelocked(self) -> set[int]:
+    def livelocked(self, look: Callable[[int], Stand]) -> set[int]:
         """The states that lie on a fair cycle in which a thread other than a daemon has not ended."""
+        count = len(self.starts)
         self.starts.append(len(self.targets))
-        label = array("L", bytes(array("L").itemsize * len(self.can)))  # which part a state belongs to
+        left = self._unpeeled(count)
+        if not left:
+            return set()
+        label = array("L", bytes(array("L").itemsize * count))  # which part a state belongs to
         labels = 0
         found: set[int] = set()
-        todo: list[tuple[Iterable[int], int]] = [(self._unpeeled(), 0)]
+        todo: list[tuple[Iterable[int], int]] = [(left, 0)]
         while todo:
             states, within = todo.pop()
             for part in self._parts(states, label, within):
                 labels += 1
                 for n in part:
                     label[n] = labels
-                left = self._fair(part, label)
-                if left is None:
+                fair = self._fair(part, label, look)
+                if fair is None:
                     continue
-                if len(left) == len(part):
+                if len(fair) == len(part):
                     found |= set(part)
                 else:
                     labels += 1
-                    for n in left:
+                    for n in fair:
                         label[n] = labels
-                    todo.append((left, labels))
+                    todo.append((fair, labels))
         return found
 
-    def _unpeeled(self) -> list[int]:
+    def _stand(self, n: int, look: Callable[[int], Stand]) -> Stand:
+        known = self._stands.get(n)
+        if known is None:
+            known = self._stands[n] = look(n)
+        return known
+
+    def _unpeeled(self, count: int) -> list[int]:
         """The states that a cycle leads to: the others are peeled off, first those that no step leads to. In most programs none is left."""
         targets, starts = self.targets, self.starts
-        ways_in = [0] * len(self.can)
+        ways_in = [0] * count
         for to in targets:
             ways_in[to] += 1
         todo = [n for n, ways in enumerate(ways_in) if not ways]
@@ -95,28 +109,30 @@ class Edges:
                     todo.append(to)
         return [n for n, ways in enumerate(ways_in) if ways] if len(todo) < len(ways_in) else []
 
-    def _fair(self, part: list[int], label: array[int]) -> list[int] | None:
+    def _fair(self, part: list[int], label: array[int], look: Callable[[int], Stand]) -> list[int] | None:
         """A part's states in which the fair cycles lie: all of them if it is fair, fewer if only some can be, None for none."""
-        alive = self.alive[part[0]]  # the same in all of it: who has ended does not begin again
+        stands = {n: self._stand(n, look) for n in part}
+        first = stands[part[0]]
+        alive = first.alive  # the same in all of it: who has ended does not begin again
         if not alive & ~self.daemons:
             return None
         moving = 0
         for n in part:
-            for edge in range(self.starts[n], self.starts[n + 1]):
-                if label[self.targets[edge]] == label[n]:
-                    moving |= 1 << self.movers[edge]
+            for mover, to in zip(stands[n].movers, self.targets[self.starts[n] : self.starts[n + 1]], strict=True):
+                if label[to] == label[n]:
+                    moving |= 1 << mover
         resting = alive & ~moving  # these stand where they stand
-        locking = resting & self.locking[part[0]]
+        locking = resting & first.locking
         always = resting & ~locking
         for n in part:
-            always &= self.can[n]
+            always &= stands[n].can
         if always:
             return None
-        return [n for n in part if not self.can[n] & locking]
+        return [n for n in part if not stands[n].can & locking]
 
     def _parts(self, states: Iterable[int], label: array[int], within: int) -> Iterator[list[int]]:
         """The strongly connected parts, those without a cycle left out, of the states with one label (Tarjan)."""
-        targets, starts, count = self.targets, self.starts, len(self.can)
+        targets, starts, count = self.targets, self.starts, len(label)
         order, low = array("L", [0]) * count, array("L", [0]) * count  # order: when it was come to, from 1 on
         waiting = bytearray(count)
         stack: list[int] = []

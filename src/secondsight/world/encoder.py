@@ -60,7 +60,7 @@ RESIZES = ("mremap_in_place",)
 POPULATES = ("madvise_populate_read", "madvise_populate_write")
 SHARES = ("mmap", "mmap_read_only")
 """What may map a memfd so that it is written: mprotect() lets one be written that was not."""
-RECLAIMS = ("madvise_pageout", "reclaim", "memory_pressure")
+RECLAIMS = ("madvise_pageout", "reclaim", "memory_pressure", "memory_reclaim")
 """What may take a memfd's page away."""
 WHEREVER = ("mremap_maymove",)
 """What moves to a place that the kernel chooses."""
@@ -119,6 +119,8 @@ class Encoder:
         model = on_model(op)
         file = next((op.args[name] for name, arg in op.declared.args.items() if arg.type is ArgType.FD), None)
         row = dict.fromkeys(tables.TABLES, 0) | {"needs": -1, "needs_at": -1, "makes": -1, "pages": 1, "flags": model.flags, "turns": model.turns}
+        if op.declared.chooses and self._section == "setup" and self.scenario.threads:
+            raise ScenarioError(f"{op.kind} in the setup, which is to leave one state behind", "do it in a thread", op.site)
         row["kind"] = model.number(self.types[file.handle] if isinstance(file, HandleRef) else None)
         if op.makes is not None:
             row["makes"] = self.numbers[op.makes]
@@ -315,6 +317,8 @@ class Encoder:
         if largest.get("pageblocks"):  # all pages come from the block first, and all may move out of it
             derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
             derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])
+        if largest.get("lru_scans"):
+            self._scans_lists(derived, largest, takes["frames"])
         if largest.get("migrations"):
             derived["migrations"] = max(largest["migrations"], self._racing_migrations(largest["migrations"]))
         if self.is_huge:
@@ -346,6 +350,7 @@ class Encoder:
         if takes.get("dax_devices") and any(place.op.declared.makes is HandleType.PIN for place in self.places):
             derived["dax_pins"] = 1
         if largest.get("writes_back"):
+            derived["longterm_pins_write_files"] = int(differs("longterm-pin-of-a-file", self.release))
             self._suits_writeback()
             if any(place.op.declared.makes is HandleType.PIN for place in self.places):
                 derived["longterm_pins_write_files"] = int(differs("longterm-pin-of-a-files-page", self.release))
@@ -375,6 +380,8 @@ class Encoder:
             if derived.get("private_memory"):
                 derived["frames"] = min(16, derived["frames"] + derived["private_pages"] * len(self.devices))
                 derived["locks_the_device_page"] = int(self.release is not None and not differs("a-fault-locks-a-page-in-device-memory", self.release))
+        if derived.get("lazyfree"):
+            derived["lazyfree_outlives_holders"] = int(self.release is not None and not differs("held-page-stays-lazyfree", self.release))
         if derived.get("memlock"):  # by an operation or by the driver: each process has its own count
             derived["memlock"] = len(self.processes)
         if derived.get("secondary_tlbs"):  # by the driver: of each process
@@ -426,6 +433,17 @@ class Encoder:
         for place in self.places:
             if on_model(place.op).at_least(place.op.args).get("halves"):
                 raise ScenarioError(f"{place.op.kind} and files on a disk in one scenario are not modelled: a block has no halves", "leave out one of them", place.op.site)
+
+    def _scans_lists(self, derived: dict[str, int], largest: Mapping[str, int], frames: int) -> None:
+        """What those need that look at all of memory: each page may have a slot in swap; and where others go on meanwhile, one that has come back may go again. Raises `ScenarioError` for what
+        they are not modelled together with."""
+        for place in self.places:
+            if largest.get("pageblocks") and place.op.declared.chooses:
+                said = f"{place.op.kind} and a block of memory that is to be emptied in one scenario are not modelled: pages that have moved may lie in the block or not"
+                raise ScenarioError(said, "leave out one of them", place.op.site)
+        derived["lru_scans"] = 2 if self.scenario.threads else 1
+        if any(place.op.kind == "memory_reclaim" for place in self.places):
+            derived["swap_slots"] = min(BOUNDS["swap_slots"].most, max(largest["swap_slots"], frames))
 
     def _suits_huge_pages(self, largest: Mapping[str, int]) -> None:
         """Raises `ScenarioError` for what huge pages are not modelled together with."""

@@ -624,6 +624,17 @@ class ProcessMethods(ABC):
         done: str = self._do("fallocate", fd=fd, page=page, pages=pages, keep_size=keep_size)
         return done
 
+    def memory_reclaim(self) -> str:
+        """Somebody wants all memory of the processes back, which are in a cgroup of their own (a write to its memory.reclaim): of their pages, and those of their memfds, any may go to swap,
+        unless somebody holds it."""
+        done: str = self._do("memory_reclaim")
+        return done
+
+    def compact_memory(self) -> str:
+        """Somebody has all of memory compacted (/proc/sys/vm/compact_memory): any page of a process or a memfd may move to another frame of its node, unless somebody holds it."""
+        done: str = self._do("compact_memory")
+        return done
+
 
 class DeviceMethods(ABC):
     """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""

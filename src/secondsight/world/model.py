@@ -51,8 +51,8 @@ __all__ = ["only_outcome", "Together", "done_together", "has_succeeded", "outcom
 def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
     """The outcome of a scenario without threads and without a device, run in plain execution without a search. Raises `LangError`
     where it does not fit the model."""
-    if scenario.threads or any(place.op.declared.serves for place in scenario.places()):
-        raise ValueError(f"{scenario.name} has threads: it may have several outcomes")
+    if scenario.threads or scenario.chooses or any(place.op.declared.serves for place in scenario.places()):
+        raise ValueError(f"{scenario.name} has threads, or something that nothing decides: it may have several outcomes")
     encoder = Encoder(scenario, release)
     machine = Machine(encoder.bounds(None, {}), data=encoder.data(True))
     with machine:

@@ -223,7 +223,6 @@ static void map_again(struct folio *src, struct folio *dst, const void *from)
 
 	ss_stop("rmap", from, 0, 0);
 	ss_stop("rmap_folio", from, 0, 0);
-	ss_stop("rmap_lock", from, 0, 0);
 	ss_stop("rmap_first", from, 0, 0);
 	ss_stop("rmap_one", from, 0, 0);
 	for (i = 0; i < PAGES; i++) {

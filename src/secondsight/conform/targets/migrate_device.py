@@ -102,7 +102,7 @@ class MigrateDeviceFile(Target):
         Crossing("migrate_vma_finalize", "with atomic: folio_unlock(dst)", UNLOCK),
         Crossing("migrate_vma_finalize", "with atomic: if not is_locked_for_us", UNLOCK, (Stop("folio_put", "migrate_device_finalize"),)),
         Crossing("rmap_walk_lock", "with atomic:", Stop("rmap_folio")),
-        Crossing("rmap_walk_lock", "anon_vma.rwsem.read_lock()", Stop("rmap_lock")),
+        Crossing("rmap_walk_lock_slowly", "", ELSEWHERE),
         Crossing("rmap_walk_from_migration", "vma = rmap_walk_first(", Stop("rmap_first")),
         Crossing("rmap_walk_from_migration", "with atomic:", Stop("rmap_one")),
         Crossing("rmap_walk_unlock", "with atomic:", Stop("rmap_unlock")),
@@ -111,7 +111,7 @@ class MigrateDeviceFile(Target):
             Crossing(function, "", ELSEWHERE)
             for function in (
                 "Gpu.invalidate", "mmu_notifier_invalidate_range_start", "mmu_notifier_invalidate_range_end", "mn_itree_invalidate", "mn_itree_inv_end", "inv_end",
-                "rmap_walk_lock", "rmap_walk_unlock", "rmap_walk_to_migrate", "try_to_migrate_one", "try_to_migrate",
+                "rmap_walk_lock", "folio_lock_anon_vma_read", "rmap_walk_unlock", "rmap_walk_to_migrate", "try_to_migrate_one", "try_to_migrate",
             )
         ),
     )  # fmt: skip

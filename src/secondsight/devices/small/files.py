@@ -6,11 +6,11 @@ from secondsight.devices.small.parts import MirrorInParts
 from secondsight.devices.small.pinning import SHORT, Pins
 from secondsight.lang import Char, atomic
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.device import device_read, device_write
+from secondsight.linux.device import device_write
 from secondsight.linux.errno import EBADF, EFAULT, EOPNOTSUPP
-from secondsight.linux.gup import FOLL_PIN, pin_user_pages_remote, unpin_folio, unpin_user_page, unpin_user_page_range_dirty_lock
+from secondsight.linux.gup import pin_user_pages_remote, unpin_folio, unpin_user_page_range_dirty_lock
 from secondsight.linux.mm import is_cow_mapping
-from secondsight.linux.mm_types import Event, Flags, Folio, Pfn, Result, Va
+from secondsight.linux.mm_types import Event, Folio, Pfn, Result, Va
 from secondsight.linux.page_alloc import frames
 from secondsight.linux.page_writeback import folio_mark_dirty, set_page_dirty_lock
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
@@ -19,31 +19,19 @@ __all__ = ["IgnoresWriteback", "MarksBeforeItWrites", "MarksNoFile", "MarksUnloc
 
 
 class PinsFilesForAMoment(Pins):
-    """Right: where a page may not be pinned for long, because it is a file's that is written back, it is pinned for one access (direct I/O). Then it is marked dirty, under its lock, and unpinned."""
-
-    def read(self, va: Va) -> Result:
-        value = Pins.read(self, va)
-        if value in (-EFAULT, -EOPNOTSUPP):
-            with self.lock:
-                pfn = self.pin_for_a_moment(va, FOLL_PIN)
-                if pfn < 0:
-                    return pfn
-                value = device_read(self, va, frames[pfn])
-                unpin_user_page(frames[pfn])
-        return value
+    """Right: where a page may not be pinned for long, because it is a file's that is written back, it is pinned for one write (as by direct I/O). Then it is marked dirty, under its lock, and unpinned. It is not read so."""
 
     def write(self, va: Va, value: Char) -> Result:
         done = Pins.write(self, va, value)
         if done in (-EFAULT, -EOPNOTSUPP):
             with self.lock:
-                pfn = self.pin_for_a_moment(va, SHORT)
-                if pfn < 0:
-                    return pfn
-                self.write_pinned(va, frames[pfn], value)
-                done = 0
+                pfn = self.pin_for_a_moment(va)
+                if pfn >= 0:
+                    self.write_pinned(va, frames[pfn], value)
+                done = min(pfn, 0)
         return done
 
-    def pin_for_a_moment(self, va: Va, flags: Flags) -> Pfn:
+    def pin_for_a_moment(self, va: Va) -> Pfn:
         """The page, pinned for one access, which is over before the lock is given up; or an error."""
         if self.closed:
             return -EBADF
@@ -53,7 +41,7 @@ class PinsFilesForAMoment(Pins):
         if not alive:
             return -EFAULT
         mm.mmap_lock.read_lock()
-        pfn = pin_user_pages_remote(mm, va, flags)
+        pfn = pin_user_pages_remote(mm, va, SHORT)
         mm.mmap_lock.read_unlock()
         mmput(mm)
         return pfn

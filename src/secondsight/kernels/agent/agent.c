@@ -238,6 +238,7 @@ static const char *read_op(char *line, struct op *op)
 	scenario.needs_disk |= needs_disk(op->kind);
 	scenario.needs_cma |= needs_cma(op->kind);
 	scenario.needs_limits |= needs_limits(op->kind);
+	scenario.needs_memcg |= needs_memcg(op->kind);
 	return NULL;
 }
 
@@ -329,8 +330,8 @@ int main(int count, char **words)
 	drop_rights();
 	keep_page_tables();
 	note_memory();
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"limits\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"dax\":%s,\"fs_dax\":%s,\"disk\":%s,\"cma\":%s,\"userfaultfd\":%s,\"module\":%s}\n", kernel.release,
-	    udmabuf ? "true" : "false", has_limits() ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_movable() ? "true" : "false", has_dax() ? "true" : "false", has_fs_dax() ? "true" : "false", has_disk_files() ? "true" : "false", has_cma() ? "true" : "false", has_userfaultfd() ? "true" : "false", has_module() ? "true" : "false");
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"limits\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"dax\":%s,\"fs_dax\":%s,\"disk\":%s,\"cma\":%s,\"memcg\":%s,\"compaction\":%s,\"userfaultfd\":%s,\"module\":%s}\n", kernel.release,
+	    udmabuf ? "true" : "false", has_limits() ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_movable() ? "true" : "false", has_dax() ? "true" : "false", has_fs_dax() ? "true" : "false", has_disk_files() ? "true" : "false", has_cma() ? "true" : "false", has_memcg() ? "true" : "false", has_compaction() ? "true" : "false", has_userfaultfd() ? "true" : "false", has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed, points;

@@ -49,7 +49,7 @@ struct scenario {
 	char name[64];
 	char driver[24]; /* the form of secondsight.ko's mirror that its device is */
 	int loaded, handles, threads, processes, ops, expected;
-	int needs_module, needs_movable, needs_pool, needs_dax, needs_fs_dax, needs_disk, needs_cma, needs_limits;
+	int needs_module, needs_movable, needs_pool, needs_dax, needs_fs_dax, needs_disk, needs_cma, needs_limits, needs_memcg;
 	int page_bits; /* PAGE_BITS or HUGE_BITS */
 	int forked[MAX_PROCESSES]; /* of a process that comes by fork: its handle, and 1; 0 of others */
 	int probes; /* pages of which a device's table is looked at in the end */
@@ -143,6 +143,7 @@ int needs_fs_dax(int kind);
 int needs_disk(int kind);
 int needs_cma(int kind);
 int needs_limits(int kind);
+int needs_memcg(int kind);
 int is_outside(int kind);
 
 /* The machine that the agent runs on: guest.c, or host.c. Of the two, one is compiled in. */
@@ -196,6 +197,14 @@ int has_movable(void);
 /* Before a run: bring the block online or take it offline, as the scenario needs it. NULL, or why that cannot be. */
 const char *place_movable(int needed);
 
+/* Of a guest: make a memory cgroup for the processes of scenarios; whether there is one of which memory can be wanted back. In a run's child: go there, if the scenario asks for that. */
+void begin_lists(void);
+int has_memcg(void);
+void join_memcg(void);
+
+/* Of a guest: whether memory is compacted when that is asked for. */
+int has_compaction(void);
+
 /* The same of a pool of huge pages that a scenario limits: the next one has a large one again. */
 enum { POOL = 16 };
 const char *place_pool(int needed);
@@ -215,7 +224,7 @@ const char *make_empty(const char *path);
 #define FILE_SYSTEM "/pmem" /* where it is mounted */
 
 /* The same of files of it that have a page cache. */
-void begin_disk_files(void);
+void begin_disk_files(const char *disk);
 int has_disk_files(void);
 const char *place_disk_files(int needed);
 int want_dax(const char *folder); /* the files of a folder will be the device's memory */

@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #define FOLDER FILE_SYSTEM "/disk"
-#define READ_AHEAD "/sys/block/pmem0/queue/read_ahead_kb"
 
 static int ready;
 
@@ -49,21 +48,26 @@ static int make_file(const char *name, long pages)
 	return fd;
 }
 
-static int reads_nothing_ahead(void)
+/* `disk`: its name in /dev. */
+static int reads_nothing_ahead(const char *disk)
 {
-	int fd = open(READ_AHEAD, O_WRONLY | O_CLOEXEC);
-	int done = fd >= 0 && write(fd, "0", 1) == 1;
+	char setting[64];
+	int fd, done;
+
+	snprintf(setting, sizeof setting, "/sys/block/%s/queue/read_ahead_kb", strrchr(disk, '/') + 1);
+	fd = open(setting, O_WRONLY | O_CLOEXEC);
+	done = fd >= 0 && write(fd, "0", 1) == 1;
 
 	if (fd >= 0)
 		close(fd);
 	return done;
 }
 
-void begin_disk_files(void)
+void begin_disk_files(const char *disk)
 {
 	int fd = -1;
 
-	if (reads_nothing_ahead() && !mkdir(FOLDER, 0755))
+	if (reads_nothing_ahead(disk) && !mkdir(FOLDER, 0755))
 		fd = make_file(FOLDER "/first", 1);
 	ready = fd >= 0 && !is_dax(fd);
 	if (!ready)

@@ -1,5 +1,5 @@
 /*
- * A file system that lies in a device's memory (fs-dax): memory that the boot line calls persistent, of which nd_e820 and nd_pmem make /dev/pmem0
+ * A file system that lies in a device's memory (fs-dax): memory that the boot line calls persistent, of which nd_e820 and nd_pmem make a disk
  * (kernels/qemu.py, kernels/dax_modules.py). Its files' pages are that memory, if its blocks are as large as a page, and they lie in a folder that says so;
  * those of another folder have a page cache (disk_file.c).
  *
@@ -19,7 +19,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DISK "/dev/pmem0"
 #define DRIVER "/sys/bus/nd/drivers/nd_pmem"
 #define FOLDER FILE_SYSTEM "/dax"
 
@@ -29,6 +28,7 @@ enum { INODE_BYTES = 256, INODE_COUNT = (ROOT - INODES) * PAGE / INODE_BYTES, RO
 enum { GROUP_BLOCKS = 8 * PAGE };
 
 static unsigned char disk[FIRST_FREE * PAGE];
+static char disk_name[] = "/dev/pmem0";
 static int mounted;
 
 static void put(int at, int bytes, unsigned long value)
@@ -101,9 +101,20 @@ static void put_root(void)
 	put(folder + 20, 2, '.' | '.' << 8);
 }
 
+/* The disk's number is its region's, of which device-dax has one too. */
+static int find_disk(void)
+{
+	char *number = disk_name + sizeof disk_name - 2;
+
+	for (*number = '0'; *number < '9'; ++*number)
+		if (!access(disk_name, F_OK))
+			return 1;
+	return 0;
+}
+
 static int write_disk(void)
 {
-	int fd = open(DISK, O_RDWR | O_CLOEXEC);
+	int fd = open(disk_name, O_RDWR | O_CLOEXEC);
 	int done;
 
 	put_super();
@@ -157,19 +168,19 @@ void begin_fs_dax(void)
 
 	if (access(DRIVER, F_OK))
 		return;
-	for (int i = 0; i < 2000 && access(DISK, F_OK); i++)
+	for (int i = 0; i < 2000 && !find_disk(); i++)
 		usleep(5000); /* the device is found by a thread of the kernel's */
 	no_writeback();
 	mkdir(FILE_SYSTEM, 0755);
 	/* dioread_lock: what is written is written when the writer returns, and no thread of the kernel's has to say so later. */
-	if (write_disk() && !mount(DISK, FILE_SYSTEM, "ext4", MS_NOATIME, "dax=inode,dioread_lock")) {
-		begin_disk_files();
+	if (write_disk() && !mount(disk_name, FILE_SYSTEM, "ext4", MS_NOATIME, "dax=inode,dioread_lock")) {
+		begin_disk_files(disk_name);
 		if (!mkdir(FOLDER, 0755) && !want_dax(FOLDER))
 			fd = make_file(FOLDER "/first", 1);
 	}
 	mounted = fd >= 0 && is_dax(fd);
 	if (!mounted)
-		printf("secondsight: no file system in " DISK " whose files are its memory: %s\n", strerror(errno));
+		printf("secondsight: no file system in %s whose files are its memory: %s\n", disk_name, strerror(errno));
 	close(fd);
 }
 

@@ -51,6 +51,7 @@ int begin_machine(int count, char **words)
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
 	want_huge_pages();
 	begin_movable();
+	begin_lists();
 	load_modules();
 	begin_dax();
 	begin_fs_dax();

@@ -397,6 +397,7 @@ void child(int forced)
 	void *(*body)(void *) = forced ? forced_thread_main : thread_main;
 
 	catch_faults();
+	join_memcg();
 	thread_body = body;
 	has_keeper = scenario.processes > 1;
 	for (int i = 0; i < scenario.threads; i++)

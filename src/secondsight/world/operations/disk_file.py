@@ -107,7 +107,7 @@ def msync(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return msync_(mm, address[i], pages[i])
 
 
-@operation(file=FILE, page=PAGE, pages=PAGES, own=False, needs=Needs.DISK, often=Often(12, 8, 6))
+@operation(file=FILE, page=PAGE, pages=PAGES, takes_away=True, needs=Needs.DISK, often=Often(12, 8, 6))
 def fadvise_dontneed(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """posix_fadvise(POSIX_FADV_DONTNEED): pages of the file are written back, and those that nobody maps or holds are dropped from memory: the next touch reads their blocks.
     Fails with -EBADF (closed)."""
@@ -119,7 +119,7 @@ def fadvise_dontneed(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(file=FILE, page=PAGE, pages=PAGES, own=False, needs=Needs.DISK, often=Often(6, 6, 5))
+@operation(file=FILE, page=PAGE, pages=PAGES, takes_away=True, needs=Needs.DISK, often=Often(6, 6, 5))
 def disk_file_punch_hole(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """fallocate(FALLOC_FL_PUNCH_HOLE) of such a file: what is touched there next is zero. Nobody waits for pins. Fails with -EBADF (closed)."""
     if len(ext4_inodes) > 0:

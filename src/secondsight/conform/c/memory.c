@@ -1,0 +1,539 @@
+/*
+ * mm/memory.c as it is, with mm/mmu_gather.c, on real x86 page tables. See conform/targets/memory.py, which has the same world in the model: the numbers of
+ * operations and of kinds and the form of the look are those there.
+ *
+ * The page tables and the counts of folios are this side's own. Functions of mm/rmap.c, mm/page_alloc.c, mm/swap.c and mm/shmem.c are stubs that do what the model's
+ * do; in those of mm/mmu_notifier.c a thread waits until the model's has returned. A page that is allocated has no number until the model has it too: the C allocates
+ * before it takes the lock under which the page is entered, the model then.
+ */
+#include SS_KERNEL_FILE
+
+#include <linux/mm.h>
+#include <linux/mmap_lock.h>
+#include <linux/version.h>
+#include <asm/paravirt.h>
+
+#include "conform.h"
+
+#define PAGES 4
+#define FRAMES 12
+#define SPARE 4 /* those without a number */
+#define ALL (FRAMES + SPARE)
+#define TABLES 6
+#define FIRST_PFN 0
+#define THREADS 3
+
+enum { VMA_NONE, VMA_READ, VMA_WRITE, VMA_FILE_READ, VMA_FILE_WRITE, VMA_PRIVATE_READ, VMA_PRIVATE_WRITE };
+
+/* What a thread is given in mmu_notifier_invalidate_range_start() and _end(): that it is still there; that the subscriber has been called. */
+enum { STILL = 1, CALLED = 2 };
+
+/* What one is given before it looks at the entry: that it has been another since the model looked, whose fault returns. */
+#define RETURNS 1
+
+static struct page *pages;
+static unsigned long first_pfn;
+static int number_of[ALL], dirty[ALL], mapped[ALL], contents[ALL];
+static int fresh, fresh_of_file; /* the numbers of the frames that the model allocates in this step */
+static struct page *cache[PAGES];
+static int slot[PAGES]; /* how many entries stand for each place in swap */
+static struct address_space *mapping;
+static struct file *file;
+
+/* For the look: how often each page is in a bracket, and the event of the last. */
+static int brackets[PAGES], event[PAGES];
+
+/* Pages whose references a zap drops before its bracket ends; the model after it. */
+static int within[SS_THREADS], early[SS_THREADS];
+static struct page *early_page[SS_THREADS][PAGES];
+
+#include "user_memory.h"
+#include "memory_releases.h"
+#include "memory_others.h"
+
+static int frame_of(const struct page *page) { return (int)(page - pages) - TABLES; }
+static struct page *page_of(int frame) { return &pages[TABLES + frame]; }
+
+/* mm/mmu_notifier.c: the model's runs. */
+
+static void notify(const struct mmu_notifier_range *range, int change, const void *from)
+{
+	long given, page;
+
+	do {
+		given = ss_stop("elsewhere", from, 0, 0);
+		if (given & CALLED)
+			for (page = (long)(range->start - base) >> PAGE_SHIFT; page < (long)(range->end - base) >> PAGE_SHIFT; page++) {
+				brackets[page] += change;
+				event[page] = (int)range->event;
+			}
+	} while (given & STILL);
+}
+int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
+{
+	notify(range, 1, SS_FROM);
+	within[ss_self()]++;
+	return 0;
+}
+void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
+{
+	within[ss_self()]--;
+	notify(range, -1, SS_FROM);
+	ss_stop("bracket_closed", SS_FROM, 0, 0);
+}
+
+/* mm/page_alloc.c, mm/swap.c. */
+
+struct folio *VMA_ALLOC_FOLIO(gfp_t gfp, int order, struct vm_area_struct *of, unsigned long address)
+{
+	int i;
+
+	for (i = 1; i < ALL; i++)
+		if (!page_count(page_of(i))) {
+			memset(page_of(i), 0, sizeof(struct page));
+			set_page_count(page_of(i), 1);
+			atomic_set(&page_of(i)->_mapcount, -1);
+			number_of[i] = dirty[i] = contents[i] = mapped[i] = 0;
+			return (struct folio *)page_of(i);
+		}
+	ss_die("no frame is free", SS_FROM);
+}
+void __folio_put(struct folio *folio)
+{
+	int frame = frame_of(&folio->page);
+
+	if (mapped[frame])
+		ss_warned();
+	number_of[frame] = dirty[frame] = 0;
+	folio->mapping = NULL;
+}
+static void put_early(void)
+{
+	int self = ss_self();
+
+	if (!early[self])
+		return;
+	ss_stop("free_pages", 0, 0, 0);
+	while (early[self])
+		put_page(early_page[self][--early[self]]);
+}
+void free_pages_and_swap_cache(struct encoded_page **of, int nr)
+{
+	int self = ss_self(), i;
+
+	if (!within[self])
+		ss_stop("free_pages", SS_FROM, 0, 0);
+	for (i = 0; i < nr; i++)
+		if (within[self])
+			early_page[self][early[self]++] = encoded_page_ptr(of[i]);
+		else
+			put_page(encoded_page_ptr(of[i]));
+	while (!within[self] && early[self])
+		put_page(early_page[self][--early[self]]);
+}
+void free_swap_cache(struct folio *folio) { }
+void FREE_SWAP(swp_entry_t of, int nr) /* mm/swapfile.c: no page of it is in the swap cache */
+{
+	pgoff_t i;
+
+	for (i = swp_offset(of); nr--; i++)
+		if (!slot[i]--)
+			ss_warned();
+}
+bool folio_mark_dirty(struct folio *folio)
+{
+	int was = dirty[frame_of(&folio->page)];
+
+	dirty[frame_of(&folio->page)] = 1;
+	return !was;
+}
+void folio_unlock(struct folio *folio)
+{
+	if (!folio_test_locked(folio))
+		ss_warned();
+	clear_bit(PG_locked, (unsigned long *)&folio->flags);
+}
+void unlock_page(struct page *page) { folio_unlock(page_folio(page)); }
+void __folio_lock(struct folio *folio) { ss_die("a folio lock is waited for", SS_FROM); }
+
+/* mm/rmap.c: the counts. */
+
+void folio_add_new_anon_rmap(struct folio *folio, struct vm_area_struct *of, unsigned long address, rmap_t flags)
+{
+	int frame = frame_of(&folio->page);
+
+	if (!fresh || mapped[frame])
+		ss_warned();
+	number_of[frame] = fresh;
+	folio->mapping = (void *)((unsigned long)mapping | PAGE_MAPPING_ANON);
+	atomic_set(&folio->_mapcount, 0);
+	mapped[frame]++;
+	if (flags & RMAP_EXCLUSIVE)
+		SetPageAnonExclusive(&folio->page);
+}
+void folio_add_file_rmap_ptes(struct folio *folio, struct page *page, int nr, struct vm_area_struct *of)
+{
+	atomic_inc(&page->_mapcount);
+	mapped[frame_of(page)]++;
+}
+void folio_remove_rmap_ptes(struct folio *folio, struct page *page, int nr, struct vm_area_struct *of)
+{
+	if (!mapped[frame_of(page)]--)
+		ss_warned();
+	atomic_dec(&page->_mapcount);
+}
+void folio_move_anon_rmap(struct folio *folio, struct vm_area_struct *of) { }
+int __anon_vma_prepare(struct vm_area_struct *of)
+{
+	of->anon_vma = (void *)mapping;
+	return 0;
+}
+
+/* lib, arch: what is in a page. */
+
+static int frame_at(const void *address) { return (int)(((unsigned long)address >> PAGE_SHIFT) - first_pfn); }
+unsigned long copy_mc_to_kernel(void *to, const void *from, unsigned len)
+{
+	contents[frame_at(to)] = contents[frame_at(from)];
+	return 0;
+}
+pte_t pte_mkwrite(pte_t pte, struct vm_area_struct *of) { return pte_mkwrite_novma(pte); }
+int ptep_set_access_flags(struct vm_area_struct *of, unsigned long address, pte_t *ptep, pte_t entry, int changed)
+{
+	changed = !pte_same(*ptep, entry);
+	if (changed)
+		set_pte(ptep, entry);
+	return changed;
+}
+static void does_nothing(void) { }
+static void plain_set_pte(pte_t *ptep, pte_t pte) { *ptep = pte; }
+
+/* mm/shmem.c, mm/filemap.c. */
+
+static vm_fault_t shmem_fault(struct vm_fault *vmf)
+{
+	struct page *page;
+
+	ss_stop("shmem_fault", SS_FROM, 0, 0);
+	page = cache[vmf->pgoff];
+	if (!page) {
+		page = new_page();
+		number_of[frame_of(page)] = fresh_of_file;
+		page->mapping = mapping;
+		cache[vmf->pgoff] = page;
+	}
+	get_page(page);
+	if (!trylock_page(page))
+		ss_die("a folio lock is waited for", SS_FROM);
+	vmf->page = page;
+	return VM_FAULT_LOCKED;
+}
+static vm_fault_t shmem_map_pages(struct vm_fault *vmf, pgoff_t from, pgoff_t to)
+{
+	struct vm_area_struct *of = vmf->vma;
+	vm_fault_t ret = 0;
+	spinlock_t *ptl;
+	pte_t *pte = pte_offset_map_lock(of->vm_mm, vmf->pmd, vmf->address, &ptl), *first = pte - (vmf->pgoff - from);
+
+	for (; from <= to; from++, first++) {
+		if (from >= PAGES || !cache[from] || !pte_none(*first))
+			continue;
+		get_page(cache[from]);
+		vmf->pte = first;
+		set_pte_range(vmf, page_folio(cache[from]), cache[from], 1, vmf->address + (first - pte) * PAGE_SIZE);
+		if (first == pte)
+			ret = VM_FAULT_NOPAGE;
+	}
+	vmf->pte = NULL;
+	pte_unmap_unlock(pte, ptl);
+	return ret;
+}
+static const struct vm_operations_struct of_file = { .fault = shmem_fault, .map_pages = shmem_map_pages };
+
+static struct vm_area_struct *of_tree(struct vm_area_struct *from, unsigned long first, unsigned long last)
+{
+	for (; from < vma + PAGES; from++)
+		if (from->vm_file && from->vm_pgoff <= last && from->vm_pgoff + vma_pages(from) > first)
+			return from;
+	return NULL;
+}
+struct vm_area_struct *vma_interval_tree_iter_first(struct rb_root_cached *root, unsigned long first, unsigned long last)
+{
+	ss_stop("next_vma", SS_FROM, 0, 0);
+	return of_tree(vma, first, last);
+}
+struct vm_area_struct *vma_interval_tree_iter_next(struct vm_area_struct *from, unsigned long first, unsigned long last)
+{
+	put_early();
+	ss_stop("next_vma", SS_FROM, 0, 0);
+	return of_tree(from + 1, first, last);
+}
+void *mas_find(struct ma_state *mas, unsigned long max)
+{
+	struct vm_area_struct *there = next_vma(mas->index);
+
+	if (!there || there->vm_start > max)
+		return NULL;
+	mas->index = there->vm_end;
+	return there;
+}
+void fput(struct file *of) { }
+
+/* The world. */
+
+enum { ENTRY_NONE, ENTRY_READ, ENTRY_SHARED, ENTRY_WRITE, ENTRY_WRITTEN, ENTRY_ZERO, ENTRY_CACHE_READ, ENTRY_CACHE_WRITE, ENTRY_CACHE_WRITTEN, ENTRY_SWAPPED, ENTRY_MOVED, ENTRY_PRIVATE, ENTRY_TAKEN };
+
+/* A frame that the world begins with, and a reference to it. */
+static struct page *begins_with(int frame)
+{
+	set_page_count(page_of(frame), 1);
+	number_of[frame] = contents[frame] = frame;
+	return page_of(frame);
+}
+
+static void make_entry(int i, long what)
+{
+	pteval_t bits = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED;
+	struct page *page;
+
+	if (what == ENTRY_NONE)
+		return;
+	if (what == ENTRY_WRITE || what == ENTRY_WRITTEN || what == ENTRY_CACHE_WRITE || what == ENTRY_CACHE_WRITTEN)
+		bits |= _PAGE_RW;
+	if (what == ENTRY_WRITTEN || what == ENTRY_CACHE_WRITTEN)
+		bits |= _PAGE_DIRTY;
+	if (what == ENTRY_SWAPPED) {
+		slot[i] = 2; /* somebody else's, too */
+		*entry(i) = swp_entry_to_pte(swp_entry(0, (pgoff_t)i)).pte;
+		return;
+	}
+	if (what == ENTRY_ZERO) {
+		*entry(i) = first_pfn << PAGE_SHIFT | bits | _PAGE_SPECIAL;
+		return;
+	}
+	if (what >= ENTRY_CACHE_READ && what <= ENTRY_CACHE_WRITTEN) {
+		page = cache[i];
+		page_ref_inc(page);
+	} else {
+		page = begins_with(1 + i);
+		page->mapping = (void *)((unsigned long)mapping | PAGE_MAPPING_ANON);
+		if (what == ENTRY_SHARED)
+			page_ref_inc(page); /* somebody else's */
+		else
+			SetPageAnonExclusive(page);
+	}
+	if (what >= ENTRY_MOVED) {
+		unsigned long pfn = first_pfn + (unsigned long)frame_of(page);
+		swp_entry_t is = what == ENTRY_MOVED ? make_writable_migration_entry(pfn) :
+			what == ENTRY_PRIVATE ? make_writable_device_private_entry(pfn) : make_writable_device_exclusive_entry(pfn);
+
+		*entry(i) = swp_entry_to_pte(is).pte;
+		if (what == ENTRY_MOVED)
+			__set_bit(PG_locked, (unsigned long *)&page->flags);
+		if (what != ENTRY_PRIVATE)
+			return;
+	}
+	mapped[frame_of(page)]++;
+	atomic_inc(&page->_mapcount);
+	if (what == ENTRY_PRIVATE)
+		return;
+	*entry(i) = (first_pfn + (unsigned long)frame_of(page)) << PAGE_SHIFT | bits;
+}
+
+/* Configuration: of each page the kind of its vma and its entry; then a bit for each page that the file has. Frame 1 + i is page i's own, 1 + PAGES + i the file's. */
+void ss_setup(const long *arguments)
+{
+	char *memory = (char *)ALIGN((unsigned long)ss_alloc(TABLES * PAGE_SIZE + PAGE_SIZE), PAGE_SIZE);
+	static const unsigned long flags[] = {
+		0, VM_READ | VM_MAYREAD | VM_MAYWRITE, VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE,
+		VM_READ | VM_SHARED | VM_MAYSHARE | VM_MAYREAD | VM_MAYWRITE, VM_READ | VM_WRITE | VM_SHARED | VM_MAYSHARE | VM_MAYREAD | VM_MAYWRITE,
+		VM_READ | VM_MAYREAD | VM_MAYWRITE, VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE,
+	};
+	int i, count = 0;
+
+	entries_are_numbers();
+	pv_ops.mmu.set_pte = plain_set_pte;
+	LAZY_MODE(does_nothing);
+	base = 2 * PMD_SIZE;
+	pages = ss_alloc((TABLES + ALL) * sizeof(*pages));
+	first_pfn = ((unsigned long)memory >> PAGE_SHIFT) + TABLES;
+	vmemmap_base = (unsigned long)pages - (first_pfn - TABLES) * sizeof(*pages);
+	ZERO_PFN_VARIABLE = first_pfn;
+	highest_memmap_pfn = ~0UL;
+	mm = ss_alloc(sizeof(*mm));
+	vma = ss_alloc(PAGES * sizeof(*vma));
+	mapping = ss_alloc(sizeof(*mapping));
+	mapping->host = ss_alloc(sizeof(struct inode));
+	mapping->host->i_size = PAGES * PAGE_SIZE;
+	file = ss_alloc(sizeof(*file));
+	file->f_mapping = mapping;
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+	atomic_long_set(&file->f_count, 1);
+#else
+	file_ref_init(&file->f_ref, 1);
+#endif
+	mapping->i_mmap.rb_root.rb_node = (void *)mapping; /* it is not empty */
+	mm->notifier_subscriptions = (void *)mm;
+	for (i = 0; i < 5; i++)
+		table[i] = (unsigned long *)(memory + i * PAGE_SIZE);
+	mm->pgd = (pgd_t *)table[0];
+	for (i = 0; i < ALL; i++)
+		atomic_set(&page_of(i)->_mapcount, -1);
+	set_page_count(page_of(0), 1);
+	for (i = 0; i < PAGES; i++) {
+		make_tables(i, 3);
+		if (!(arguments[2 * PAGES] >> i & 1))
+			continue;
+		cache[i] = begins_with(1 + PAGES + i);
+		cache[i]->mapping = mapping;
+	}
+	for (i = 0; i < PAGES; i++) {
+		long what = arguments[2 * i];
+
+		if (what && (!i || what != arguments[2 * i - 2])) {
+			struct vm_area_struct *of = &vma[count++];
+
+			of->vm_mm = mm;
+			of->vm_start = ADDRESS(i);
+			of->vm_pgoff = (unsigned long)i;
+			*(unsigned long *)&of->vm_flags = flags[what];
+			of->vm_ops = what < VMA_FILE_READ ? NULL : &of_file;
+			of->vm_file = what < VMA_FILE_READ ? NULL : file;
+			of->vm_page_prot = what == VMA_FILE_WRITE ? PAGE_SHARED : PAGE_READONLY;
+		}
+		if (what)
+			vma[count - 1].vm_end = ADDRESS(i + 1);
+		make_entry(i, arguments[2 * i + 1]);
+	}
+}
+
+/* The numbers of the frames that the model allocates in the step that comes. */
+void ss_poke(int what, const long *arguments)
+{
+	fresh = (int)arguments[0];
+	fresh_of_file = (int)arguments[1];
+}
+
+/* Operations; their numbers are those of `FaultOp` in conform/targets/memory_world.py. */
+
+enum { OP_FAULT, OP_ZAP, OP_UNMAP, OP_PUNCH };
+
+static long fault(int page, long flags)
+{
+	unsigned int of = (flags & 1 ? FAULT_FLAG_WRITE : 0) | (flags & 2 ? FAULT_FLAG_UNSHARE : 0) | (flags & 4 ? FAULT_FLAG_ALLOW_RETRY : 0);
+	struct vm_area_struct *there;
+	vm_fault_t ret;
+
+	mmap_read_lock(mm);
+	if (ss_stop("enter", 0, 0, 0) == RETURNS) {
+		mmap_read_unlock(mm);
+		return 0;
+	}
+	there = next_vma(ADDRESS(page));
+	if (!there || there->vm_start > ADDRESS(page) || (flags & 1 && !(there->vm_flags & VM_WRITE)))
+		ret = VM_FAULT_SIGSEGV; /* the callers look */
+	else
+		ret = handle_mm_fault(there, ADDRESS(page), of, NULL);
+	if (ret & (VM_FAULT_COMPLETED | VM_FAULT_RETRY))
+		return ret & VM_FAULT_COMPLETED ? 2 : 1;
+	mmap_read_unlock(mm);
+	return ret & VM_FAULT_SIGSEGV ? -SIGSEGV : ret & VM_FAULT_SIGBUS ? -SIGBUS : ret & VM_FAULT_ERROR ? -1 : 0;
+}
+
+static long unmap(int from, int to)
+{
+	struct vm_area_struct *there;
+	struct mmu_gather tlb;
+	struct ma_state mas;
+
+	mmap_read_lock(mm);
+	there = next_vma(ADDRESS(from));
+	if (there && there->vm_start < ADDRESS(to)) {
+		memset(&mas, 0, sizeof(mas));
+		mas.index = there->vm_end;
+		tlb_gather_mmu(&tlb, mm);
+		unmap_all(&tlb, &mas, there, ADDRESS(from), ADDRESS(to));
+		tlb_finish_mmu(&tlb);
+		put_early();
+	}
+	mmap_read_unlock(mm);
+	return 0;
+}
+
+long ss_operate(int operation, const long *at)
+{
+	current->mm = mm;
+	switch (operation) {
+	case OP_FAULT:
+		return fault((int)at[0], at[2]);
+	case OP_ZAP:
+		mmap_read_lock(mm);
+		zap(next_vma(ADDRESS(at[0])), ADDRESS(at[0]), (unsigned long)(at[1] - at[0]) * PAGE_SIZE);
+		put_early();
+		mmap_read_unlock(mm);
+		break;
+	case OP_UNMAP:
+		return unmap((int)at[0], (int)at[1]);
+	case OP_PUNCH:
+		unmap_mapping_pages(mapping, (unsigned long)at[0], (unsigned long)(at[1] - at[0]), at[2]);
+		break;
+	}
+	return 0;
+}
+
+/* The look. */
+
+static void look_frame(int frame)
+{
+	struct page *page = page_of(frame);
+
+	ss_text(" frame=");
+	ss_number(number_of[frame]);
+	ss_text(":");
+	ss_number(page_count(page));
+	ss_text(":");
+	ss_number(mapped[frame]);
+	ss_text(":");
+	ss_number(contents[frame]);
+	ss_text(PageAnon(page) ? PageAnonExclusive(page) ? "e" : "s" : "f");
+	ss_text(dirty[frame] ? "d" : "");
+	ss_text(PageLocked(page) ? "l" : "");
+	if (mapped[frame] != atomic_read(&page->_mapcount) + 1)
+		ss_text("?");
+}
+
+void ss_look(void)
+{
+	int i, number;
+
+	ss_text("mmap=");
+	ss_number(*(long *)&mm->mmap_lock.count);
+	ss_text(" i_mmap=");
+	ss_number(*(long *)&mapping->i_mmap_rwsem.count);
+	for (i = 0; i < PAGES; i++) {
+		pteval_t value = *entry(i);
+
+		ss_text(" page=");
+		ss_number(brackets[i]);
+		ss_text(":");
+		ss_number(event[i]);
+		ss_text(":");
+		if (value & _PAGE_PRESENT) {
+			ss_number(number_of[frame_at((void *)(value & PTE_PFN_MASK))]);
+			ss_text(value & _PAGE_RW ? "w" : "r");
+			ss_text(pte_dirty((pte_t){ value }) ? "d" : "");
+		} else if (value) {
+			swp_entry_t is = pte_to_swp_entry((pte_t){ value });
+
+			ss_text(is_migration_entry(is) ? "M" : is_device_private_entry(is) ? "P" : is_device_exclusive_entry(is) ? "X" : "S");
+			ss_number(non_swap_entry(is) ? number_of[frame_of(pfn_swap_entry_to_page(is))] : (long)swp_offset(is));
+		}
+	}
+	ss_text(" swap=");
+	for (i = 0; i < PAGES; i++)
+		ss_number(slot[i]);
+	for (number = 1; number < FRAMES; number++)
+		for (i = 1; i < ALL; i++)
+			if (number_of[i] == number && page_count(page_of(i)))
+				look_frame(i);
+}

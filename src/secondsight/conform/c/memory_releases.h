@@ -1,0 +1,44 @@
+/* What memory.c calls by other names, or with other arguments, from release to release. */
+#pragma once
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+
+#define CONST
+#define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address, bool hugepage)
+#define FREE_SWAP free_swap_and_cache_nr
+#define ZERO_PFN_VARIABLE zero_pfn
+#define LAZY_MODE(function) (pv_ops.mmu.lazy_mode.enter = pv_ops.mmu.lazy_mode.leave = pv_ops.mmu.lazy_mode.flush = function)
+
+static struct page *new_page(void) { return &vma_alloc_folio_noprof(0, 0, NULL, 0, false)->page; }
+static void zap(struct vm_area_struct *of, unsigned long address, unsigned long size) { zap_page_range_single(of, address, size, NULL); }
+static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_area_struct *from, unsigned long start, unsigned long end)
+{
+	unmap_vmas(tlb, mas, from, start, end, end, false);
+}
+
+#else
+
+#define CONST const
+#define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address)
+#define FREE_SWAP swap_put_entries_direct
+#define ZERO_PFN_VARIABLE zero_page_pfn
+#define LAZY_MODE(function) (pv_ops.mmu.lazy_mode_flush = function)
+#define PAGE_MAPPING_ANON FOLIO_MAPPING_ANON
+#define make_writable_device_exclusive_entry make_device_exclusive_entry
+#define pte_to_swp_entry softleaf_from_pte
+#define is_migration_entry softleaf_is_migration
+#define is_device_private_entry softleaf_is_device_private
+#define is_device_exclusive_entry softleaf_is_device_exclusive
+#define non_swap_entry(entry) (!softleaf_is_swap(entry))
+#define pfn_swap_entry_to_page softleaf_to_page
+
+static struct page *new_page(void) { return &vma_alloc_folio_noprof(0, 0, NULL, 0)->page; }
+static void zap(struct vm_area_struct *of, unsigned long address, unsigned long size) { zap_vma_range(of, address, size); }
+static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_area_struct *from, unsigned long start, unsigned long end)
+{
+	struct unmap_desc unmap = { .mas = mas, .first = from, .vma_start = start, .vma_end = end, .tree_end = end };
+
+	unmap_vmas(tlb, &unmap);
+}
+
+#endif

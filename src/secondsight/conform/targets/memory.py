@@ -1,0 +1,222 @@
+"""mm/memory.c beside `linux.memory_zap`, `linux.memory` and `linux.memory_wp`, on real page tables: see c/memory.c, which has the same world."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import ClassVar
+
+from secondsight.conform.place import Crossing, Stop
+from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
+from secondsight.conform.targets.memory_view import FaultView
+from secondsight.conform.targets.memory_world import (
+    FRAMES,
+    PAGES,
+    THREADS,
+    EntryAs,
+    FaultOp,
+    Hears,
+    MappedAs,
+    fault_script,
+    fill_pages,
+)
+from secondsight.lang import Machine
+from secondsight.lang.program import Room, Thread, build
+from secondsight.linux import bounds
+from secondsight.linux.fork import mm_alloc, proc_caches_init
+from secondsight.linux.memfd import memfd_create
+from secondsight.linux.mmu_notifier_hlist import hlist_add
+from secondsight.linux.page_alloc import mem_init
+
+__all__ = ["MemoryFile"]
+
+ELSEWHERE = Stop("elsewhere")
+CLOSED = (Stop("bracket_closed"),)
+NOT_YET = (Stop("enter"),)
+"""Where the C is while the model has looked at the entry once and will look again."""
+
+
+class MemoryFile(Target):
+    """mm/memory.c."""
+
+    file = "mm/memory.c"
+    releases = ("6.12", "7.2")
+    model = "memory.py"
+    parts = ("memory_zap.py", "memory_wp.py")
+    c = "memory.c"
+    linked = ("mm/pgtable-generic.c", "mm/mmu_gather.c")
+    functions = (
+        "handle_mm_fault", "__handle_mm_fault", "handle_pte_fault", "do_pte_missing", "do_anonymous_page", "do_fault", "do_read_fault", "do_fault_around", "do_cow_fault", "do_shared_fault",
+        "finish_fault", "set_pte_range", "do_wp_page", "wp_can_reuse_anon_folio", "wp_page_reuse", "wp_page_shared", "wp_page_copy", "fault_dirty_shared_page", "zap_page_range_single",
+        "unmap_vmas", "unmap_page_range", "zap_pte_range", "should_zap_folio", "unmap_mapping_pages", "unmap_mapping_range_tree",
+    )  # fmt: skip
+    model_functions = (
+        "handle_mm_fault", "handle_pte_fault", "do_anonymous_page", "do_fault_around", "finish_fault", "insert_page", "insert_cow_page", "do_wp_page", "fault_dirty_shared_page",
+        "wp_can_reuse_anon_folio", "map_new_page", "wp_page_copy", "wp_page_copy_user", "zap_nonpresent_pte", "held_for_copy", "replace_page", "drop_copied", "zap_page_range_single", "zap_range", "zap_file_pages",
+        "zap_pte_range", "zap_entry", "is_cow_page", "tlb_finish_mmu", "unmap_vmas", "unmap_mapping_range",
+    )  # fmt: skip
+    boundaries = (
+        Crossing("fault_script", "faults.of[thread] = ret", Stop("result")),
+        Crossing("fault", "mm.mmap_lock.read_lock()", Stop("down_read")),
+        Crossing("fault", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("zap", "mm.mmap_lock.read_lock()", Stop("down_read")),
+        Crossing("zap", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("unmap", "mm.mmap_lock.read_lock()", Stop("down_read")),
+        Crossing("unmap", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("handle_mm_fault", "with atomic: require(", None, NOT_YET),
+        Crossing("wp_page_copy_user", "with atomic: old = held_for_copy(", None, NOT_YET),
+        Crossing("wp_page_copy_user", "with atomic: copied = replace_page(", Stop("spin_lock")),
+        Crossing("wp_page_copy_user", "if not is_zero_page(old): drop_copied(", None, CLOSED),
+        Crossing("wp_page_copy_user", "drop_copied(", None, CLOSED),
+        Crossing("ShmemFile.fault", "", None, (Stop("shmem_fault"),)),
+        Crossing("zap_range", "gather = zap_pte_range(", Stop("spin_lock")),
+        Crossing("zap_file_pages", "gather = zap_pte_range(", Stop("spin_lock")),
+        Crossing("unmap_vmas", "gather = zap_pte_range(", Stop("spin_lock")),
+        *(Crossing(function, "tlb_finish_mmu(gather)", Stop("free_pages")) for function in ("zap_range", "zap_file_pages", "unmap")),
+        # Nobody faults on an entry that is not present: no thread is here.
+        *(Crossing(function, "", Stop("never")) for function in ("do_swap_page", "do_swap_entry", "migration_entry_wait", "remove_device_exclusive_entry", "folio_lock_or_retry")),
+        Crossing("unmap_mapping_range", "mapping.i_mmap_rwsem.read_lock()", Stop("down_read")),
+        Crossing("unmap_mapping_range", "with atomic: vma = ", Stop("next_vma")),
+        Crossing("unmap_mapping_range", "mapping.i_mmap_rwsem.read_unlock()", Stop("up_read")),
+        *(
+            Crossing(function, "", ELSEWHERE)
+            for function in (
+                "mn_hlist_invalidate_range_start", "mn_hlist_invalidate_end", "mmu_notifier_invalidate_range_start", "mmu_notifier_invalidate_range_end",
+                "Hears.invalidate_range_start", "Hears.invalidate_range_end", "srcu_read_unlock",
+            )
+        ),
+    )  # fmt: skip
+    merged: ClassVar[Mapping[Stop, str]] = {
+        Stop("spin_lock"): "a fault looks at the entry and at what it needs, and once more under the page-table lock: the model does all of it in one step",
+        Stop("bracket_closed"): "where our own mmu_notifier_invalidate_range_end() returns",
+        ELSEWHERE: "where our own stub for another file's function is left at once",
+        Stop("up_read"): "a fault that has made a page dirty gives the mmap lock up",
+    }
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    differences: ClassVar[Sequence[StateDifference]] = (
+        StateDifference(
+            "zaps of a file's dirty pages",
+            "the C drops what their entries held before the bracket ends (force_flush), the model after it: our stub keeps them until then",
+            "neither",
+        ),
+        StateDifference(
+            "what comes between a fault's look at an entry and the page-table lock",
+            "the C looks once more under the lock (pte_same()); in the model, and here, nothing comes between. Of a copy on write the model looks a second time: if the entry "
+            "is another by then that has no page, or may be written, both return",
+            "may hide",
+        ),
+        StateDifference(
+            "faults on entries that are not present; userfaultfd; huge pages; PFN mappings; fork",
+            "not in this world: such entries are zapped only",
+            "may hide",
+        ),
+        StateDifference(
+            "entries that are not present, in 7.2",
+            "since 6.15 a device-exclusive entry counts in folio_mapcount(), in the model it does not; and a zap of swap entries takes the page-table lock twice here. Not asked of 7.2",
+            "may hide",
+        ),
+        StateDifference("6.1", "it has other functions of rmap, of mmu_gather and of zaps: not compiled yet", "may hide"),
+    )
+
+    def definitions(self, release: str) -> tuple[str, ...]:
+        return () if release == "7.2" else ("CONFIG_DEVICE_PRIVATE=1",)  # which the packaged configurations of 6.1 and 6.12 have not
+
+    def draw(self, source: random.Random, release: str) -> Configuration:
+        kinds = [source.choice([*MappedAs]) for _ in range(PAGES)]
+        if source.random() < 0.6:
+            kinds[1] = kinds[0]
+            kinds[2] = kinds[3]
+        entries = [source.choice(entries_of(kind, release)) for kind in kinds]
+        threads: list[tuple[TargetOperation, ...]] = []
+        for _ in range(source.randint(1, THREADS)):
+            operations = []
+            for _ in range(source.randint(1, 5)):
+                what = source.choice((FaultOp.FAULT, FaultOp.FAULT, FaultOp.FAULT, FaultOp.ZAP, FaultOp.UNMAP, FaultOp.PUNCH))
+                page = source.randrange(PAGES)
+                end = source.randint(page + 1, PAGES)
+                if what == FaultOp.ZAP:
+                    end = next((i for i in range(page, end) if kinds[i] != kinds[page]), end)
+                if what == FaultOp.FAULT and entries[page] in ABSENT:
+                    what, end = FaultOp.UNMAP, page + 1
+                if what in (FaultOp.ZAP, FaultOp.UNMAP) and kinds[page] == MappedAs.NONE:
+                    what = FaultOp.FAULT
+                asks = source.choice((0, 1, 1, 2, 4, 5)) if what == FaultOp.FAULT else source.randrange(2)
+                operations.append(task(what, page, end, asks))
+            threads.append(tuple(operations))
+        return Configuration(setup(kinds, entries, source.randrange(1 << PAGES)), tuple(threads))
+
+    def bounded(self, release: str) -> Iterator[Configuration]:
+        for kind in MappedAs:
+            for entry, asks, cached in product(entries_of(kind, release), (0, 1, 2, 5), (0, 1) if kind >= MappedAs.FILE_READ else (0,)):
+                fault = (task(FaultOp.FAULT, 0, 1, asks),)
+                rest = [MappedAs.NONE] * (PAGES - 1)
+                world = setup([kind, *rest], [entry, *([EntryAs.NONE] * (PAGES - 1))], cached)
+                if entry in ABSENT:
+                    if asks < 2:
+                        yield Configuration(world, ((task(FaultOp.ZAP, 0, 1, 0),), (task(FaultOp.UNMAP, 0, 1, 0),)))
+                        yield Configuration(world, ((task(FaultOp.PUNCH, 0, PAGES, asks),),))
+                    continue
+                yield Configuration(world, (fault, fault))
+                if kind != MappedAs.NONE:
+                    yield Configuration(world, (fault, (task(FaultOp.ZAP, 0, 1, 0),)))
+                if kind >= MappedAs.FILE_READ:
+                    yield Configuration(world, (fault, (task(FaultOp.PUNCH, 0, PAGES, asks & 1),)))
+
+    def scene(self, configuration: Configuration) -> Scene:
+        numbers = configuration.setup
+        tasks = [task for thread in configuration.threads for task in thread]
+        data: dict[str, Sequence[int]] = {"conform.memory.operation": [FaultOp(task.code) for task in tasks]}
+        data |= {f"conform.memory.{name}": [task.arguments[i] for task in tasks] for i, name in enumerate(("first", "second", "third"))}
+        sizes = bounds(
+            pages=PAGES, vmas=PAGES, frames=FRAMES, files=1, file_pages=PAGES, cow=1, vma_flags=1, swap_slots=PAGES, migrations=1, owners=1, shmem_swap=1, anon_vmas=1, completed_faults=1, mmu_notifiers=1, subscribers=0,
+        )  # fmt: skip
+        machine = Machine(bounds=sizes, pools={Hears: 1}, data=data)
+        with machine:
+            mem_init()
+            proc_caches_init()
+            mm = mm_alloc()
+            file, hears = memfd_create(PAGES, 0), machine.pool(Hears).alloc()
+            hlist_add(mm.subscriptions, hears)
+            pages = [(MappedAs(numbers[2 * page]), EntryAs(numbers[1 + 2 * page])) for page in range(PAGES)]
+            fill_pages(mm, file, pages, numbers[2 * PAGES])
+            threads, at = [], 0
+            for number, thread in enumerate(configuration.threads):
+                threads.append(Thread(f"thread {number}", fault_script, (mm, file, number, at, at + len(thread))))
+                at += len(thread)
+            program = build(machine, threads, room=Room(THREADS, (fault_script,)))
+            return FaultView(program, mm, file, hears, len(threads), self.boundaries).scene()
+
+
+ABSENT = (EntryAs.SWAPPED, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN)
+"""Entries that are not present: they are zapped, and nobody faults there."""
+
+
+def entries_of(kind: MappedAs, release: str) -> tuple[EntryAs, ...]:
+    """What the page table can have where something is mapped."""
+    own, written = (EntryAs.READ, EntryAs.SHARED, *(() if release == "7.2" else ABSENT)), (EntryAs.WRITE, EntryAs.WRITTEN)
+    of = {
+        MappedAs.NONE: (),
+        MappedAs.READ: (*own, EntryAs.ZERO),
+        MappedAs.WRITE: (*own, *written, EntryAs.ZERO),
+        MappedAs.FILE_READ: (EntryAs.CACHE_READ,),
+        MappedAs.FILE_WRITE: (EntryAs.CACHE_READ, EntryAs.CACHE_WRITE, EntryAs.CACHE_WRITTEN),
+        MappedAs.PRIVATE_READ: (*own, EntryAs.CACHE_READ),
+        MappedAs.PRIVATE_WRITE: (*own, *written, EntryAs.CACHE_READ),
+    }
+    return (EntryAs.NONE, *of[kind])
+
+
+def task(op: FaultOp, first: int, end: int, asks: int) -> TargetOperation:
+    """An operation of a thread on the pages `first` to before `end`."""
+    return TargetOperation(op, op.name.lower(), (first, end, asks))
+
+
+def setup(kinds: Sequence[MappedAs], entries: Sequence[EntryAs], cached: int) -> tuple[int, ...]:
+    """A configuration's numbers. A page of the file that is mapped is in it."""
+    numbers: list[int] = []
+    for page, (kind, entry) in enumerate(zip(kinds, entries, strict=True)):
+        numbers += [kind, entry]
+        if EntryAs.CACHE_READ <= entry <= EntryAs.CACHE_WRITTEN:
+            cached |= 1 << page
+    return (*(int(number) for number in numbers), cached)

@@ -1,0 +1,97 @@
+"""What mm/memory.c and its model have of a state; what the C is told of other files' doings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from secondsight.conform.eyes import Eyes
+from secondsight.conform.place import Crossing, stops_of
+from secondsight.conform.target import Scene
+from secondsight.conform.targets.memory_world import PAGES, Hears, faults
+from secondsight.lang.program import Program
+from secondsight.linux.mm_types import Mm, PteKind
+from secondsight.linux.page_alloc import ZERO_PFN, frames
+from secondsight.linux.shmem import ShmemFile
+from secondsight.linux.swapops import swap_slots
+
+__all__ = ["FaultView"]
+
+STILL, CALLED = 1, 2
+"""What the C is given in mmu_notifier_invalidate_range_start() and _end(): that the model's has not returned; that the subscriber has been called."""
+
+RETURNS = 1
+"""What the C is given before it looks at the entry: that the model's fault, which has looked before, finds another there and returns."""
+
+
+LETTERS = {PteKind.SWAP: "S", PteKind.MIGRATION: "M", PteKind.DEVICE_PRIVATE: "P", PteKind.DEVICE_EXCLUSIVE: "X"}
+"""How the look writes entries that are not present."""
+
+
+class FaultView:
+    """What both sides have of a state."""
+
+    def __init__(self, program: Program, mm: Mm, file: ShmemFile, hears: Hears, threads: int, boundaries: Sequence[Crossing]) -> None:
+        self.program, eyes = program, Eyes(program)
+        self.mmap, self.i_mmap = eyes.semaphore(mm.mmap_lock), eyes.semaphore(file.i_mmap_rwsem)
+        self.of = eyes.array(faults, "of")[:threads]
+        self.frame_at = {eyes.offset(frame): i for i, frame in enumerate(frames)}
+        self.cache = eyes.array(file, "pages")
+        self.brackets, self.event = eyes.array(hears, "brackets"), eyes.array(hears, "event")
+        self.ptes = [tuple(eyes.field(pte, name) for name in ("frame", "writable", "dirty", "kind", "swap")) for pte in mm.ptes]
+        names = ("refcount", "contents", "dirty", "locked")
+        self.frames = [(eyes.array(f, "shared")[0], *(eyes.field(f, name) for name in names)) for f in frames]
+        self.slots = [eyes.field(slot, "count") for slot in swap_slots]
+        self.kinds = {number: boundary.stop.kind for number, boundary in stops_of(program, boundaries, "mm/memory.c").items() if boundary.stop}
+        self.copies = {number for number, place in enumerate(program.code.places, 1) if place.function == "wp_page_copy_user"}
+        self.asked = [eyes.local(i, "wp_page_copy_user", "va") if self.copies else None for i in range(threads)]
+        self.counters = [eyes.counter(i) for i in range(threads)]
+        self.fresh = (0, 0)
+
+    def scene(self) -> Scene:
+        """Looks, pokes, and what is given."""
+        return Scene(self.program, self.look, self.poke, self.given)
+
+    def poke(self, state: bytes) -> list[str]:
+        """The frames that the step allocates: for private memory, for the file."""
+        own, of_file = self.fresh
+        self.fresh = (0, 0)
+        return [f"0 {own} {of_file}"]
+
+    def given(self, before: bytes, after: bytes, thread: int) -> int:
+        """What a thread is told that waits for a bracket to be opened or closed."""
+        cache = {self.frame_at[read(after)] for read in self.cache if read(after)}
+        new = [i for i, (_, refs, *_) in enumerate(self.frames) if refs(after) and not refs(before)]
+        self.fresh = (sum(i for i in new if i not in cache), sum(i for i in new if i in cache))
+        at, now = (self.kinds.get(self.counters[thread](state)) for state in (before, after))
+        if self.counters[thread](before) in self.copies and now == "up_read":
+            asked = self.asked[thread]
+            assert asked is not None
+            frame, writable, _, kind, _ = (read(before) for read in self.ptes[asked(before)])
+            return RETURNS * (not frame or writable or kind != PteKind.PRESENT)
+        if at != "elsewhere":
+            return 0
+        called = any(read(before) != read(after) for read in (*self.brackets, *self.event))
+        return STILL * (now == "elsewhere") + CALLED * called
+
+    def look(self, state: bytes) -> str:
+        """The look that c/memory.c has."""
+        text = "".join(f"{read(state)} " for read in self.of) + f"mmap={self.mmap(state)} i_mmap={self.i_mmap(state)}"
+        mapped = [0] * len(self.frames)
+        for page in range(PAGES):
+            frame, writable, dirty, kind, swap = (read(state) for read in self.ptes[page])
+            text += f" page={self.brackets[page](state)}:{self.event[page](state)}:"
+            if kind == PteKind.PRESENT and frame:
+                number = self.frame_at[frame]
+                mapped[number] += 1
+                text += f"{number}{'rw'[writable]}{'d' if dirty else ''}"
+            elif kind != PteKind.PRESENT:
+                mapped[self.frame_at.get(frame, 0)] += kind == PteKind.DEVICE_PRIVATE
+                text += f"{LETTERS[PteKind(kind)]}{swap if kind == PteKind.SWAP else self.frame_at[frame]}"
+        text += " swap=" + "".join(str(read(state)) for read in self.slots)
+        cache = {self.frame_at[read(state)] for read in self.cache if read(state)}
+        for number, frame_reads in enumerate(self.frames):
+            shared, refs, contents, dirty, locked = (read(state) for read in frame_reads)
+            if number != ZERO_PFN and refs:
+                text += f" frame={number}:{refs}:{mapped[number]}:{contents}{'f' if number in cache else 's' if shared else 'e'}"
+                text += ("d" if dirty else "") + ("l" if locked else "")
+        return text
