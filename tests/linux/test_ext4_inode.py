@@ -17,6 +17,7 @@ from secondsight.devices.small import MarksNoFile, Pins
 from secondsight.lang import Char, Machine, atomic, require
 from secondsight.lang.errors import RuleBroken
 from secondsight.linux import EFAULT, ENOMEM, SIGBUS
+from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.ext4_inode import Ext4Inode, ext4_create, ext4_sync_file, filemap_read, generic_fadvise_dontneed
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.gup import (
@@ -193,6 +194,58 @@ def test_a_hole_takes_the_page_from_who_has_pinned_it() -> None:
         folio.contents = B
         unpin_user_page_range_dirty_lock(folio)
         assert cpu_read(mm, 0) == 0 and inode.i_rwsem.owner == 0 and inode.invalidate_lock.owner == 0
+
+
+class MayNotBeCalled(Mirror):
+    """Nothing is said to it."""
+
+    def invalidate(self, rng: mn.Range, seq: mn.Seq) -> bool:
+        """It breaks a rule."""
+        with atomic:
+            require(False, "test", "the callback runs")
+        return True
+
+
+@pytest.mark.parametrize("page, verdict", [(0, Verdict.BROKEN), (1, Verdict.HOLDS)])
+def test_of_a_hole_behind_the_end_nobody_is_told(page: int, verdict: Verdict) -> None:
+    """Seen on a real 6.12 (drawn scenario forced_3_1804)."""
+    s = Recorder()
+    a = s.mmap(s.disk_file(pages=1), pages=2)
+    s.read(a)
+    s.device()
+
+    @s.thread
+    def hole() -> None:
+        s.madvise_remove(a + page, pages=2 - page, into="hole")
+
+    found, _ = outcomes(s.scenario("behind_the_end", ""), MayNotBeCalled)
+    assert found.verdict is verdict
+
+
+@pytest.mark.parametrize("asks", ["fault", "first write", "hole"])
+def test_who_waits_for_a_page_keeps_it_from_being_moved(asks: str) -> None:
+    s = Recorder()
+    file = s.disk_file(pages=1)
+    a = s.mmap(file)
+    s.write(a, "a")
+    s.msync(a)
+    b = s.mmap(file)
+
+    @s.thread
+    def moves() -> None:
+        s.move_pages(a, into="moved")
+
+    @s.thread
+    def waits() -> None:
+        if asks == "hole":
+            s.disk_file_punch_hole(file, page=0)
+        elif asks == "fault":
+            s.read(b, into="b")
+        else:
+            s.write(a, "b")
+
+    _, seen = outcomes(s.scenario("a_page_is_moved", ""))
+    assert {dict(one)["moved"] for one in seen} >= {"ok", "-EAGAIN"}
 
 
 def test_an_entry_becomes_writable_again_only_if_its_page_is_dirty() -> None:

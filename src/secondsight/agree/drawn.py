@@ -113,6 +113,7 @@ class World:
     buffer: File | None = None
     dax: File | None = None
     fs_dax: File | None = None
+    disk: File | None = None
     userfaultfd: File | None = None
     files_mapped: bool = False
     most: int = 3
@@ -192,7 +193,7 @@ class World:
         return page, self.draw.integer(1, fd.pages - page)
 
 
-FILES = (ArgType.FD, ArgType.MEMFD, ArgType.UDMABUF, ArgType.FS_DAX, ArgType.RANGES)
+FILES = (ArgType.FD, ArgType.MEMFD, ArgType.UDMABUF, ArgType.FS_DAX, ArgType.DISK_FILE, ArgType.RANGES)
 
 
 def can_be_drawn(w: World, op: Operation) -> bool:
@@ -204,7 +205,7 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if model_of(op.name).turns == CLOSES and w.is_closed:  # a second time is the driver's fault, or its user's
         return False
-    if (ArgType.BUFFER in kinds and w.buffer is None) or (ArgType.DAX in kinds and w.dax is None) or (ArgType.FS_DAX in kinds and w.fs_dax is None):
+    if (ArgType.BUFFER in kinds and w.buffer is None) or (ArgType.DAX in kinds and w.dax is None) or (ArgType.FS_DAX in kinds and w.fs_dax is None) or (op.needs is Needs.DISK and w.disk is None):
         return False
     if ArgType.PROCESS in kinds and w.victim() is None:
         return False
@@ -319,6 +320,8 @@ class _Arguments:
             file = w.buffer_of()
         elif kind is ArgType.FS_DAX:
             file = w.fs_dax
+        elif kind is ArgType.DISK_FILE:
+            file = w.disk
         elif kind is ArgType.MEMFD:
             file = choice(w.draw, w.memfds)[0]
         else:

@@ -14,7 +14,7 @@
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
 may be either's. One in eight has huge pages, of private memory or of files, and one in thirteen device memory that has a file (device-dax), which goes; one in
-seventeen a file whose pages are a device's memory (fs-dax), and holes in it. Of the others one in seven has a userfaultfd: touches of missing pages are signals where there is one thread; else a thread answers, and reads of changes. (Which, says the number: all others are
+seventeen a file whose pages are a device's memory (fs-dax), and holes in it; one in nineteen a file on a disk, which is written back and dropped from memory. Of the others one in seven has a userfaultfd: touches of missing pages are signals where there is one thread; else a thread answers, and reads of changes. (Which, says the number: all others are
 what they were before there were any.)
 
 A drawn scenario always fits the model: pages of address space, frames and buffers are counted while it is drawn.
@@ -37,7 +37,7 @@ from secondsight.scenario import Recorder, Scenario
 from secondsight.scenario.ops import OPS, ArgType, HandleType, Needs, Often, Operation
 from secondsight.world.encoder import suits_huge_pages
 
-__all__ = ["KINDS", "WITH_DAX", "WITH_FS_DAX", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
+__all__ = ["KINDS", "WITH_DAX", "WITH_DISK", "WITH_FS_DAX", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
 
 DrawnKind = Literal["sequential", "free", "forced", "migrating", "driven"]
 KINDS: tuple[DrawnKind, ...] = get_args(DrawnKind)
@@ -320,6 +320,38 @@ def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
             _look(w)
 
 
+def _with_disk_file(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
+    """A scenario with a file on a disk: its pages are written back, and dropped from memory."""
+    few = 15 if kind == "sequential" else 6
+    w = World(s, draw, Budget(FRAMES if kind == "sequential" else few, buffers=0), SpaceLeft(PAGES if kind == "sequential" else few), most=3 if kind == "sequential" else 2)
+    w.disk = s.disk_file(pages=draw.integer(1, 3 if kind == "sequential" else 2))
+    w.memfds.append((w.disk, False))
+
+    def suited(weights: _Weights, *but: str) -> _Weights:
+        return [(n, op) for n, op in weights if op.name in OF_DISK_FILES and op.name not in but]
+
+    map_file(w)
+    if kind == "sequential":
+        _draw_ops(w, draw.integer(4, 17), suited(_weights(_alone)))
+    elif kind == "free":
+        if chance(draw, 60):
+            act(w, OPS["write"])
+        _two_threads(s, w, suited(_weights(_racing)))
+    else:
+        if chance(draw, 70):
+            act(w, OPS["write"])
+        w.device = s.device()
+        if chance(draw, 25):
+            act(w, OPS["device_read"])
+        _thread(s, w, "cpu", draw.integer(1, 3), suited(_weights(_beside), "exit"))
+        _thread(s, w, "device", draw.integer(1, 2), _weights(_by_the_device))
+    with nullcontext() if kind == "sequential" else s.after():
+        if chance(draw, 60):
+            _look(w)
+        for page in range(w.disk.pages):
+            s.pread(w.disk, page=page, into=w.budget.name())
+
+
 def _private_memory(draw: Draw, s: Recorder) -> World:
     """Of a process, and a device that mirrors it."""
     w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(5), most=2)
@@ -418,10 +450,18 @@ PINS_DAX = frozenset({"pin", "pin_locked", "pin_read", "pin_write", "unpin"})
 OF_FS_DAX = OF_DAX - {"mmap_private", "dax_remove"} | {"fs_dax_punch_hole"}
 """What is drawn beside a file whose pages are a device's memory."""
 
+OF_DISK_FILES = OF_FS_DAX - {"fs_dax_punch_hole"} | {
+    "mmap_private", "fsync", "msync", "fadvise_dontneed", "disk_file_punch_hole", "pread", "madvise_pageout", "madvise_remove", "move_pages", "mlock", "munlock",
+    "pin", "pin_locked", "pin_read", "pin_write", "unpin",
+}  # fmt: skip
+"""What is drawn beside a file on a disk."""
+
 WITH_DAX = 13
 """Of so many scenarios the last has such memory, unless it has huge pages."""
 WITH_FS_DAX = 17
 """Of so many scenarios the last has a file whose pages are such memory, unless it has huge pages or is one of the former."""
+WITH_DISK = 19
+"""Of so many scenarios the last has a file on a disk, unless it is one of the others."""
 SEVERAL = 5
 """Of so many scenarios the last has two processes."""
 HUGE = 8
@@ -454,6 +494,10 @@ def scenario_of(kind: DrawnKind, seed: int, index: int) -> Scenario:
     if index % WITH_FS_DAX == WITH_FS_DAX - 1 and kind not in ("migrating", "driven"):
         s = Recorder()
         _with_fs_dax(kind, draw, s)
+        return s.scenario(name, "")
+    if index % WITH_DISK == WITH_DISK - 1 and kind not in ("migrating", "driven"):
+        s = Recorder()
+        _with_disk_file(kind, draw, s)
         return s.scenario(name, "")
     return generate(kind, draw, name, index % SEVERAL == SEVERAL - 1, index % WATCHED == WATCHED - 1)
 

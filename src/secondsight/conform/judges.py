@@ -43,9 +43,9 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     ),
     "fork.py": ("agreement", "kernel/fork.c (274 outside symbols): modelled are the slab of vmas, and an mm's first user"),
     "ext4_inode.py": (
-        "neither",
-        "fs/ext4/inode.c and mm/filemap.c (the page cache's tree is linked for mm/memfd.c already): a conformer needs the journal, buffers and the block layer as places; a guest needs ext4 with an image of its own, and "
-        "does each operation with a plain system call (mmap, msync, fsync, posix_fadvise, fallocate, pread)",
+        "agreement",
+        "fs/ext4/inode.c and mm/filemap.c (the page cache's tree is linked for mm/memfd.c already): a conformer needs the journal, buffers and the block layer as places; guests have a small ext4 without a "
+        "journal on persistent memory, and the scenario's files in a folder of it that is not dax: each operation is a plain system call (mmap, msync, fsync, posix_fadvise, fallocate, pread)",
     ),
     "fs_dax.py": (
         "agreement",
@@ -214,7 +214,7 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "mlock.py": ("agreement", "mm/mlock.c: apply_vma_lock_flags() needs the maple tree and mlock_fixup() vma_modify_flags() as a place"),
     "mm_userfaultfd_move.py": ("agreement", "mm/userfaultfd.c: as mm_userfaultfd.py; move_pages() locks two vmas, two page tables and an anon_vma"),
     "tlb.py": ("agreement", "arch/x86/mm/tlb.c and mm/mmu_gather.c: what is modelled is which CPU may still use an entry; interrupts have no counterpart in user space"),
-    "msync.py": ("neither", "mm/msync.c: a loop over vmas, which needs the maple tree; a guest needs a file on a disk, as ext4_inode.py"),
+    "msync.py": ("agreement", "mm/msync.c: a loop over vmas, which needs the maple tree; guests have files on a disk, as ext4_inode.py says"),
     "rmap_mkclean.py": ("neither", "a function of mm/rmap.c, whose conformer (rmap.py) does not call it yet; a guest needs a file on a disk, as ext4_inode.py"),
     "rmap_exclusive.py": (
         "agreement",

@@ -19,6 +19,7 @@ ABILITIES = {
     "contiguous memory": "an area of contiguous memory (CMA) that a driver wants",
     "device dax": "device memory that has a file, and is taken away",
     "fs dax": "a file system in a device's memory, whose files' pages are that memory",
+    "disk files": "files on a disk, which have a page cache and are written back",
     "own tests": "the kernel's own tests of HMM: secondsight kernel selftest",
     "lockdep": "lock order and sleeping while atomic are checked by the kernel itself",
 }
@@ -32,6 +33,7 @@ _WANTED = {
     "contiguous memory": ("CMA", "DMA_CMA", "MODULES"),
     "device dax": ("DEV_DAX", "DEV_DAX_HMEM", "DEV_DAX_HMEM_DEVICES"),
     "fs dax": ("X86_PMEM_LEGACY", "BLK_DEV_PMEM", "EXT4_FS", "FS_DAX"),
+    "disk files": ("X86_PMEM_LEGACY", "BLK_DEV_PMEM", "EXT4_FS"),
     "own tests": ("TEST_HMM",),
     "lockdep": ("PROVE_LOCKING",),
 }
@@ -49,7 +51,7 @@ def abilities(kernel: Kernel) -> list[str]:
             continue
         if ability == "contiguous memory" and config.get("CMA_SIZE_PERNUMA"):
             continue  # 7.2.13 has an area a node beside, and none of them as a whole, for a reason that nobody has looked for
-        if ability in ("device dax", "fs dax") and not has_dax_modules(kernel.release):
+        if ability in ("device dax", "fs dax", "disk files") and not has_dax_modules(kernel.release):
             continue
         if all(config.get(option) in ("y", "m") for option in options):
             found.append(ability)

@@ -41,6 +41,7 @@ def encode(scenario: Scenario, variant: str = "") -> str:
             )
     _check_dax(scenario)
     _check_fs_dax(scenario)
+    _check_disk_files(scenario)
     made = [place.op.makes for place in places if place.op.makes]
     processes = scenario.processes
     number = {name: i for i, name in enumerate(made)}
@@ -100,6 +101,17 @@ def _check_fs_dax(scenario: Scenario) -> None:
             raise KernelError(f"{scenario.name}: a private mapping of a dax file, which is not modelled", "map it shared")
         if op.declared.needs in (Needs.HUGE, Needs.HUGETLB):
             raise KernelError(f"{scenario.name}: huge pages beside a dax file, which has small ones", "leave one of them out")
+
+
+def _check_disk_files(scenario: Scenario) -> None:
+    """Raises KernelError for what writeback is not modelled of."""
+    ops = [place.op for place in scenario.places()]
+    has = {op.declared.makes for op in ops}
+    for op in ops:
+        if op.kind == "msync" and HandleType.FS_DAX in has:
+            raise KernelError(f"{scenario.name}: msync beside a dax file, whose entries it would make read-only, which is not modelled", "leave one of them out")
+        if HandleType.DISK_FILE in has and op.declared.needs in (Needs.HUGE, Needs.HUGETLB):
+            raise KernelError(f"{scenario.name}: huge pages beside a file on a disk, which has small ones", "leave one of them out")
 
 
 def pages_of(scenario: Scenario, process: str | None = None) -> list[tuple[str, int]]:

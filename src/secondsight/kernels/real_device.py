@@ -68,8 +68,8 @@ def needs_dax(scenario: Scenario) -> bool:
 
 
 def needs_fs_dax(scenario: Scenario) -> bool:
-    """Whether a scenario has files whose pages are a device's memory."""
-    return any(place.op.declared.needs is Needs.FS_DAX for place in scenario.places())
+    """Whether a scenario has files of the file system that a guest has in a device's memory: their pages are that memory, or their blocks."""
+    return any(place.op.declared.needs in (Needs.FS_DAX, Needs.DISK) for place in scenario.places())
 
 
 def built_for(kernel: Kernel) -> Path:

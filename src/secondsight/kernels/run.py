@@ -265,7 +265,10 @@ class VM:
         if not self._guest.hello.get("dax") and needs_dax(scenario):
             said = f"kernel {self.release} has no device memory with a file, which {scenario.name} needs"
             raise KernelError(said, "boot(kernel, dax=True), of a packaged kernel such as linux-6.12")
-        if not self._guest.hello.get("fs_dax") and needs_fs_dax(scenario):
+        if not self._guest.hello.get("disk") and any(p.op.declared.needs is Needs.DISK for p in scenario.places()):
+            said = f"kernel {self.release} has no file system with files on a disk, which {scenario.name} needs"
+            raise KernelError(said, "boot(kernel, fs_dax=True), of a packaged kernel such as linux-6.12")
+        if not self._guest.hello.get("fs_dax") and any(p.op.declared.needs is Needs.FS_DAX for p in scenario.places()):
             said = f"kernel {self.release} has no file system in a device's memory (fs-dax), which {scenario.name} needs"
             raise KernelError(said, "boot(kernel, fs_dax=True), of a packaged kernel such as linux-6.12")
         if not self._guest.hello.get("userfaultfd") and any(p.op.declared.needs is Needs.USERFAULTFD for p in scenario.places()):
@@ -340,7 +343,7 @@ def boot(
     """Boot a kernel in QEMU, ready to run scenarios: `with boot(kernel) as vm:`. `module`: with secondsight.ko, for
     scenarios with devices and for forced runs. `programs`: static ones, for `VM.run_program`; `memory` in MiB; `movable`: with a block of memory that must stay movable, where processes' pages come
     first; `coherent`: with memory for coherent devices: secondsight.ko's, and those of lib/test_hmm.c where a kernel has it built in; `dax`: with
-    memory that is a device's, which has a file; `fs_dax`: with memory that has a file system; `cma`: with an area of contiguous memory that a driver can
+    memory that is a device's, which has a file; `fs_dax`: with memory that has a file system, and files on a disk; `cma`: with an area of contiguous memory that a driver can
     want. Raises KernelError when QEMU or the C compiler for the agent is missing,
     the module does not build or load, or the guest does not come up in `boot_seconds`
     (by default a minute, or what SECONDSIGHT_BOOT_SECONDS says)."""

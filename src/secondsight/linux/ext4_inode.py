@@ -70,15 +70,15 @@ class Ext4Inode(AddressSpace):
             self.invalidate_lock.read_lock()
             filemap_create_folio(self, pgoff)
         with atomic:
-            folio = self.pages[pgoff]
-            waits = folio is not None and folio.locked and flags & FAULT_FLAG_ALLOW_RETRY != 0
-            if waits:
+            held = filemap_get_entry(self, pgoff)
+            retries = held is not None and flags & FAULT_FLAG_ALLOW_RETRY != 0
+            if retries:
                 release_fault_lock(mm, va, flags)
             vma = mm.mm_mt[va]
             writes = flags & FAULT_FLAG_WRITE != 0 and vma is not None and not is_cow_mapping(vma)
-        if waits:
-            assert folio is not None
-            wait_until(not folio.locked)
+        if held is not None:
+            folio_put_unlocked(held)
+        if retries:
             return VM_FAULT_RETRY
         if writes:
             return self.page_mkwrite(mm, va, pgoff, flags)
@@ -87,6 +87,9 @@ class Ext4Inode(AddressSpace):
     def page_mkwrite(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """ext4_page_mkwrite() (fs/ext4/inode.c, Linux 6.12), and the rest of do_shared_fault() or wp_page_shared() (mm/memory.c)."""
         self.invalidate_lock.read_lock()
+        held = filemap_get_entry(self, pgoff)
+        if held is not None:
+            folio_put_unlocked(held)
         return block_page_mkwrite(self, mm, va, pgoff, flags)
 
     def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
@@ -126,7 +129,7 @@ class Ext4Inode(AddressSpace):
         return 0
 
     def migrate_folio(self, pgoff: Pgoff, folio: Folio) -> None:
-        """buffer_migrate_folio_norefs() (mm/migrate.c, Linux 6.12): its buffers go with it."""
+        """buffer_migrate_folio() (mm/migrate.c, Linux 6.12): its buffers go with it."""
         self.pages[pgoff] = folio
 
     def remove_folio(self, pgoff: Pgoff) -> None:
@@ -143,15 +146,17 @@ class Ext4Inode(AddressSpace):
         return pgoff < self.nr_pages
 
     def fallocate_punch_hole(self, first: Pgoff, length: Pgoff) -> Errno:
-        """ext4_fallocate(FALLOC_FL_PUNCH_HOLE) (fs/ext4/extents.c, Linux 6.12), ext4_punch_hole(), truncate_pagecache_range() (fs/ext4/inode.c, mm/truncate.c)."""
+        """ext4_fallocate(FALLOC_FL_PUNCH_HOLE) (fs/ext4/extents.c, Linux 6.12), ext4_punch_hole(), truncate_pagecache_range() (fs/ext4/inode.c, mm/truncate.c): behind the end of the file
+        there is nothing to unmap, and nobody is told. Left out: that 6.1 writes back first what is dirty there."""
         self.i_rwsem.write_lock()
         self.invalidate_lock.write_lock()
-        if first < self.nr_pages:
-            unmap_mapping_range(self, first, first + length - 1)
-        for pgoff in range(first, min(first + length, self.nr_pages)):
+        end = min(first + length, self.nr_pages)
+        if first < end:
+            unmap_mapping_range(self, first, end - 1)
+        for pgoff in range(first, end):
             truncate_page(self, pgoff)
         with atomic:
-            for freed in range(first, min(first + length, self.nr_pages)):
+            for freed in range(first, end):
                 self.blocks[freed] = 0
             self.invalidate_lock.write_unlock()
             self.i_rwsem.write_unlock()
@@ -183,6 +188,28 @@ def filemap_create_folio(inode: Ext4Inode, pgoff: Pgoff) -> None:
         folio_add_file_rmap(folio, inode, pgoff)
         inode.pages[pgoff] = folio
     inode.invalidate_lock.read_unlock()
+
+
+@atomic
+def filemap_get_entry(inode: Ext4Inode, pgoff: Pgoff) -> Ref[Folio]:
+    """filemap_get_entry() (mm/filemap.c, Linux 6.12), of who then has to wait for the page's lock: the page, with a reference, for which a migration of it fails (-EAGAIN), and reclaim leaves it
+    where it is. None: there is none, or nobody has it locked."""
+    if pgoff >= inode.nr_pages:
+        return None
+    folio = inode.pages[pgoff]
+    if folio is None:
+        return None
+    if not folio.locked:
+        return None
+    get_page(folio)
+    return folio
+
+
+@atomic
+def folio_put_unlocked(folio: Folio) -> None:
+    """folio_lock() (include/linux/pagemap.h, Linux 6.12), waited for by the reference of `filemap_get_entry`, which goes: what the file has now is looked for anew."""
+    wait_until(not folio.locked)
+    put_page(folio)
 
 
 @atomic
@@ -318,6 +345,9 @@ def mapping_evict_folio(inode: Ext4Inode, pgoff: Pgoff) -> None:
 def truncate_page(inode: Ext4Inode, pgoff: Pgoff) -> None:
     """truncate_inode_pages_range(), truncate_inode_folio() (mm/truncate.c, Linux 6.12), of one page, if it is there: what maps it by now is unmapped, and it leaves the file, dirty or not. `invalidate_lock` is
     held for writing."""
+    held = filemap_get_entry(inode, pgoff)
+    if held is not None:
+        folio_put_unlocked(held)
     with atomic:
         folio = inode.pages[pgoff]
         mapped = False

@@ -145,8 +145,9 @@ def ext4_punch_hole(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> None:
     `first` on are free, up to the end of the file. `invalidate_lock` is held for writing."""
     if first >= file.nr_pages:
         return
-    unmap_mapping_range(file, first, first + npages - 1)
-    free_blocks(file, first, min(npages, file.nr_pages - first))
+    there = min(npages, file.nr_pages - first)
+    unmap_mapping_range(file, first, first + there - 1)
+    free_blocks(file, first, there)
 
 
 @atomic

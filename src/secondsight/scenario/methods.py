@@ -629,28 +629,29 @@ class RecorderMethods(ABC):
 
     def disk_file(self, pages: int) -> File:
         """A new file of `pages` zero pages on a file system with a disk (ext4), to be mapped (in the setup). What is written to its pages is in memory until it is
-        written back. On the model only."""
+        written back."""
         made: File = self._operation("disk_file", None, pages=pages)
         return made
 
     def fsync(self, file: File, *, into: str | None = None) -> None:
-        """fsync(): all dirty pages of the file are written to its blocks. On the model only."""
+        """fsync(): all dirty pages of the file are written to its blocks. Fails with -EBADF (closed)."""
         self._operation("fsync", into, file=file)
 
     def msync(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
-        """msync(MS_SYNC): what has been written to these pages of shared mappings is written to their files' blocks. Fails with -ENOMEM (not mapped). On the model only."""
+        """msync(MS_SYNC): what has been written to these pages of shared mappings is written to their files' blocks. Fails with -ENOMEM (not mapped)."""
         self._operation("msync", into, addr=addr, pages=pages)
 
     def fadvise_dontneed(self, file: File, *, page: int, pages: int = 1, into: str | None = None) -> None:
-        """posix_fadvise(POSIX_FADV_DONTNEED): pages of the file are written back, and those that nobody maps or holds are dropped from memory: the next touch reads their blocks. On the model only."""
+        """posix_fadvise(POSIX_FADV_DONTNEED): pages of the file are written back, and those that nobody maps or holds are dropped from memory: the next touch reads their blocks.
+        Fails with -EBADF (closed)."""
         self._operation("fadvise_dontneed", into, file=file, page=page, pages=pages)
 
     def disk_file_punch_hole(self, file: File, *, page: int, pages: int = 1, into: str | None = None) -> None:
-        """fallocate(FALLOC_FL_PUNCH_HOLE) of such a file: what is touched there next is zero. Nobody waits for pins. On the model only."""
+        """fallocate(FALLOC_FL_PUNCH_HOLE) of such a file: what is touched there next is zero. Nobody waits for pins. Fails with -EBADF (closed)."""
         self._operation("disk_file_punch_hole", into, file=file, page=page, pages=pages)
 
     def pread(self, file: File, *, page: int, into: str | None = None) -> None:
-        """pread() of one page of the file: its value, in memory or from its block. On the model only."""
+        """pread() of one page of the file: its value, in memory or from its block. Fails with -EBADF (closed)."""
         self._operation("pread", into, file=file, page=page)
 
     def madvise_dontfork(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:

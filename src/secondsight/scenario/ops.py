@@ -175,6 +175,7 @@ class Needs(Enum):
     MOVABLE = "a block of memory that can be taken offline"
     DAX = "device memory that has a file (device-dax)"
     FS_DAX = "a file system in a device's memory, whose files' pages are that memory (fs-dax)"
+    DISK = "a file system whose files' blocks are on a disk"
     CMA = "an area of contiguous memory (CMA), which secondsight.ko allocates"
     MEMCG = "a memory cgroup of which memory can be wanted back (CONFIG_MEMCG, and memory.reclaim)"
     COMPACTION = "memory that is compacted when that is asked for (CONFIG_COMPACTION)"

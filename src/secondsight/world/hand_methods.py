@@ -523,32 +523,33 @@ class ProcessMethods(ABC):
 
     def disk_file(self, pages: int) -> File:
         """A new file of `pages` zero pages on a file system with a disk (ext4), to be mapped (in the setup). What is written to its pages is in memory until it is
-        written back. On the model only."""
+        written back."""
         done: File = self._do("disk_file", pages=pages)
         return done
 
     def fsync(self, file: File) -> str:
-        """fsync(): all dirty pages of the file are written to its blocks. On the model only."""
+        """fsync(): all dirty pages of the file are written to its blocks. Fails with -EBADF (closed)."""
         done: str = self._do("fsync", file=file)
         return done
 
     def msync(self, addr: Address, *, pages: int | None = None) -> str:
-        """msync(MS_SYNC): what has been written to these pages of shared mappings is written to their files' blocks. Fails with -ENOMEM (not mapped). On the model only."""
+        """msync(MS_SYNC): what has been written to these pages of shared mappings is written to their files' blocks. Fails with -ENOMEM (not mapped)."""
         done: str = self._do("msync", addr=addr, pages=pages)
         return done
 
     def fadvise_dontneed(self, file: File, *, page: int, pages: int = 1) -> str:
-        """posix_fadvise(POSIX_FADV_DONTNEED): pages of the file are written back, and those that nobody maps or holds are dropped from memory: the next touch reads their blocks. On the model only."""
+        """posix_fadvise(POSIX_FADV_DONTNEED): pages of the file are written back, and those that nobody maps or holds are dropped from memory: the next touch reads their blocks.
+        Fails with -EBADF (closed)."""
         done: str = self._do("fadvise_dontneed", file=file, page=page, pages=pages)
         return done
 
     def disk_file_punch_hole(self, file: File, *, page: int, pages: int = 1) -> str:
-        """fallocate(FALLOC_FL_PUNCH_HOLE) of such a file: what is touched there next is zero. Nobody waits for pins. On the model only."""
+        """fallocate(FALLOC_FL_PUNCH_HOLE) of such a file: what is touched there next is zero. Nobody waits for pins. Fails with -EBADF (closed)."""
         done: str = self._do("disk_file_punch_hole", file=file, page=page, pages=pages)
         return done
 
     def pread(self, file: File, *, page: int) -> str:
-        """pread() of one page of the file: its value, in memory or from its block. On the model only."""
+        """pread() of one page of the file: its value, in memory or from its block. Fails with -EBADF (closed)."""
         done: str = self._do("pread", file=file, page=page)
         return done
 

@@ -161,6 +161,8 @@ const char *place_what_is_needed(void)
 	if (!problem)
 		problem = place_fs_dax(scenario.needs_fs_dax);
 	if (!problem)
+		problem = place_disk_files(scenario.needs_disk);
+	if (!problem)
 		problem = place_limits(scenario.needs_limits);
 	return problem ? problem : place_cma(scenario.needs_cma);
 }
@@ -233,6 +235,7 @@ static const char *read_op(char *line, struct op *op)
 	scenario.needs_pool |= needs_pool(op->kind);
 	scenario.needs_dax |= needs_dax(op->kind);
 	scenario.needs_fs_dax |= needs_fs_dax(op->kind);
+	scenario.needs_disk |= needs_disk(op->kind);
 	scenario.needs_cma |= needs_cma(op->kind);
 	scenario.needs_limits |= needs_limits(op->kind);
 	scenario.needs_memcg |= needs_memcg(op->kind);
@@ -327,8 +330,8 @@ int main(int count, char **words)
 	drop_rights();
 	keep_page_tables();
 	note_memory();
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"limits\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"dax\":%s,\"fs_dax\":%s,\"cma\":%s,\"memcg\":%s,\"compaction\":%s,\"userfaultfd\":%s,\"module\":%s}\n", kernel.release,
-	    udmabuf ? "true" : "false", has_limits() ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_movable() ? "true" : "false", has_dax() ? "true" : "false", has_fs_dax() ? "true" : "false", has_cma() ? "true" : "false", has_memcg() ? "true" : "false", has_compaction() ? "true" : "false", has_userfaultfd() ? "true" : "false", has_module() ? "true" : "false");
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"limits\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"dax\":%s,\"fs_dax\":%s,\"disk\":%s,\"cma\":%s,\"memcg\":%s,\"compaction\":%s,\"userfaultfd\":%s,\"module\":%s}\n", kernel.release,
+	    udmabuf ? "true" : "false", has_limits() ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_movable() ? "true" : "false", has_dax() ? "true" : "false", has_fs_dax() ? "true" : "false", has_disk_files() ? "true" : "false", has_cma() ? "true" : "false", has_memcg() ? "true" : "false", has_compaction() ? "true" : "false", has_userfaultfd() ? "true" : "false", has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed, points;

@@ -49,7 +49,7 @@ struct scenario {
 	char name[64];
 	char driver[24]; /* the form of secondsight.ko's mirror that its device is */
 	int loaded, handles, threads, processes, ops, expected;
-	int needs_module, needs_movable, needs_pool, needs_dax, needs_fs_dax, needs_cma, needs_limits, needs_memcg;
+	int needs_module, needs_movable, needs_pool, needs_dax, needs_fs_dax, needs_disk, needs_cma, needs_limits, needs_memcg;
 	int page_bits; /* PAGE_BITS or HUGE_BITS */
 	int forked[MAX_PROCESSES]; /* of a process that comes by fork: its handle, and 1; 0 of others */
 	int probes; /* pages of which a device's table is looked at in the end */
@@ -140,6 +140,7 @@ int needs_movable(int kind);
 int needs_pool(int kind);
 int needs_dax(int kind);
 int needs_fs_dax(int kind);
+int needs_disk(int kind);
 int needs_cma(int kind);
 int needs_limits(int kind);
 int needs_memcg(int kind);
@@ -217,6 +218,16 @@ const char *place_dax(int needed);
 void begin_fs_dax(void);
 int has_fs_dax(void);
 const char *place_fs_dax(int needed);
+int is_dax(int fd); /* whether a file's pages are the device's memory themselves */
+const char *make_empty(const char *path);
+
+#define FILE_SYSTEM "/pmem" /* where it is mounted */
+
+/* The same of files of it that have a page cache. */
+void begin_disk_files(const char *disk);
+int has_disk_files(void);
+const char *place_disk_files(int needed);
+int want_dax(const char *folder); /* the files of a folder will be the device's memory */
 
 /* The same of the area of contiguous memory, which is secondsight.ko's where no scenario asks for it. */
 void begin_cma(void);

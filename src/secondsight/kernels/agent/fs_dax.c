@@ -1,6 +1,7 @@
 /*
  * A file system that lies in a device's memory (fs-dax): memory that the boot line calls persistent, of which nd_e820 and nd_pmem make a disk
- * (kernels/qemu.py, kernels/dax_modules.py). Its files' pages are that memory, if its blocks are as large as a page.
+ * (kernels/qemu.py, kernels/dax_modules.py). Its files' pages are that memory, if its blocks are as large as a page, and they lie in a folder that says so;
+ * those of another folder have a page cache (disk_file.c).
  *
  * The file system is written here, by hand: one group, no journal, a root folder and nothing in it. A run's files are gone when the next begins that
  * needs some, and not with the run: who holds a page of theirs has let go by then. (Linux 6.12 does not wait for that when a file ends.)
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 #define DRIVER "/sys/bus/nd/drivers/nd_pmem"
-#define FOLDER "/pmem"
+#define FOLDER FILE_SYSTEM "/dax"
 
 /* Where everything is, by blocks of a page's size. */
 enum { SUPER, GROUPS, BLOCK_BITMAP, INODE_BITMAP, INODES, ROOT = INODES + 2, FIRST_FREE, BLOCKS = 1024 };
@@ -144,14 +145,14 @@ static int make_file(const char *name, long pages)
 }
 
 /* Whether a file's pages are the device's memory themselves. */
-static int is_dax(int fd)
+int is_dax(int fd)
 {
 	struct statx found = { 0 };
 
 	return !statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &found) && found.stx_attributes & STATX_ATTR_DAX;
 }
 
-/* Writing back would protect pages from writing, which devices are told of: no scenario takes so long, and none has its files written back. */
+/* Writing back would protect pages from writing, which devices are told of: no scenario takes so long, and none has its files written back but where it says so. */
 static void no_writeback(void)
 {
 	int fd = open("/proc/sys/vm/dirty_writeback_centisecs", O_WRONLY | O_CLOEXEC);
@@ -170,9 +171,13 @@ void begin_fs_dax(void)
 	for (int i = 0; i < 2000 && !find_disk(); i++)
 		usleep(5000); /* the device is found by a thread of the kernel's */
 	no_writeback();
-	mkdir(FOLDER, 0755);
-	if (write_disk() && !mount(disk_name, FOLDER, "ext4", MS_NOATIME, "dax=always"))
-		fd = make_file(FOLDER "/first", 1);
+	mkdir(FILE_SYSTEM, 0755);
+	/* dioread_lock: what is written is written when the writer returns, and no thread of the kernel's has to say so later. */
+	if (write_disk() && !mount(disk_name, FILE_SYSTEM, "ext4", MS_NOATIME, "dax=inode,dioread_lock")) {
+		begin_disk_files(disk_name);
+		if (!mkdir(FOLDER, 0755) && !want_dax(FOLDER))
+			fd = make_file(FOLDER "/first", 1);
+	}
 	mounted = fd >= 0 && is_dax(fd);
 	if (!mounted)
 		printf("secondsight: no file system in %s whose files are its memory: %s\n", disk_name, strerror(errno));
@@ -181,23 +186,25 @@ void begin_fs_dax(void)
 
 int has_fs_dax(void) { return mounted; }
 
-const char *place_fs_dax(int needed)
+const char *make_empty(const char *path)
 {
-	DIR *folder;
+	DIR *folder = opendir(path);
 	struct dirent *entry;
 	int failed = 0;
 
-	if (!needed)
-		return NULL;
-	if (!mounted)
-		return "there is no file system in a device's memory";
-	folder = opendir(FOLDER);
 	while (folder && (entry = readdir(folder)))
 		if (entry->d_name[0] != '.')
 			failed |= unlinkat(dirfd(folder), entry->d_name, 0);
 	if (folder)
 		closedir(folder);
 	return failed || !folder ? "the files of the last run are there still" : NULL;
+}
+
+const char *place_fs_dax(int needed)
+{
+	if (!needed)
+		return NULL;
+	return mounted ? make_empty(FOLDER) : "there is no file system in a device's memory";
 }
 
 int do_fs_dax(const long *arg, int makes)

@@ -601,6 +601,7 @@ int needs_pool(int kind) { return kinds[kind].run == do_hugetlb_pool; }
 int needs_movable(int kind) { return kinds[kind].run == do_offline_pages; }
 int needs_dax(int kind) { return kinds[kind].run == do_dax || kinds[kind].run == do_dax_remove; }
 int needs_fs_dax(int kind) { return kinds[kind].run == do_fs_dax; }
+int needs_disk(int kind) { return kinds[kind].run == do_disk_file; }
 int needs_limits(int kind) { return kinds[kind].run == do_udmabuf_limits; }
 int needs_memcg(int kind) { return kinds[kind].run == do_memory_reclaim; }
 int needs_cma(int kind) { return kinds[kind].run == do_cma_alloc; }

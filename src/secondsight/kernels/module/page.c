@@ -3,7 +3,9 @@
  * A page's value: its first byte; that of its second half: the first byte of that. Nothing else of it is ever written.
  */
 #include <linux/highmem.h>
+#include <linux/magic.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 
 #include "session.h"
 
@@ -39,11 +41,19 @@ u32 ss_half_load(struct page *page)
 	return value;
 }
 
+/* A page of the page cache of a file on a disk; of other file systems there are the guest's programs. */
+static bool is_on_a_disk(struct folio *folio)
+{
+	struct address_space *mapping = folio_mapping(folio);
+
+	return mapping && mapping->host && mapping->host->i_sb->s_magic == EXT4_SUPER_MAGIC;
+}
+
 /*
- * Only memory of a process is written to, and that of files in a device's memory (fs-dax). A stale entry of a wrong driver may name anything, and the
+ * Only memory of a process is written to, and files' pages: what is pinned is one of these, or was when it was pinned. A stale entry of a wrong driver may name anything, and the
  * shared zero page with a letter in it is in every later run.
  */
-static int store(struct page *page, unsigned int offset, u32 value)
+static int store(struct page *page, unsigned int offset, u32 value, bool pinned)
 {
 	struct folio *folio = page_folio(page);
 	unsigned char *at = ss_in_dax(page);
@@ -54,7 +64,7 @@ static int store(struct page *page, unsigned int offset, u32 value)
 	}
 	if (page != ss_behind(page))
 		page = ss_behind(page);
-	else if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio) || is_zone_device_page(page)))
+	else if (is_zero_pfn(page_to_pfn(page)) || !(pinned || folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio) || is_zone_device_page(page) || is_on_a_disk(folio)))
 		return -EPERM;
 	at = kmap_local_page(page);
 	WRITE_ONCE(at[offset], value);
@@ -62,6 +72,6 @@ static int store(struct page *page, unsigned int offset, u32 value)
 	return 0;
 }
 
-int ss_page_store(struct page *page, u32 value) { return store(page, 0, value); }
+int ss_page_store(struct page *page, u32 value) { return store(page, 0, value, false); }
 
-int ss_half_store(struct page *page, u32 value) { return store(page, HALF, value); }
+int ss_pinned_store(struct page *page, u32 value, bool half) { return store(page, half ? HALF : 0, value, true); }

@@ -99,7 +99,7 @@ long ss_pin_access(struct ss_session *session, struct ss_access *access)
 	else if (!pinned->write)
 		ret = -EPERM;
 	else
-		ret = access->half ? ss_half_store(page, access->value) : ss_page_store(page, access->value);
+		ret = ss_pinned_store(page, access->value, access->half);
 out:
 	mutex_unlock(&session->devices);
 	return ret;

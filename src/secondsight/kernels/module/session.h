@@ -136,7 +136,7 @@ u32 ss_page_load(struct page *page);
 u32 ss_value_at(const unsigned char *at);
 int ss_page_store(struct page *page, u32 value);
 u32 ss_half_load(struct page *page);
-int ss_half_store(struct page *page, u32 value);
+int ss_pinned_store(struct page *page, u32 value, bool half); /* of one that is pinned */
 
 /* hooks.c */
 long ss_hook(struct ss_hook *hook);
