@@ -70,6 +70,8 @@ class MemoryFile(Target):
         Crossing("wp_page_copy_user", "if not is_zero_page(old): drop_copied(", None, CLOSED),
         Crossing("wp_page_copy_user", "drop_copied(", None, CLOSED),
         Crossing("ShmemFile.fault", "", None, (Stop("shmem_fault"),)),
+        Crossing("shmem_wait_and_map", "with atomic: held = ", None, (Stop("shmem_fault"),)),
+        Crossing("shmem_wait_and_map", "with atomic: folio_put_unlocked(", Stop("never")),  # nobody has a folio locked over a step
         Crossing("zap_range", "gather = zap_pte_range(", Stop("spin_lock")),
         Crossing("zap_file_pages", "gather = zap_pte_range(", Stop("spin_lock")),
         Crossing("unmap_vmas", "gather = zap_pte_range(", Stop("spin_lock")),
