@@ -47,4 +47,4 @@ def test_with_threads_too() -> None:
     for release, seen in (("6.1.0-56-amd64", {"0", "SIGSEGV"}), (None, {"0"})):
         assert {dict(outcome)["seen"] for outcome in ask(raced, release).possible} == {show if show != "0" else "\0" for show in seen}
     assert {show_outcome(outcome) for outcome in ask(raced).possible} == {"mapped=-EPERM, seen=0"}
-    assert len(load_scenarios(FOUND)) == 11
+    assert len(load_scenarios(FOUND)) == 12

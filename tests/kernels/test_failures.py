@@ -155,7 +155,7 @@ def test_a_boot_that_panics_is_tried_once_more(panics: int, reason: str, monkeyp
     monkeypatch.setattr("secondsight.kernels.run.initramfs", lambda modules, programs: None)
     machine = object.__new__(VM)
     machine._modules, machine._boot_seconds, machine._programs, machine._memory, machine._movable, machine._coherent = (), 1.0, (), 512, 0, False
-    machine._dax = machine._cma = False
+    machine._dax = machine._fs_dax = machine._cma = False
     if reason:
         with pytest.raises(KernelError, match=reason):
             machine._booted(Path("image"))

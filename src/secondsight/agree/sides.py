@@ -23,7 +23,7 @@ NEEDED = {
     "move_pages": "nodes", "madvise_pageout": "swap", "madvise_free": "swap", "memfd_create_hugetlb": "hugetlb", "hugetlb_pool": "hugetlb", "mmap_noreserve": "hugetlb",
     "madvise_hugepage": "huge", "madvise_collapse": "huge", "page_is_huge": "huge",
     "userfaultfd": "userfaultfd",
-    "udmabuf_limits": "limits", "vmap_read": "module", "offline_pages": "movable", "dax": "dax", "fs_dax": "fs_dax", "disk_file": "disk", "cma_alloc": "cma", "memory_reclaim": "memcg", "compact_memory": "compaction",
+    "udmabuf_limits": "limits", "vmap_read": "module", "offline_pages": "movable", "dax": "dax", "fs_dax": "fs_dax", "disk_file": "disk", "fsync": "disk", "msync": "disk", "pread": "disk", "fadvise_dontneed": "disk", "cma_alloc": "cma", "memory_reclaim": "memcg", "compact_memory": "compaction",
 }  # fmt: skip
 """With what an operation's name may begin, and what the agent says of the device that it needs."""
 BOOT_SECONDS = 240.0  # campaigns run on busy machines

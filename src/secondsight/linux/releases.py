@@ -67,15 +67,6 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1 against 6.12 and 7.2 (scenarios/pinned_pages.py)",
         ),
         Difference(
-            "longterm-pin-of-a-files-page",
-            since=(6, 5),
-            older="a page of a file on a disk that is mapped shared is pinned for long to be written, as any other: what is written after the next writeback may be lost",
-            newer="it fails with -EFAULT",
-            read="writable_file_mapping_allowed(), gup_fast_folio_allowed() (mm/gup.c, Linux 6.12.117, 7.2.13; not in 6.1.192). Releases in between were not looked at; the change is "
-            "known to be of 6.5.",
-            seen="6.1 against 6.12 and 7.2 (tests/kernels/test_disk_files.py)",
-        ),
-        Difference(
             "empty-page-is-a-bad-address",
             since=(6, 12),
             older="move_pages(2) says -EFAULT of anonymous memory that nobody has touched",
@@ -100,7 +91,7 @@ DIFFERENCES: dict[str, Difference] = {
             older="pin_user_pages(FOLL_LONGTERM | FOLL_WRITE) of a shared mapping pins also the page of a file that is written back to a disk",
             newer="it fails with -EFAULT, and the walk without a lock does not have such a page",
             read="check_vma_flags(), writable_file_mapping_allowed(), gup_fast_folio_allowed() (mm/gup.c, Linux 6.12.117), of which 6.1.192 has none. They came with 6.5.",
-            seen="the two sources",
+            seen="6.1 against 6.12 and 7.2 (tests/kernels/test_disk_files.py)",
         ),
         Difference(
             "direct-io-by-reference",

@@ -352,8 +352,6 @@ class Encoder:
         if largest.get("writes_back"):
             derived["longterm_pins_write_files"] = int(differs("longterm-pin-of-a-file", self.release))
             self._suits_writeback()
-            if any(place.op.declared.makes is HandleType.PIN for place in self.places):
-                derived["longterm_pins_write_files"] = int(differs("longterm-pin-of-a-files-page", self.release))
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if largest.get("anon_prepared"):
             derived["moves_several"] = int(self.release is not None and not differs("mremap-of-several-vmas", self.release))
