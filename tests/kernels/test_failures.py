@@ -145,7 +145,7 @@ def test_nothing_is_left_when_the_tool_is_killed(how: signal.Signals, kernel_6_1
 def test_a_boot_that_panics_is_tried_once_more(panics: int, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[object] = []
 
-    def guest(image: object, archive: object, boot_timeout: float, memory: int, movable: int, coherent: bool, dax: bool, cma: bool) -> str:
+    def guest(image: object, archive: object, boot_timeout: float, memory: int, movable: int, coherent: bool, dax: bool, fs_dax: bool, cma: bool) -> str:
         tried.append(image)
         if len(tried) <= panics:
             raise KernelError(f"the guest's kernel {reason or 'panicked while booting'}")
