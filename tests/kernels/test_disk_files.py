@@ -138,6 +138,8 @@ def test_what_is_seen_beside_writeback_is_possible(disk_vm: VM) -> None:
 @pytest.mark.wide
 @pytest.mark.parametrize(("kind", "count"), [("sequential", 60), ("free", 12), ("forced", 25)])
 def test_drawn_ones_agree(disk_vm: VM, kind: str, count: int) -> None:
+    if kind == "forced" and disk_vm.release.startswith("6.1."):
+        pytest.skip("ext4_punch_hole() of 6.1 writes back first what is dirty, which is not modelled: subscribers hear of that too")
     numbers = range(WITH_DISK - 1, WITH_DISK * (count + 30), WITH_DISK)
     others = (HUGE, WITH_DAX, WITH_FS_DAX)
     drawn = {n: scenario_of(kind, 71, n) for n in [n for n in numbers if all(n % other != other - 1 for other in others)][:count]}  # type: ignore[arg-type]
