@@ -95,7 +95,12 @@ static struct address_space *mapping_of(const struct folio *folio)
 {
 	return (unsigned long)folio->mapping & ANONYMOUS ? NULL : folio->mapping;
 }
-void __folio_put(struct folio *folio) { }
+void __folio_put(struct folio *folio)
+{
+	folio_set_swapbacked(folio);
+	folio_clear_dirty(folio);
+	ClearPageAnonExclusive(&folio->page);
+}
 void folio_unlock(struct folio *folio) { clear_bit(PG_locked, &FOLIO_FLAGS(folio)); }
 void mlock_folio(struct folio *folio) { }
 void munlock_folio(struct folio *folio) { }
@@ -293,7 +298,7 @@ static long unmap(struct folio *folio)
 	ss_stop("begin", 0, 0, 0);
 	if (folio_test_anon(folio) && folio_test_swapbacked(folio) && !folio_test_swapcache(folio))
 		return -1; /* reclaim gives it a slot first */
-	if (!folio_trylock(folio))
+	if (!folio_ref_count(folio) || !folio_trylock(folio))
 		return -1;
 	folio_get(folio);
 	ss_stop("walk", 0, 0, 0);
@@ -311,7 +316,7 @@ static long migrate(struct folio *folio, struct folio *dst)
 
 	ss_stop("start", 0, 0, 0);
 	ss_stop("begin", 0, 0, 0);
-	if (!folio_trylock(folio))
+	if (!folio_ref_count(folio) || !folio_trylock(folio))
 		return -1;
 	folio_get(folio);
 	ss_stop("walk", 0, 0, 0);
@@ -337,7 +342,7 @@ static long fill(int of, int page, long value)
 {
 	struct folio *folio = folio_of(value / 64);
 
-	if (folio_test_locked(folio) || *entry(of, page))
+	if (!folio_ref_count(folio) || folio_test_locked(folio) || *entry(of, page))
 		return 0;
 	*entry(of, page) = entry_of(value);
 	atomic_inc(&folio->_mapcount);
@@ -394,6 +399,8 @@ static long one(int operation, const long *at)
 			folio_put(folio);
 		return 0;
 	case OP_PIN:
+		if (!folio_ref_count(folio))
+			return 0;
 		folio_ref_add(folio, GUP_PIN_COUNTING_BIAS);
 		return 1;
 	case OP_UNPIN:

@@ -133,7 +133,9 @@ def frame(number: Index) -> Folio:
 
 @atomic
 def begin(folio: Folio, unmaps: bool) -> bool:
-    """Lock the folio, and hold it; false: somebody else has locked it, or reclaim has to give it a slot first."""
+    """Lock the folio, and hold it; false: it is free by now, somebody else has locked it, or reclaim has to give it a slot first."""
+    if folio.refcount == 0:
+        return False
     if unmaps and folio.anon_vma is not None and not folio.lazyfree[0] and not folio.swapcache:
         return False
     locked = folio_trylock(folio)
@@ -211,7 +213,7 @@ def fill(mm: Mm, va: Va, number: Value) -> Value:
     """A page comes where nothing is, unless it is locked: c/rmap.c has how an entry is numbered."""
     folio = frame(number // 64)
     pte = mm.ptes[va]
-    if folio.locked or not pte_none(pte):
+    if folio.refcount == 0 or folio.locked or not pte_none(pte):
         return 0
     get_page(folio)
     pte.frame = folio
@@ -237,9 +239,11 @@ def one(op: Op, at: Index) -> Value:
             put_page(folio)
         return 0
     if op == Op.PIN:
-        folio.refcount += 1
-        folio.pins += 1
-        return 1
+        if folio.refcount > 0:
+            folio.refcount += 1
+            folio.pins += 1
+            return 1
+        return 0
     if folio.pins > 0:
         folio.refcount -= 1
         folio.pins -= 1
@@ -291,7 +295,7 @@ def make_world(machine: Machine, file: File, setup: Sequence[int]) -> list[Folio
         folio.shared[0] = not how & How.EXCLUSIVE
         folio.dirty = bool(how & How.DIRTY)
         folio.lazyfree[0] = bool(how & How.LAZY)
-        folio.refcount = 1 + bool(how & How.HELD) + bool(how & How.PINNED) + bool(how & How.CACHED)
+        folio.refcount = (0 if how & How.LAZY else 1) + bool(how & How.HELD) + bool(how & How.PINNED) + bool(how & How.CACHED)
         folio.pins = int(bool(how & How.PINNED))
         if number in (*ANON, DEVICE, OTHER):
             folio.anon_vma = anon_vmas[0]
