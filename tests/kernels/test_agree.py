@@ -26,7 +26,7 @@ def booted(vm: VM) -> Booted:
     return Booted(vm.kernel, vm=vm)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("sequential", 200), pytest.param("free", 8, marks=pytest.mark.wide)])
+@pytest.mark.parametrize(("kind", "count"), [("sequential", 80), pytest.param("free", 8, marks=pytest.mark.wide)])
 def test_drawn_scenarios_agree(kind: DrawnKind, count: int, booted: Booted) -> None:
     drawn = {number: booted.fitted(scenario_of(kind, SEED, number)) for number in range(count)}
     results = examine(booted, drawn, kind)
@@ -38,7 +38,7 @@ def test_drawn_scenarios_agree(kind: DrawnKind, count: int, booted: Booted) -> N
 def test_a_fault_of_the_model_is_seen(booted: Booted, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the checks of F_ADD_SEALS taken out of the model, the kernel says otherwise within a few hundred scenarios."""
     monkeypatch.setattr(memfd, "memfd_seals_problem", lambda file, seals: 0)
-    drawn = {number: booted.fitted(scenario_of("sequential", SEED, number)) for number in range(200)}
+    drawn = {number: booted.fitted(scenario_of("sequential", SEED, number)) for number in range(100)}
     wrong = [one for one in examine(booted, drawn, "sequential") if one.verdict != AGREES]
     assert {one.finding.signature for one in wrong if one.finding} >= {"add_seals: model ok, kernel -EPERM"}
 

@@ -211,11 +211,16 @@ def is_wanted_back(s: Recorder) -> None:
     ("driver", "compacted", "wanted_back"),
     [
         (Mirror, "", ""),
-        (MirrorWithoutTest, "as-if-cpu", "as-if-cpu"),
-        (MarksWhenItDrops, "", ""),
         (NeverMarksDirty, "", "lost-write"),
-        (MarksUnderThePageLock, "deadlock", "deadlock"),
-        (SaysWhatIsMapped, "", ""),
+        *(
+            pytest.param(*one, marks=pytest.mark.wide)
+            for one in (
+                (MirrorWithoutTest, "as-if-cpu", "as-if-cpu"),
+                (MarksWhenItDrops, "", ""),
+                (MarksUnderThePageLock, "deadlock", "deadlock"),
+                (SaysWhatIsMapped, "", ""),
+            )
+        ),
         (SleepsWhenAsked, "", "sleep-in-atomic"),
     ],
 )

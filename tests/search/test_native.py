@@ -73,7 +73,7 @@ def assert_same(made: Program, watch: tuple[int, int] | None = None) -> Result:
     return slow
 
 
-FILES = [pytest.param(f, marks=[pytest.mark.wide] * (number % 3 > 0), id=f.stem) for number, f in enumerate(sorted(HOUSE.glob("scenarios/*.py")))]
+FILES = [pytest.param(f, marks=[pytest.mark.wide] * (number % 5 > 0), id=f.stem) for number, f in enumerate(sorted(HOUSE.glob("scenarios/*.py")))]
 
 
 @pytest.mark.parametrize("file", FILES)

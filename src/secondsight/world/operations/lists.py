@@ -25,7 +25,7 @@ def _of_a_scan(args: Mapping[str, Any]) -> dict[str, int]:
 
 
 # Neither is drawn where runs are forced: which pages go, and when, no schedule decides.
-@operation(own=False, chooses=True, at_least=lambda args: _of_a_scan(args) | {"accessed": 1}, needs=Needs.MEMCG, often=Often(4, 4, 0))
+@operation(own=False, chooses=True, at_least=lambda args: _of_a_scan(args) | {"accessed": 1}, needs=Needs.MEMCG, often=Often(1, 2, 0))
 def memory_reclaim(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Somebody wants all memory of the processes back, which are in a cgroup of their own (a write to its memory.reclaim): of their pages, and those of their memfds, any may go to swap,
     unless somebody holds it."""
@@ -35,7 +35,7 @@ def memory_reclaim(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(own=False, chooses=True, takes=lambda args: {"frames": 1}, at_least=_of_a_scan, needs=Needs.COMPACTION, often=Often(3, 4, 0))
+@operation(own=False, chooses=True, takes=lambda args: {"frames": 1}, at_least=_of_a_scan, needs=Needs.COMPACTION, often=Often(1, 2, 0))
 def compact_memory(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Somebody has all of memory compacted (/proc/sys/vm/compact_memory): any page of a process or a memfd may move to another frame of its node, unless somebody holds it."""
     if len(lru_scans) > 0:
