@@ -55,8 +55,8 @@ def has_module(kernel: Kernel) -> bool:
 
 LACKING = {
     "linux-6.1": "/dev/udmabuf|huge pages",
-    "linux-6.12-own": "block of memory",
-    "host": "/dev/udmabuf|huge pages|pool of huge pages|second NUMA node|swap device|userfaultfd|block of memory",
+    "linux-6.12-own": "block of memory|memory cgroup|memory that is compacted",
+    "host": "/dev/udmabuf|huge pages|pool of huge pages|second NUMA node|swap device|userfaultfd|block of memory|memory cgroup|memory that is compacted",
 }
 """What a kernel may be without, beside device-exclusive pages."""
 
