@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 
-def some(values: Iterable[Any], every: int = 4, first: int = 0) -> list[Any]:
+def some(values: Iterable[Any], every: int = 6, first: int = 0) -> list[Any]:
     """All of them; but for one in `every` so many, from the one at `first` on, they are marked `wide`."""
     return [one if at % every == first else _wide(one) for at, one in enumerate(values)]
 

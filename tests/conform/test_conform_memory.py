@@ -10,6 +10,7 @@ from secondsight.conform.targets.memory import MemoryFile
 TARGET = MemoryFile()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("release", ["6.12", "7.2"])
 def test_random_walks_agree(release: str) -> None:
     agreeing_walks(TARGET, release)

@@ -17,6 +17,7 @@ from secondsight.conform.walk import Beside, Tally
 TARGET = RmapFile()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("release", [pytest.param("6.1", marks=pytest.mark.wide), "6.12", pytest.param("7.2", marks=pytest.mark.wide)])
 def test_random_walks_agree(release: str) -> None:
     agreeing_walks(TARGET, release)

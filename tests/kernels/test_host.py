@@ -270,6 +270,7 @@ def test_modules_are_loaded_after_those_that_they_depend_on(tmp_path: Path) -> N
         debian.load_order(tmp_path)
 
 
+@pytest.mark.wide
 def test_a_changed_archive_is_written_again() -> None:
     made = initramfs()
     good = made.read_bytes()

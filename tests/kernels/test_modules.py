@@ -33,6 +33,7 @@ def kernel(kernel_6_12: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return kernel_6_12
 
 
+@pytest.mark.wide
 def test_a_module_is_built_once_and_again_after_a_change(kernel: Kernel, source: Path) -> None:
     built = build_module(kernel, source)
     assert kernel.release.encode() in built.read_bytes()  # vermagic

@@ -190,6 +190,7 @@ int main(void)
 """
 
 
+@pytest.mark.wide
 def test_a_test_program_that_panics_the_kernel(kernel_6_12: Kernel, tmp_path: Path) -> None:
     programs = []
     for name in PROGRAMS:

@@ -329,6 +329,7 @@ def retarget(rows: list[list[Row]]) -> tuple[Program, Native, dict[str, Native]]
     return program, plain, others
 
 
+@pytest.mark.wide
 def test_small_programs() -> None:
     total = reduced = broken = 0
     for seed in range(COUNT):

@@ -78,7 +78,7 @@ def checks() -> Iterator[tuple[str, Callable[[], Made | None]]]:
 
 
 EVERY = [*cells(), *scenarios(), *checks()]
-SAMPLE = [one for one in EVERY[11::140] if not one[0].startswith("2026-hmm-retry: fresh")]  # minutes
+SAMPLE = [one for one in EVERY[11::200] if not one[0].startswith("2026-hmm-retry: fresh")]  # minutes
 
 
 @pytest.mark.parametrize(("name", "make"), EVERY if ALL else SAMPLE, ids=lambda one: one if isinstance(one, str) else "")

@@ -214,6 +214,7 @@ def test_generated_programs(text: str) -> None:
         compare(program, watch=(1, program.layout.shared_size), livelock=True)
 
 
+@pytest.mark.wide
 @settings(max_examples=max(2, CAMPAIGN // 20), **ONCE)
 @given(st.data())
 def test_generated_programs_that_go_round(data: st.DataObject) -> None:
@@ -258,6 +259,7 @@ def test_a_livelock_in_which_the_initial_state_lies_begins_there() -> None:
         assert (said.rule, len(said.trace)) == ("livelock", 2)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("wanted", COMBINATIONS)
 def test_each_reduction_can_be_left_out(wanted: Reductions) -> None:
     one = compare(mirror_a(True), wanted, exact=True)
