@@ -21,11 +21,11 @@ import pytest
 from secondsight.agree import campaign as campaigns
 from secondsight.agree.campaign import run_campaign, shrink_findings
 from secondsight.agree.judge import ModelAnswer, ask, judge
-from secondsight.agree.sides import NEEDED
 from secondsight.agree.source import source_of
 from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, CampaignStore, KeptResult
 from secondsight.cli import main
 from secondsight.kernels import Kernel, KernelError
+from secondsight.kernels.lacking import LACKS
 from secondsight.scenario import Recorder, ScenarioError, freeze, scenario
 from secondsight.scenario.data import ZERO
 from secondsight.scenario.ops import OPS, Needs
@@ -263,6 +263,5 @@ def test_a_read_beside_munmap_may_go_through_the_tlb() -> None:
 
 def test_what_a_kernel_may_lack_is_left_out_of_what_is_drawn() -> None:
     """Else a campaign on it ends with the first scenario that needs it. A swap device is secondsight.ko's, and not asked for without it."""
-    always = {Needs.NOTHING, Needs.MODULE, Needs.SWAP}
-    needy = {name for name, operation in OPS.items() if operation.needs not in always}
-    assert {name for name in needy if not any(name.startswith(known) for known in NEEDED)} == set()
+    needy = {name for name, operation in OPS.items() if operation.needs not in (Needs.NOTHING, Needs.MODULE)}
+    assert {name for name in needy if OPS[name].needs not in LACKS} == set()

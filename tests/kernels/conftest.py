@@ -8,19 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+from booting import unavailable
 
 from secondsight.kernels import VM, Kernel, KernelError, boot
 from secondsight.kernels.qemu import QEMU
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skip in one line; fail where a real kernel is required."""
-    if os.environ.get("SECONDSIGHT_REQUIRE_KERNELS") == "1":
-        pytest.fail(f"SECONDSIGHT_REQUIRE_KERNELS=1, but {reason}", pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
+from booting import drawn_ones_agree, refused, with_module
 
-from secondsight.agree.campaign import examine
-from secondsight.agree.generate import HUGE, WITH_DAX, WITH_FS_DAX, scenario_of
-from secondsight.agree.sides import Booted
-from secondsight.agree.store import AGREES
-from secondsight.kernels import VM, Kernel, KernelError, boot
-from secondsight.kernels.ability import abilities
+from secondsight.agree.generate import HUGE, WITH_DAX, WITH_FS_DAX, DrawnKind
+from secondsight.kernels import VM, Kernel, KernelError
 from secondsight.kernels.dax_modules import FS_DAX, dax_modules
-from secondsight.kernels.encode import encode
 from secondsight.scenario import OK, Recorder, Scenario, scenario
 from secondsight.world.model import only_outcome, outcomes
 
@@ -22,9 +17,7 @@ from secondsight.world.model import only_outcome, outcomes
 @pytest.fixture(scope="module")
 def fs_dax_vm(kernel_6_12: Kernel) -> Iterator[VM]:
     """A kernel with a file system in a device's memory beside one that has a file itself, as campaigns boot it, and secondsight.ko."""
-    if not {"device", "fs dax"} <= set(abilities(kernel_6_12)) or shutil.which("make") is None:
-        pytest.skip("the kernel's modules for fs-dax are not here: secondsight kernel get 6.12")
-    with boot(kernel_6_12, module=True, dax=True, fs_dax=True) as machine:
+    with with_module(kernel_6_12, "fs dax", "device dax", dax=True, fs_dax=True) as machine:
         yield machine
 
 
@@ -155,22 +148,11 @@ def test_a_hole_waits_until_the_pin_has_gone(fs_dax_vm: VM) -> None:
 
 @pytest.mark.wide
 @pytest.mark.parametrize(("kind", "count"), [("sequential", 60), ("free", 12), ("forced", 25)])
-def test_drawn_ones_agree(fs_dax_vm: VM, kind: str, count: int) -> None:
-    numbers = range(WITH_FS_DAX - 1, WITH_FS_DAX * (count + 30), WITH_FS_DAX)
-    drawn = {n: scenario_of(kind, 67, n) for n in [n for n in numbers if n % HUGE != HUGE - 1 and n % WITH_DAX != WITH_DAX - 1][:count]}  # type: ignore[arg-type]
-    assert all("fs_dax" in {place.op.kind for place in one.places()} for one in drawn.values())
-    results = examine(Booted(fs_dax_vm.kernel, kind == "forced", vm=fs_dax_vm), drawn, kind, 67)  # type: ignore[arg-type]
-    assert [(result.number, result.finding) for result in results if result.verdict != AGREES] == []
+def test_drawn_ones_agree(fs_dax_vm: VM, kind: DrawnKind, count: int) -> None:
+    drawn_ones_agree(fs_dax_vm, kind, 67, count, WITH_FS_DAX, (HUGE, WITH_DAX), "fs_dax")
 
 
 def test_what_is_the_models_alone_is_refused() -> None:
-    def refused(record: object) -> str:
-        s = Recorder()
-        record(s)  # type: ignore[operator]
-        with pytest.raises(KernelError) as error:
-            encode(s.scenario("refused", ""))
-        return error.value.reason
-
     assert "private mapping of a dax file" in refused(lambda s: s.mmap_private(s.fs_dax(pages=1)))
     assert "huge pages beside a dax file" in refused(lambda s: (s.fs_dax(pages=1), s.madvise_hugepage(s.mmap(pages=2))))
 

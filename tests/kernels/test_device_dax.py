@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
+from booting import drawn_ones_agree, refused, with_module
 from test_confirm import question_of
 
-from secondsight.agree.campaign import examine
 from secondsight.agree.confirm import Confirmed, confirm
 from secondsight.agree.freely import run_freely
-from secondsight.agree.generate import WITH_DAX, scenario_of
-from secondsight.agree.sides import Booted
-from secondsight.agree.store import AGREES
+from secondsight.agree.generate import HUGE, WITH_DAX, DrawnKind
 from secondsight.cases import TABLES, FreeRun
 from secondsight.cases.thread_2019_hmm import DRIVERS, RIGHT_ORDER
-from secondsight.kernels import VM, Kernel, KernelError, boot
-from secondsight.kernels.ability import abilities
+from secondsight.kernels import VM, Kernel, KernelError
 from secondsight.kernels.dax_modules import DEVICE_DAX, dax_modules
-from secondsight.kernels.encode import encode
 from secondsight.scenario import OK, Recorder, Scenario, scenario
 from secondsight.world.model import only_outcome, outcomes
 
@@ -27,9 +22,7 @@ from secondsight.world.model import only_outcome, outcomes
 @pytest.fixture(scope="module")
 def dax_vm(kernel_6_12: Kernel) -> Iterator[VM]:
     """A kernel with device memory that has a file, and secondsight.ko."""
-    if not {"device", "device dax"} <= set(abilities(kernel_6_12)) or shutil.which("make") is None:
-        pytest.skip("the kernel's modules for device-dax are not here: secondsight kernel get 6.12")
-    with boot(kernel_6_12, module=True, dax=True) as machine:
+    with with_module(kernel_6_12, "device dax", dax=True) as machine:
         yield machine
 
 
@@ -201,21 +194,11 @@ def test_every_wrong_driver_beside_it(dax_vm: VM, row: str) -> None:
 
 @pytest.mark.wide
 @pytest.mark.parametrize(("kind", "count"), [("sequential", 60), ("free", 12), ("forced", 25)])
-def test_drawn_ones_agree(dax_vm: VM, kind: str, count: int) -> None:
-    numbers = [n for n in range(WITH_DAX - 1, WITH_DAX * (count + 10), WITH_DAX) if n % 8 != 7][:count]
-    drawn = {n: scenario_of(kind, 61, n) for n in numbers}  # type: ignore[arg-type]
-    results = examine(Booted(dax_vm.kernel, kind == "forced", vm=dax_vm), drawn, kind, 61)  # type: ignore[arg-type]
-    assert [(result.number, result.finding) for result in results if result.verdict != AGREES] == []
+def test_drawn_ones_agree(dax_vm: VM, kind: DrawnKind, count: int) -> None:
+    drawn_ones_agree(dax_vm, kind, 61, count, WITH_DAX, (HUGE,), "dax")
 
 
 def test_what_a_real_device_does_otherwise_is_refused() -> None:
-    def refused(record: object) -> str:
-        s = Recorder()
-        record(s)  # type: ignore[operator]
-        with pytest.raises(KernelError) as error:
-            encode(s.scenario("refused", ""))
-        return error.value.reason
-
     assert "past the end" in refused(lambda s: s.mmap(s.dax(pages=1), pages=2))
     assert "one dax device" in refused(lambda s: (s.dax(pages=1), s.dax(pages=1)))
     assert "pin beside a dax device that goes" in refused(lambda s: (dax := s.dax(pages=1), s.pin(s.mmap(dax)), s.dax_remove(dax)))

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
+from booting import drawn_ones_agree, refused, with_module
 
-from secondsight.agree.campaign import examine
-from secondsight.agree.generate import HUGE, WITH_DAX, WITH_DISK, WITH_FS_DAX, scenario_of
-from secondsight.agree.sides import Booted
-from secondsight.agree.store import AGREES
-from secondsight.kernels import VM, Kernel, KernelError, boot
-from secondsight.kernels.ability import abilities
-from secondsight.kernels.encode import encode
+from secondsight.agree.generate import HUGE, WITH_DAX, WITH_DISK, WITH_FS_DAX, DrawnKind
+from secondsight.kernels import VM, Kernel, KernelError
 from secondsight.scenario import Recorder, Scenario, scenario
 from secondsight.world.model import only_outcome, outcomes
 
@@ -27,9 +22,7 @@ def disk_vm(request: pytest.FixtureRequest, kernel_6_12: Kernel) -> Iterator[VM]
         kernel = kernel_6_12 if request.param == LATEST else Kernel.find(request.param)
     except KernelError as error:
         pytest.skip(f"{error.reason}: {error.remedy}")
-    if not {"device", "disk files"} <= set(abilities(kernel)) or shutil.which("make") is None:
-        pytest.skip(f"the kernel's modules for a file system are not here: secondsight kernel get {request.param}")
-    with boot(kernel, module=True, fs_dax=True) as machine:
+    with with_module(kernel, "disk files", fs_dax=True) as machine:
         yield machine
 
 
@@ -137,24 +130,12 @@ def test_what_is_seen_beside_writeback_is_possible(disk_vm: VM) -> None:
 
 @pytest.mark.wide
 @pytest.mark.parametrize(("kind", "count"), [("sequential", 60), ("free", 12), ("forced", 25)])
-def test_drawn_ones_agree(disk_vm: VM, kind: str, count: int) -> None:
+def test_drawn_ones_agree(disk_vm: VM, kind: DrawnKind, count: int) -> None:
     if kind == "forced" and disk_vm.release.startswith("6.1."):
         pytest.skip("ext4_punch_hole() of 6.1 writes back first what is dirty, which is not modelled: subscribers hear of that too")
-    numbers = range(WITH_DISK - 1, WITH_DISK * (count + 30), WITH_DISK)
-    others = (HUGE, WITH_DAX, WITH_FS_DAX)
-    drawn = {n: scenario_of(kind, 71, n) for n in [n for n in numbers if all(n % other != other - 1 for other in others)][:count]}  # type: ignore[arg-type]
-    assert all("disk_file" in {place.op.kind for place in one.places()} for one in drawn.values())
-    results = examine(Booted(disk_vm.kernel, kind == "forced", vm=disk_vm), drawn, kind, 71)  # type: ignore[arg-type]
-    assert [(result.number, result.finding) for result in results if result.verdict != AGREES] == []
+    drawn_ones_agree(disk_vm, kind, 71, count, WITH_DISK, (HUGE, WITH_DAX, WITH_FS_DAX), "disk_file")
 
 
 def test_what_is_the_models_alone_is_refused() -> None:
-    def refused(record: object) -> str:
-        s = Recorder()
-        record(s)  # type: ignore[operator]
-        with pytest.raises(KernelError) as error:
-            encode(s.scenario("refused", ""))
-        return error.value.reason
-
     assert "huge pages beside a file on a disk" in refused(lambda s: (s.disk_file(pages=1), s.madvise_hugepage(s.mmap(pages=2))))
     assert "msync beside a dax file" in refused(lambda s: s.msync(s.mmap(s.fs_dax(pages=1))))

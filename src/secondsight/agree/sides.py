@@ -12,20 +12,16 @@ from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, boot
 from secondsight.kernels.ability import abilities
 from secondsight.kernels.jobs import Died, ForcedRun, GuestJob, Observation
+from secondsight.kernels.lacking import LACKS
+from secondsight.kernels.real_device import OF_THE_MODULE
 from secondsight.kernels.run import VM
 from secondsight.linux.releases import differs
 from secondsight.scenario import Outcome, Scenario
+from secondsight.scenario.data import Place
+from secondsight.scenario.ops import Needs
 
 __all__ = ["Booted", "KernelAnswer"]
 
-NEEDED = {
-    "udmabuf": "udmabuf", "begin_cpu_access": "udmabuf", "end_cpu_access": "udmabuf",
-    "move_pages": "nodes", "madvise_pageout": "swap", "madvise_free": "swap", "memfd_create_hugetlb": "hugetlb", "hugetlb_pool": "hugetlb", "mmap_noreserve": "hugetlb",
-    "madvise_hugepage": "huge", "madvise_collapse": "huge", "page_is_huge": "huge",
-    "userfaultfd": "userfaultfd",
-    "udmabuf_limits": "limits", "vmap_read": "module", "offline_pages": "movable", "dax": "dax", "fs_dax": "fs_dax", "disk_file": "disk", "fsync": "disk", "msync": "disk", "pread": "disk", "fadvise_dontneed": "disk", "cma_alloc": "cma", "memory_reclaim": "memcg", "compact_memory": "compaction",
-}  # fmt: skip
-"""With what an operation's name may begin, and what the agent says of the device that it needs."""
 BOOT_SECONDS = 240.0  # campaigns run on busy machines
 
 
@@ -41,8 +37,8 @@ class KernelAnswer:
 
 
 class Booted:
-    """A kernel in QEMU, or the running one. A context manager. `release` is the kernel's own name; `lacks` the devices it has
-    not. `devices`: for scenarios that have some; others have a block of memory that must stay movable, and an area of contiguous memory. (A long-term pin moves pages out of
+    """A kernel in QEMU, or the running one. A context manager. `release` is the kernel's own name; `lacks`: what operations need
+    that it has not. `devices`: for scenarios that have some; others have a block of memory that must stay movable, and an area of contiguous memory. (A long-term pin moves pages out of
     such a block, which a forced run's device is told of, and the model only where a scenario has one.) secondsight.ko is there for both, where a kernel can have it: pages
     are swapped to a device of its. `vm`: one that is booted already. `coherent`: with memory for a device of which CPUs can reach what it has.
 
@@ -57,17 +53,20 @@ class Booted:
         )  # fmt: skip
         self.release = self._vm.release
         hello = self._vm._guest.hello
-        self.lacks = frozenset(kind for kind, told in NEEDED.items() if not hello.get(told))
-        if "exclusive" not in able:
-            self.lacks |= {"device_exclusive", "make_device_exclusive"}
+        self.lacks = {needs for needs, lack in LACKS.items() if not hello.get(lack.word)}
+        if not hello.get("module"):
+            self.lacks |= OF_THE_MODULE
         if devices and differs("hugetlb-goes-in-one-bracket", self.release):
-            self.lacks |= {kind for kind, told in NEEDED.items() if told == "hugetlb"}
+            self.lacks.add(Needs.HUGETLB)
+        self.has_exclusive = "exclusive" in able
 
     def fitted(self, scenario: Scenario) -> Scenario:
-        """The scenario without the operations for which this kernel has no device, and what depends on them."""
-        if not self.lacks:
-            return scenario
-        return without(scenario, lambda place: any(place.op.kind.startswith(device) for device in self.lacks))
+        """The scenario without the operations that need what this kernel lacks, and what depends on them."""
+
+        def lacking(place: Place) -> bool:
+            return place.op.declared.needs in self.lacks or (not self.has_exclusive and place.op.kind in ("device_exclusive", "make_device_exclusive"))
+
+        return without(scenario, lacking)
 
     def answers(
         self,

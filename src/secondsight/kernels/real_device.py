@@ -18,7 +18,7 @@ from secondsight.kernels.modules import build_module
 from secondsight.scenario.data import Scenario
 from secondsight.scenario.ops import Needs
 
-__all__ = ["FREELY", "VARIANTS", "built_for", "needs_cma", "needs_dax", "needs_device_pages", "needs_fs_dax", "needs_module", "needs_movable", "variant_of"]
+__all__ = ["FREELY", "OF_THE_MODULE", "VARIANTS", "built_for", "needs_cma", "needs_dax", "needs_device_pages", "needs_fs_dax", "needs_module", "needs_movable", "variant_of"]
 
 SOURCE = Path(__file__).parent / "module"
 
@@ -42,9 +42,13 @@ def variant_of(driver: type[Device] | None) -> str | None:
     return VARIANTS.get(driver or mirror.Mirror) or FREELY.get(driver or mirror.Mirror)
 
 
+OF_THE_MODULE = frozenset({Needs.MODULE, Needs.SWAP, Needs.MEMCG, Needs.CMA})
+"""What nobody has without secondsight.ko: its devices, the swap device among them, to which what is reclaimed goes."""
+
+
 def needs_module(scenario: Scenario) -> bool:
     """Whether a scenario has operations on the module's devices, its swap device among them."""
-    return any(place.op.declared.needs in (Needs.MODULE, Needs.SWAP, Needs.MEMCG, Needs.CMA) for place in scenario.places())
+    return any(place.op.declared.needs in OF_THE_MODULE for place in scenario.places())
 
 
 def needs_device_pages(scenario: Scenario) -> bool:

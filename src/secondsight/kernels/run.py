@@ -28,6 +28,7 @@ from secondsight.kernels.errors import KernelError
 from secondsight.kernels.host import HostGuest
 from secondsight.kernels.initramfs import agent, initramfs
 from secondsight.kernels.jobs import Died, ForcedRun, GuestAnswer, GuestJob, Observation, counted, forced_of, outcome_of
+from secondsight.kernels.lacking import refuse_without
 from secondsight.kernels.qemu import Guest
 from secondsight.kernels.real_device import (
     built_for,
@@ -41,7 +42,6 @@ from secondsight.kernels.real_device import (
 from secondsight.kernels.vmlinux import startable
 from secondsight.scenario.data import Outcome, Scenario
 from secondsight.scenario.holds import USUAL
-from secondsight.scenario.ops import Needs
 
 __all__ = ["VM", "Observation", "boot", "observe", "outcome_of"]
 
@@ -241,47 +241,7 @@ class VM:
     def _loading(self, job: GuestJob) -> str:
         """The lines that load a job. Raises KernelError for one that this kernel cannot run; the guest is not asked."""
         scenario = job.scenario
-        if not self._guest.hello["udmabuf"] and any(p.op.declared.needs is Needs.UDMABUF for p in scenario.places()):
-            raise KernelError(
-                f"kernel {self.release} has no /dev/udmabuf, which {scenario.name} needs",
-                "use a kernel with CONFIG_UDMABUF=y, such as linux-6.12",
-            )
-        if not self._guest.hello.get("limits") and any(p.op.kind == "udmabuf_limits" for p in scenario.places()):
-            raise KernelError(f"kernel {self.release} has no parameters of udmabuf that may be written, as {scenario.name} needs", "use a kernel in QEMU, such as linux-6.12")
-        if not self._guest.hello.get("nodes") and any(p.op.declared.needs is Needs.NODES for p in scenario.places()):
-            raise KernelError(f"kernel {self.release} has no second NUMA node, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
-        if not self._guest.hello.get("huge") and any(p.op.declared.needs is Needs.HUGE for p in scenario.places()):
-            said = f"kernel {self.release} has no huge pages that it makes where they are asked for alone, and tells of (PAGEMAP_SCAN), as {scenario.name} needs"
-            raise KernelError(said, "use a newer packaged kernel, such as linux-6.12")
-        if not self._guest.hello.get("hugetlb") and any(p.op.declared.needs is Needs.HUGETLB for p in scenario.places()):
-            said = f"kernel {self.release} has no pool of huge pages, which {scenario.name} needs"
-            raise KernelError(said, "use a packaged kernel, such as linux-6.12; on the running one: sysctl vm.nr_hugepages=16")
-        if not self._guest.hello.get("movable") and any(p.op.declared.needs is Needs.MOVABLE for p in scenario.places()):
-            said = f"kernel {self.release} has no block of memory that can be taken offline, which {scenario.name} needs"
-            raise KernelError(said, "boot(kernel, movable=True), of a packaged kernel such as linux-6.12")
-        if not self._guest.hello.get("cma") and needs_cma(scenario):
-            said = f"kernel {self.release} has no area of contiguous memory (CONFIG_DMA_CMA), which {scenario.name} needs"
-            raise KernelError(said, "boot(kernel, module=True, cma=True), of one that has it: linux-6.12-own")
-        if not self._guest.hello.get("dax") and needs_dax(scenario):
-            said = f"kernel {self.release} has no device memory with a file, which {scenario.name} needs"
-            raise KernelError(said, "boot(kernel, dax=True), of a packaged kernel such as linux-6.12")
-        if not self._guest.hello.get("disk") and any(p.op.declared.needs is Needs.DISK for p in scenario.places()):
-            said = f"kernel {self.release} has no file system with files on a disk, which {scenario.name} needs"
-            raise KernelError(said, "boot(kernel, fs_dax=True), of a packaged kernel such as linux-6.12")
-        if not self._guest.hello.get("fs_dax") and any(p.op.declared.needs is Needs.FS_DAX for p in scenario.places()):
-            said = f"kernel {self.release} has no file system in a device's memory (fs-dax), which {scenario.name} needs"
-            raise KernelError(said, "boot(kernel, fs_dax=True), of a packaged kernel such as linux-6.12")
-        if not self._guest.hello.get("userfaultfd") and any(p.op.declared.needs is Needs.USERFAULTFD for p in scenario.places()):
-            said = f"kernel {self.release} has no userfaultfd, or not for whoever runs this, which {scenario.name} needs"
-            raise KernelError(said, "use a packaged kernel, such as linux-6.12")
-        if not self._guest.hello.get("memcg") and any(p.op.declared.needs is Needs.MEMCG for p in scenario.places()):
-            said = f"kernel {self.release} has no memory cgroup of which memory can be wanted back (CONFIG_MEMCG), which {scenario.name} needs"
-            raise KernelError(said, "use a packaged kernel in QEMU, such as linux-6.12")
-        if not self._guest.hello.get("compaction") and any(p.op.declared.needs is Needs.COMPACTION for p in scenario.places()):
-            said = f"kernel {self.release} has no memory that is compacted when that is asked for (CONFIG_COMPACTION), which {scenario.name} needs"
-            raise KernelError(said, "use a packaged kernel in QEMU, such as linux-6.12")
-        if self.has_module and not self._guest.hello.get("swap") and any(p.op.declared.needs is Needs.SWAP for p in scenario.places()):
-            raise KernelError(f"kernel {self.release} has no swap device, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
+        refuse_without(scenario, self.release, self._guest.hello, self.has_module)
         if needs_device_pages(scenario) and "exclusive" not in abilities(self.kernel):
             raise KernelError(
                 f"kernel {self.release} has no device-private and device-exclusive pages (CONFIG_DEVICE_PRIVATE), which {scenario.name} needs",

@@ -26,6 +26,7 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.lang import Array, Char, Errno, Ref, RwLock, atomic, bound, milestone, pool, require, wait_until
+from secondsight.linux.filemap import filemap_get_entry, folio_put_unlocked
 from secondsight.linux.memory import finish_fault, insert_page
 from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.mm import is_cow_mapping
@@ -70,7 +71,7 @@ class Ext4Inode(AddressSpace):
             self.invalidate_lock.read_lock()
             filemap_create_folio(self, pgoff)
         with atomic:
-            held = filemap_get_entry(self, pgoff)
+            held = filemap_get_entry(self.pages[pgoff])
             retries = held is not None and flags & FAULT_FLAG_ALLOW_RETRY != 0
             if retries:
                 release_fault_lock(mm, va, flags)
@@ -87,7 +88,7 @@ class Ext4Inode(AddressSpace):
     def page_mkwrite(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """ext4_page_mkwrite() (fs/ext4/inode.c, Linux 6.12), and the rest of do_shared_fault() or wp_page_shared() (mm/memory.c)."""
         self.invalidate_lock.read_lock()
-        held = filemap_get_entry(self, pgoff)
+        held = filemap_get_entry(self.pages[pgoff])
         if held is not None:
             folio_put_unlocked(held)
         return block_page_mkwrite(self, mm, va, pgoff, flags)
@@ -188,28 +189,6 @@ def filemap_create_folio(inode: Ext4Inode, pgoff: Pgoff) -> None:
         folio_add_file_rmap(folio, inode, pgoff)
         inode.pages[pgoff] = folio
     inode.invalidate_lock.read_unlock()
-
-
-@atomic
-def filemap_get_entry(inode: Ext4Inode, pgoff: Pgoff) -> Ref[Folio]:
-    """filemap_get_entry() (mm/filemap.c, Linux 6.12), of who then has to wait for the page's lock: the page, with a reference, for which a migration of it fails (-EAGAIN), and reclaim leaves it
-    where it is. None: there is none, or nobody has it locked."""
-    if pgoff >= inode.nr_pages:
-        return None
-    folio = inode.pages[pgoff]
-    if folio is None:
-        return None
-    if not folio.locked:
-        return None
-    get_page(folio)
-    return folio
-
-
-@atomic
-def folio_put_unlocked(folio: Folio) -> None:
-    """folio_lock() (include/linux/pagemap.h, Linux 6.12), waited for by the reference of `filemap_get_entry`, which goes: what the file has now is looked for anew."""
-    wait_until(not folio.locked)
-    put_page(folio)
 
 
 @atomic
@@ -345,7 +324,7 @@ def mapping_evict_folio(inode: Ext4Inode, pgoff: Pgoff) -> None:
 def truncate_page(inode: Ext4Inode, pgoff: Pgoff) -> None:
     """truncate_inode_pages_range(), truncate_inode_folio() (mm/truncate.c, Linux 6.12), of one page, if it is there: what maps it by now is unmapped, and it leaves the file, dirty or not. `invalidate_lock` is
     held for writing."""
-    held = filemap_get_entry(inode, pgoff)
+    held = filemap_get_entry(inode.pages[pgoff])
     if held is not None:
         folio_put_unlocked(held)
     with atomic:

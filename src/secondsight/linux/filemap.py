@@ -1,4 +1,4 @@
-"""mm/filemap.c: the folio lock.
+"""mm/filemap.c: the folio lock, and who waits for that of a file's page.
 
 `Folio.locked` is PG_locked, of a folio of two pages in the first: the lock of a page is that of its folio. Whoever waits for it sleeps; nobody knows who has it, so waiting for one's own lock is a deadlock.
 Left out: folio_lock_killable()'s signal; that a fault gives the mmap lock up only once (FAULT_FLAG_TRIED).
@@ -6,13 +6,13 @@ Left out: folio_lock_killable()'s signal; that a fault gives the mmap lock up on
 
 from __future__ import annotations
 
-from secondsight.lang import atomic, require, wait_until
+from secondsight.lang import Ref, atomic, require, wait_until
 from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_RETRY
 from secondsight.linux.mm_types import Flags, Folio, Mm, Va
-from secondsight.linux.page_alloc import page_folio
+from secondsight.linux.page_alloc import get_page, page_folio, put_page
 from secondsight.linux.vma_lock import release_fault_lock
 
-__all__ = ["folio_lock", "folio_lock_or_retry", "folio_trylock", "folio_unlock"]
+__all__ = ["filemap_get_entry", "folio_lock", "folio_lock_or_retry", "folio_put_unlocked", "folio_trylock", "folio_unlock"]
 
 
 @atomic
@@ -39,6 +39,25 @@ def folio_unlock(folio: Folio) -> None:
     whole = page_folio(folio)
     require(whole.locked, "folio-lock", "unlocks a page that is not locked")
     whole.locked = False
+
+
+@atomic
+def filemap_get_entry(folio: Ref[Folio]) -> Ref[Folio]:
+    """filemap_get_entry(), swap_cache_get_folio() (mm/filemap.c, mm/swap_state.c, Linux 6.12), of who then has to wait for the lock of what was found, `folio`: it, with a reference, for which a
+    migration of it fails (-EAGAIN), and reclaim leaves it where it is. None: nothing was found, or nobody has it locked, and then finding it is of one step with what comes next."""
+    if folio is None:
+        return None
+    if not folio.locked:
+        return None
+    get_page(folio)
+    return folio
+
+
+@atomic
+def folio_put_unlocked(folio: Folio) -> None:
+    """folio_lock() (include/linux/pagemap.h, Linux 6.12), waited for by the reference of `filemap_get_entry`, which goes: what a file has now is looked for anew."""
+    wait_until(not folio.locked)
+    put_page(folio)
 
 
 def folio_lock_or_retry(folio: Folio, mm: Mm, va: Va, flags: Flags) -> Flags:

@@ -87,7 +87,7 @@ DIFFERENCES: dict[str, Difference] = {
         ),
         Difference(
             "longterm-pin-of-a-file",
-            since=(6, 12),
+            since=(6, 5),
             older="pin_user_pages(FOLL_LONGTERM | FOLL_WRITE) of a shared mapping pins also the page of a file that is written back to a disk",
             newer="it fails with -EFAULT, and the walk without a lock does not have such a page",
             read="check_vma_flags(), writable_file_mapping_allowed(), gup_fast_folio_allowed() (mm/gup.c, Linux 6.12.117), of which 6.1.192 has none. They came with 6.5.",

@@ -59,6 +59,7 @@ from secondsight.lang import (
     wait_until,
 )
 from secondsight.linux.errno import EEXIST, EFAULT, EINVAL, ENOMEM, EPERM
+from secondsight.linux.filemap import filemap_get_entry, folio_put_unlocked
 from secondsight.linux.fork import mms
 from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.memory import (
@@ -89,7 +90,7 @@ from secondsight.linux.mm_types import (
     resizes,
     shmem_swap,
 )
-from secondsight.linux.page_alloc import alloc_page, get_page, put_page
+from secondsight.linux.page_alloc import alloc_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
 from secondsight.linux.swap_state import (
@@ -318,7 +319,7 @@ def shmem_wait_and_map(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, flags: Fla
     """shmem_map_folio, where who waits for the page's lock keeps it from being moved, or reclaimed (`filemap_get_entry`)."""
     ret: Flags = 0
     with atomic:
-        held = filemap_get_entry(file, pgoff)
+        held = filemap_get_entry(find_entry(file, pgoff))
         if held is None:
             ret = shmem_map_folio(file, mm, va, pgoff, flags)
     if held is not None:
@@ -329,28 +330,13 @@ def shmem_wait_and_map(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, flags: Fla
 
 
 @atomic
-def filemap_get_entry(file: ShmemFile, pgoff: Pgoff) -> Ref[Folio]:
-    """filemap_get_entry(), swap_cache_get_folio() (mm/filemap.c, mm/swap_state.c, Linux 6.12), of who then has to wait for the page's lock: the page, with a reference, for which a
-    migration of it fails (-EAGAIN), and reclaim leaves it where it is. None: there is none, or nobody has it locked, and finding it is of one step with what comes
-    next."""
+def find_entry(file: ShmemFile, pgoff: Pgoff) -> Ref[Folio]:
+    """What filemap_get_entry() finds (mm/filemap.c, Linux 6.12): the page that the file has there, or that the swap cache has of it."""
     if pgoff >= len(file.pages):
         return None
-    folio = file.pages[pgoff]
     if is_swapped(file, pgoff):
-        folio = swap_slots[file.swapped[pgoff] - 1].cache
-    if folio is None:
-        return None
-    if not folio.locked:
-        return None
-    get_page(folio)
-    return folio
-
-
-@atomic
-def folio_put_unlocked(folio: Folio) -> None:
-    """folio_lock() (include/linux/pagemap.h, Linux 6.12), waited for by the reference of `filemap_get_entry`, which goes: what the file has now is looked for anew."""
-    wait_until(not folio.locked)
-    put_page(folio)
+        return swap_slots[file.swapped[pgoff] - 1].cache
+    return file.pages[pgoff]
 
 
 @atomic
@@ -513,7 +499,7 @@ def shmem_undo_range(file: ShmemFile, first: Pgoff, end: Pgoff) -> None:
         mapped = False
         if len(migrations) + len(shmem_swap) > 0:
             with atomic:
-                held = filemap_get_entry(file, pgoff)
+                held = filemap_get_entry(find_entry(file, pgoff))
                 if held is None:
                     mapped = shmem_truncate_folio(file, pgoff)
             if held is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, milestone, out_of_records, tracepoint
 from secondsight.linux.errno import EPERM
+from secondsight.linux.filemap import filemap_get_entry, folio_put_unlocked
 from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.mm_types import AddressSpace, Pgoff, completed_faults, shmem_swap
 from secondsight.linux.shmem import (
@@ -11,8 +12,7 @@ from secondsight.linux.shmem import (
     F_SEAL_SHRINK,
     LAST_PAGE,
     ShmemFile,
-    filemap_get_entry,
-    folio_put_unlocked,
+    find_entry,
     is_swapped,
     shmem_get_folio,
     shmem_undo_range,
@@ -86,7 +86,7 @@ def shmem_fallocate(file: ShmemFile, first: Pgoff, length: Pgoff, keep_size: boo
     for pgoff in range(first, first + length):
         if len(migrations) + len(shmem_swap) > 0:
             with atomic:
-                held = filemap_get_entry(file, pgoff)
+                held = filemap_get_entry(find_entry(file, pgoff))
                 if held is None:
                     shmem_fallocate_folio(file, pgoff)
             if held is not None:

@@ -76,7 +76,7 @@ def reclaim_page_at(mm: Mm, va: Va) -> None:
 
 @atomic
 def folio_check_references(folio: Folio) -> bool:
-    """folio_check_references() (mm/vmscan.c, Linux 6.12): whether a folio that could be reclaimed stays for now (activate, keep): a device has used it lately, which is asked where a subscriber can say so,
+    """folio_check_references() (mm/vmscan.c, Linux 6.12): whether a folio that could be reclaimed stays this time (activate, keep): a device has used it lately, which is asked where a subscriber can say so,
     or a CPU has (`accessed`). Left out: that one which is not written may go where it was used only long ago (FOLIOREF_RECLAIM_CLEAN: of files, MADV_FREE's pages among them, which
     are not written anyway); that who has the rmap's lock makes it stay."""
     referenced = False

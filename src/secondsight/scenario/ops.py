@@ -168,6 +168,7 @@ class Needs(Enum):
 
     NOTHING = "nothing"
     UDMABUF = "/dev/udmabuf"
+    LIMITS = "parameters of udmabuf that may be written"
     MODULE = "secondsight.ko"
     NODES = "a second NUMA node"
     HUGE = "transparent huge pages, which are made where they are asked for alone (transparent_hugepage=madvise)"

@@ -144,7 +144,7 @@ def udmabuf_create_list(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     items=Arg(ArgType.LIMIT, keyword=True),
     mebibytes=Arg(ArgType.LIMIT, keyword=True),
     own=False,
-    needs=Needs.UDMABUF,
+    needs=Needs.LIMITS,
     at_least=lambda args: {"udmabuf_limits": 1},
     often=Often(1, 0, 0),
 )
