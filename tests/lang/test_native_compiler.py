@@ -6,9 +6,11 @@ import ctypes
 import os
 import subprocess
 import sys
+from _thread import interrupt_main
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -147,6 +149,15 @@ def test_what_killed_processes_left_goes(cache: Path, monkeypatch: pytest.Monkey
         os.utime(cache / name, (1, 1))
     load(text(4))
     assert [p.name for p in cache.glob("build-*")] == ["build-new"]
+
+
+def test_ctrl_c_while_two_parts_are_compiled_and_one_is_done_is_ctrl_c() -> None:
+    """What the first has said is read by then, and its pipe is closed."""
+    timer = Timer(0.5, interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        compiler._run(["true"], ["sleep", "30"])
+    timer.join()
 
 
 def test_the_sanitizer_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,9 @@ def _run(*commands: list[str]) -> None:
     except BaseException:
         for process in running:
             _kill(process)
-            process.communicate()
+            process.wait()
+            if process.stderr is not None:  # of one that had ended it is closed already: nothing more can be read
+                process.stderr.close()
         raise
     finally:
         _at_work.difference_update(running)

@@ -43,7 +43,7 @@ def folio_unlock(folio: Folio) -> None:
 
 @atomic
 def filemap_get_entry(folio: Ref[Folio]) -> Ref[Folio]:
-    """filemap_get_entry(), swap_cache_get_folio() (mm/filemap.c, mm/swap_state.c, Linux 6.12), of who then has to wait for the lock of what was found, `folio`: it, with a reference, for which a
+    """filemap_get_entry() (mm/filemap.c, Linux 6.12), of who then has to wait for the lock of what was found, `folio`: it, with a reference, for which a
     migration of it fails (-EAGAIN), and reclaim leaves it where it is. None: nothing was found, or nobody has it locked, and then finding it is of one step with what comes next."""
     if folio is None:
         return None
