@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
-from _thread import interrupt_main
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -153,7 +153,7 @@ def test_what_killed_processes_left_goes(cache: Path, monkeypatch: pytest.Monkey
 
 def test_ctrl_c_while_two_parts_are_compiled_and_one_is_done_is_ctrl_c() -> None:
     """What the first has said is read by then, and its pipe is closed."""
-    timer = Timer(0.5, interrupt_main)
+    timer = Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         compiler._run(["true"], ["sleep", "30"])
