@@ -278,6 +278,8 @@ def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
 
     hole: _Weights = [(1, OPS["fs_dax_punch_hole"])]
     map_file(w)
+    if kind != "sequential":
+        s.mmap(w.fs_dax)  # the file stays mapped, whatever is drawn: nothing is done to this mapping
     if kind == "sequential":
         _draw_ops(w, draw.integer(2, 9), suited(_weights(_alone)))
         if chance(draw, 60):
@@ -288,7 +290,7 @@ def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
             _draw_ops(w, 1, hole)
         _draw_ops(w, draw.integer(1, 6), suited(_weights(_alone)))
     elif kind == "free":
-        _two_threads(s, w, suited(_weights(_racing)))
+        _two_threads(s, w, suited(_weights(_racing), "exit"))
         if not w.forked and chance(draw, 60):
 
             @s.thread
