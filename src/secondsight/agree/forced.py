@@ -64,8 +64,8 @@ def plan_of(scenario: Scenario, seed: int, index: int, release: str | None = Non
     return _plan(scenario, Mirror if _counts_references(scenario) else driver, draw, release)
 
 
-COUNTS_REFERENCES = ("move_pages", "madvise_pageout")
-"""What leaves a page alone that somebody holds."""
+COUNTS_REFERENCES = ("move_pages", "madvise_pageout", "fadvise_dontneed", "fs_dax_punch_hole")
+"""What leaves a page alone that somebody holds, or waits until nobody does."""
 
 
 def _counts_references(scenario: Scenario) -> bool:

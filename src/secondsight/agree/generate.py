@@ -278,8 +278,6 @@ def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
 
     hole: _Weights = [(1, OPS["fs_dax_punch_hole"])]
     map_file(w)
-    if kind != "sequential":
-        s.mmap(w.fs_dax)  # the file stays mapped, whatever is drawn: nothing is done to this mapping
     if kind == "sequential":
         _draw_ops(w, draw.integer(2, 9), suited(_weights(_alone)))
         if chance(draw, 60):
@@ -290,8 +288,11 @@ def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
             _draw_ops(w, 1, hole)
         _draw_ops(w, draw.integer(1, 6), suited(_weights(_alone)))
     elif kind == "free":
-        _two_threads(s, w, suited(_weights(_racing), "exit"))
-        if not w.forked and chance(draw, 60):
+        pins = chance(draw, 60)
+        if pins:
+            s.mmap(w.fs_dax)  # the file stays mapped, whatever is drawn: nothing is done to this mapping
+        _two_threads(s, w, suited(_weights(_racing), *(("exit",) if pins else ())))
+        if pins and not w.forked:
 
             @s.thread
             def user() -> None:
@@ -302,6 +303,8 @@ def _with_fs_dax(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
         if chance(draw, 70):
             act(w, OPS["write"])
         held = s.pin(w.mappings[0], into=w.budget.name()) if chance(draw, 35) else None
+        if held is not None:
+            s.mmap(w.fs_dax)  # as above
         w.device = s.device()
         if chance(draw, 25):
             act(w, OPS["device_read"])
