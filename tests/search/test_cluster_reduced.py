@@ -233,6 +233,7 @@ def test_generated_programs_that_go_round(data: st.DataObject) -> None:
         compare(program, watch=(1, program.layout.shared_size), livelock=True)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(("name", "make"), EVERY if ALL else EVERY[40:41], ids=lambda one: one if isinstance(one, str) else "")
 def test_everything_in_the_repository(name: str, make: Callable[[], Made | None]) -> None:
     made = make()

@@ -516,7 +516,7 @@ def counts_polls_and_counts() -> None:
 
 @native_only
 @pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.wide)])
 def test_the_log_goes_first_where_memory_is_short(onwards: Native, workers: int, exact: bool) -> None:
     whole = logged(onwards, workers=workers, exact=exact)
     plain = native_search(onwards, Request(workers=workers, exact=exact))
