@@ -10,17 +10,20 @@ import pytest
 from fake_vm import FakeVM
 from forced_world import DRIVERS, random_scenario
 
+from secondsight.agree.forced import plan_of
 from secondsight.agree.generate import scenario_of
 from secondsight.devices import mirror
 from secondsight.lang.reference import Reference
 from secondsight.scenario import Recorder, Scenario, ScenarioError, load_scenarios
 from secondsight.search import Request, Violation, breadth_first
+from secondsight.world import forced
 from secondsight.world.forced import (
     CannotForce,
     Forced,
     NotFollowed,
     Schedule,
     ScheduledStep,
+    free_schedule,
     load_schedule,
     random_schedule,
     run_forced,
@@ -28,7 +31,7 @@ from secondsight.world.forced import (
     shows,
 )
 from secondsight.world.model import outcomes, program
-from secondsight.world.settled import ForcedModel
+from secondsight.world.settled import ForcedModel, TooManyInterleavings
 
 SCENARIOS = Path(__file__).parent.parent.parent / "scenarios"
 
@@ -229,6 +232,23 @@ def test_one_program_serves_many_scenarios() -> None:
     assert a.places_of(a.start().settled[0]) == {"cpu": "op:0", "device": "op:0"}
     ends = [ForcedModel(s).free(ForcedModel(s).start().settled[0]) for s in (first, second)]
     assert len(ends[0].settled) != len(ends[1].settled)
+
+
+def test_more_states_are_looked_at_from_the_last_step_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = device_scenario("munmap", "mmap", "write")
+    assert run_forced(free_schedule(scenario))
+    monkeypatch.setattr(forced, "MOST_AT_THE_END", 3)
+    with pytest.raises(NotFollowed, match="more than 3 states"):
+        run_forced(free_schedule(scenario))
+    with pytest.raises(TooManyInterleavings, match="more than 3 states"):
+        model = ForcedModel(scenario)
+        model.free(model.start().settled[0], 3)
+
+
+@pytest.mark.wide
+def test_a_drawn_scenario_with_many_interleavings_at_its_end_has_a_schedule() -> None:
+    plan = plan_of(scenario_of("forced", 1, 730), 1, 730, "6.12")
+    assert plan.schedule is not None, plan.problem
 
 
 # Files.

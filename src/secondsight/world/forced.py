@@ -22,7 +22,7 @@ from secondsight.scenario.data import DIFFERS, Scenario
 from secondsight.scenario.holds import INSIDE, USUAL, hold
 from secondsight.scenario.schedule import CannotForce, Forced, Schedule, ScheduledStep, load_schedule
 from secondsight.search import Violation
-from secondsight.world.settled import Coarse, ForcedModel, Node, TooManyInterleavings
+from secondsight.world.settled import MOST, MOST_AT_THE_END, Coarse, ForcedModel, Node, TooManyInterleavings
 
 __all__ = [
     "CannotForce",
@@ -131,7 +131,7 @@ def random_schedule(
             break
         steps.append(step.step)
         nodes = step.nodes
-    ends = _ends(model, nodes)
+    ends = _ends(model, nodes, MOST_AT_THE_END)
     return ends if isinstance(ends, CannotForce) else _schedule(scenario, driver, steps, points)
 
 
@@ -158,7 +158,7 @@ def run_forced(schedule: Schedule, driver: type[Device] | None = None, release: 
     nodes: Nodes = model.start().settled
     for number, step in enumerate(schedule.steps, 1):
         nodes = _follow(model, nodes, step, number)
-    ends = _ends(model, nodes)
+    ends = _ends(model, nodes, MOST_AT_THE_END)
     if isinstance(ends, CannotForce):
         raise NotFollowed(len(schedule.steps) + 1, ends.why)
     return frozenset(model.left(node) for node in ends)
@@ -188,15 +188,15 @@ def _follow(model: ForcedModel, nodes: Nodes, step: ScheduledStep, number: int) 
     return tuple(found)
 
 
-def _ends(model: ForcedModel, nodes: Nodes) -> Nodes | CannotForce:
-    """The states at the end, whoever is still held running freely."""
+def _ends(model: ForcedModel, nodes: Nodes, most: int = MOST) -> Nodes | CannotForce:
+    """The states at the end, whoever is still held running freely: `most` states of one run."""
     found: dict[Node, None] = {}
     for node in nodes:
         if model.ended(node):
             found[node] = None
             continue
         try:
-            coarse = model.free(node)
+            coarse = model.free(node, most)
         except TooManyInterleavings as error:
             return CannotForce(str(error))
         if coarse.broken:

@@ -37,14 +37,14 @@ from secondsight.world.declare import on_model
 from secondsight.world.encoder import Encoder
 from secondsight.world.model import program, value_in, value_of, watched
 
-__all__ = ["Broken", "Coarse", "ForcedModel", "Node", "TooManyInterleavings"]
+__all__ = ["MOST", "MOST_AT_THE_END", "Broken", "Coarse", "ForcedModel", "Node", "TooManyInterleavings"]
 
 Node = tuple[bytes, tuple[int, ...]]
 """A state, and what was noted on the way: for each operation the retries, then what its late use found, then whether an exit
 cut it off."""
 
-_MOST = 20_000
-"""States within one coarse step."""
+MOST, MOST_AT_THE_END = 20_000, 400_000
+"""States within one coarse step of many that are tried, and within the last one of a run, which nothing else can answer for."""
 
 
 class TooManyInterleavings(LangError):
@@ -198,15 +198,15 @@ class ForcedModel:
             raise ValueError(f"{thread} is not held")
         return self._settle([node], index)
 
-    def free(self, node: Node) -> Coarse:
-        """All the ways to the end if nobody is held any more."""
+    def free(self, node: Node, most: int = MOST) -> Coarse:
+        """All the ways to the end if nobody is held any more. Raises `TooManyInterleavings` beyond `most` states."""
         kept, self.holds = self.holds, [None] * len(self.holds)
         try:
-            return self._settle([node], None)
+            return self._settle([node], None, most)
         finally:
             self.holds = kept
 
-    def _settle(self, todo: list[Node], released: int | None) -> Coarse:
+    def _settle(self, todo: list[Node], released: int | None, most: int = MOST) -> Coarse:
         """Every settled state that can be reached while nobody who is held goes on, `released` but for its first step."""
         seen = set(todo if released is None else ())
         settled: dict[Node, None] = {}
@@ -235,8 +235,8 @@ class ForcedModel:
             if not moved:
                 settled[node] = None
                 self._stuck(node, broken)
-            if len(seen) > _MOST:
-                raise TooManyInterleavings(f"{self.scenario.name}: more than {_MOST:,} states within one coarse step")
+            if len(seen) > most:
+                raise TooManyInterleavings(f"{self.scenario.name}: more than {most:,} states within one coarse step")
         return Coarse(tuple(settled), tuple(broken.values()))
 
     def _counted(self, node: Node, thread: int, number: int, after: bytes) -> tuple[int, ...]:
