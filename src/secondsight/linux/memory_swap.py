@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, bound, milestone, require, shared_array, tracepoint, wait_until
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
+from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_RETRY
 from secondsight.linux.mm_types import (
@@ -38,6 +39,7 @@ from secondsight.linux.page_alloc import (
     put_page,
 )
 from secondsight.linux.page_alloc_slowpath import GFP_HIGHUSER_MOVABLE, direct_reclaim, might_alloc
+from secondsight.linux.pgtable import exclusive_is_mapped
 from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
@@ -318,13 +320,18 @@ def remove_device_exclusive_entry(mm: Mm, va: Va, folio: Folio, flags: Flags) ->
 def restore_exclusive_pte(mm: Mm, va: Va, folio: Folio) -> None:
     """restore_exclusive_pte() (mm/memory.c, Linux 6.12), under the page-table lock: only if the entry is what it was.
 
-    The reference that the entry holds becomes the present entry's. Writable, if the vma still is (maybe_mkwrite()).
+    The reference that the entry holds becomes the present entry's. Writable, if the vma still is (maybe_mkwrite()); since 6.15 whatever mprotect() has done
+    meanwhile, if the page is the process's alone (can_change_pte_writable()), and dirty only if the folio is.
     """
     pte = mm.ptes[va]
     vma = mm.mm_mt[va]
     if pte.kind == PteKind.DEVICE_EXCLUSIVE and pte.frame is folio and vma is not None:
         pte.kind = PteKind.PRESENT
+        if len(exclusive_is_mapped) > 0:
+            pte.writable = page_anon_exclusive(folio)
         if not vma.write:
             pte.writable = False
         if len(swap_slots) > 0:
             pte.dirty = pte.writable
+            if len(exclusive_is_mapped) > 0:
+                pte.dirty = pte.writable and page_folio(folio).dirty

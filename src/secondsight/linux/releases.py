@@ -161,6 +161,18 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1 and 6.12 against 7.2 (the kernel's own C: secondsight conform)",
         ),
         Difference(
+            "exclusive-page-stays-mapped",
+            since=(6, 15),
+            older="a page that a device has for itself (make_device_exclusive_range()) counts as not mapped: reclaim, compaction and the split of a huge page leave it alone, as the entry's "
+            "reference is one that nobody accounts for; what is locked is not waited for (-EBUSY). It goes back to the CPU with the event EXCLUSIVE, and mprotect() makes its entry one that may not be "
+            "written. So does the model where no release is asked for",
+            newer="it stays mapped: reclaim swaps it out and compaction moves it, the device is told (CLEAR); make_device_exclusive() waits for the folio lock. It goes back with CLEAR, and may be written if "
+            "its mapping may by then",
+            read="page_make_device_exclusive_one() calls folio_remove_rmap_pte(), restore_exclusive_pte() folio_add_anon_rmap_pte() (mm/rmap.c, mm/memory.c, Linux 6.12.117); make_device_exclusive() leaves "
+            "the count as it is (mm/rmap.c, Linux 7.2). The lists have it for 6.15, whose source was not looked at.",
+            seen="mm/rmap.c of each of the three releases, beside the model (docs/conform.md)",
+        ),
+        Difference(
             "mremap-of-several-vmas",
             since=(6, 17),
             older="mremap() of pages that are not all of one vma fails with -EFAULT, and what was mapped at the new place has gone. So does the model where no "
