@@ -94,6 +94,14 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1 against 6.12 and 7.2 (tests/kernels/test_disk_files.py)",
         ),
         Difference(
+            "hole-is-written-back-first",
+            since=(6, 12),
+            older="before a hole is punched into a file on a disk, what is dirty where it will be is written back, under no lock: entries are made read-only, and subscribers hear of that too",
+            newer="it is dropped as it is",
+            read="ext4_punch_hole() (fs/ext4/inode.c, Linux 6.1.192, 6.12.117). Releases in between were not looked at.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn forced runs)",
+        ),
+        Difference(
             "direct-io-by-reference",
             since=(6, 12),
             older="direct I/O takes references to the pages of its buffer and does not pin them: after a fork meanwhile, who writes the "

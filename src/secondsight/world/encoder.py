@@ -351,6 +351,7 @@ class Encoder:
             derived["dax_pins"] = 1
         if largest.get("writes_back"):
             derived["longterm_pins_write_files"] = int(differs("longterm-pin-of-a-file", self.release))
+            derived["hole_is_written_back"] = int(differs("hole-is-written-back-first", self.release))
             self._suits_writeback()
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if largest.get("anon_prepared"):
