@@ -22,7 +22,7 @@ from secondsight.linux.gup import (
     unpin_user_page,
 )
 from secondsight.linux.hmm import hmm_range_fault, hmm_range_snapshot
-from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
+from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.mm_types import Driver, Event, Mm, Pfn, PteKind, Range, Seq
@@ -177,22 +177,19 @@ def test_protection_that_comes_and_goes_leaves_a_newer_entry_as_it_is(mapped: in
 
 
 def test_a_newer_entry_goes_back_dirty_if_the_page_is() -> None:
-    """What came from swap, and was read, may be written and is clean; a CPU's write of it has to make it dirty."""
-    for reclaimed in (False, True):
+    for dirty in (False, True):
         with listened(exclusive_is_mapped=1, restores_by_clear=1, swap_slots=2, anon_vmas=1) as (_, mm, _listener):
-            if reclaimed:
-                madvise_pageout(mm, 0, 1)
-                cpu_read(mm, 0)
-                assert mm.ptes[0].writable and not mm.ptes[0].dirty
-            unlock_and_put(marked(mm, None, True))
-            assert not mm.ptes[0].dirty
-            assert cpu_read(mm, 0) == A and mm.ptes[0].writable and mm.ptes[0].dirty != reclaimed
+            pfn = marked(mm, None, True)
+            unlock_and_put(pfn)
+            assert not mm.ptes[0].dirty and frames[pfn].dirty, "who asks for it has it marked"
+            frames[pfn].dirty = dirty
+            assert cpu_read(mm, 0) == A and mm.ptes[0].writable and mm.ptes[0].dirty == dirty
 
 
 def test_a_release_has_its_own_form() -> None:
     """Linux 7.2 waits for the folio lock, and says of what is no private memory another error than 6.12."""
     s = Recorder()
-    s.make_device_exclusive(s.mmap(s.memfd(pages=1)), into="a_files")
+    s.make_device_exclusive(s.mmap(s.memfd_create(pages=1)), into="a_files")
     recorded = s.scenario("a_files_page", "")
     assert only_outcome(recorded, release="6.12") == only_outcome(recorded) == (("a_files", "-EBUSY"),)
     assert only_outcome(recorded, release="7.2") == (("a_files", "-EOPNOTSUPP"),)

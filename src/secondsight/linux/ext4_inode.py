@@ -184,7 +184,8 @@ def ext4_create(nr_pages: Pgoff) -> Ext4Inode:
 @atomic
 def mapping_tagged(inode: Ext4Inode) -> bool:
     """mapping_tagged(PAGECACHE_TAG_DIRTY) (include/linux/fs.h, Linux 6.1): whether any page of the file is dirty."""
-    for folio in inode.pages:
+    for i in range(inode.nr_pages):
+        folio = inode.pages[i]
         if folio is not None:
             if folio.dirty:
                 return True
