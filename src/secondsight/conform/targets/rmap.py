@@ -217,7 +217,7 @@ def _taken_away(release: str) -> Iterator[Configuration]:
     """A page that a device has for itself, alone and beside somebody."""
     both, entries = ((0, 0, 0, 0), (0, 1, 0, 0)), (_taken(1, release), 0, 0, 0)
     for how in (How.EXCLUSIVE, How.EXCLUSIVE | How.HELD, How.EXCLUSIVE | How.PINNED, How.EXCLUSIVE | How.DIRTY):
-        ops = [(task(Op.UNMAP, 1), kept) for kept in (How.CACHED, How.LAZY)]
+        ops: list[tuple[TargetOperation, int]] = [(task(Op.UNMAP, 1), kept) for kept in (How.CACHED, How.LAZY)]
         if not differs("exclusive-page-stays-mapped", release):
             ops += [(task(Op.MIGRATE, 1, dst), 0) for dst in (1, DST)]
         for op, kept in ops:
