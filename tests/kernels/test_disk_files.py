@@ -131,8 +131,6 @@ def test_what_is_seen_beside_writeback_is_possible(disk_vm: VM) -> None:
 @pytest.mark.wide
 @pytest.mark.parametrize(("kind", "count"), [("sequential", 60), ("free", 12), ("forced", 25)])
 def test_drawn_ones_agree(disk_vm: VM, kind: DrawnKind, count: int) -> None:
-    if kind == "forced" and disk_vm.release.startswith("6.1."):
-        pytest.skip("ext4_punch_hole() of 6.1 writes back first what is dirty, which is not modelled: subscribers hear of that too")
     drawn_ones_agree(disk_vm, kind, 71, count, WITH_DISK, (HUGE, WITH_DAX, WITH_FS_DAX), "disk_file")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from linux_world import A, B, C, search, world
+from linux_world import A, B, C, mirror_of, search, world
+from linux_world import Mirror as Counting
 
 from secondsight.contract import rules_for
 from secondsight.contract.adversaries import ADVERSARIES
@@ -47,12 +48,13 @@ from secondsight.world.model import only_outcome, outcomes
 LONG: Flags = FOLL_PIN | FOLL_WRITE | FOLL_LONGTERM
 SHORT: Flags = FOLL_PIN | FOLL_WRITE
 
+SIZES = {"frames": 6, "pages": 3, "anon_vmas": 1, "writes_back": 1, "ext4_inodes": 1, "file_pages": 2, "swap_slots": 1, "migrations": 1}
+
 
 @contextmanager
 def a_file(**more: int) -> Iterator[tuple[Machine, Mm, Ext4Inode]]:
     """A process that has mapped a file of two pages, and has written `A` to the first, which is on the disk."""
-    sizes = {"frames": 6, "pages": 3, "anon_vmas": 1, "writes_back": 1, "ext4_inodes": 1, "file_pages": 2, "swap_slots": 1, "migrations": 1}
-    with world(None, **sizes | more) as (machine, mm):
+    with world(None, **SIZES | more) as (machine, mm):
         inode = ext4_create(2)
         do_mmap(mm, 0, 2, inode, 0, True)
         cpu_write(mm, 0, A)
@@ -194,6 +196,31 @@ def test_a_hole_takes_the_page_from_who_has_pinned_it() -> None:
         folio.contents = B
         unpin_user_page_range_dirty_lock(folio)
         assert cpu_read(mm, 0) == 0 and inode.i_rwsem.owner == 0 and inode.invalidate_lock.owner == 0
+
+
+@pytest.mark.parametrize(("older", "dirty", "calls"), [(0, True, 1), (1, True, 2), (0, False, 1), (1, False, 1)])
+def test_older_releases_write_back_first_what_goes_with_a_hole(older: int, dirty: bool, calls: int) -> None:
+    """Seen on a real 6.1 (drawn forced runs): who mirrors the page hears of its being cleaned, and then of its going."""
+    with world({Counting: 1}, **SIZES | {"hole_is_written_back": older}) as (machine, mm):
+        inode = ext4_create(2)
+        do_mmap(mm, 0, 2, inode, 0, True)
+        cpu_write(mm, 0, A)
+        if not dirty:
+            ext4_sync_file(inode, 0, 2)
+        mirror = mirror_of(machine, mm, Counting)
+        assert madvise_remove(mm, 0, 1) == 0 and mirror.calls == calls
+        assert inode.blocks[0] == 0 and inode.pages[0] is None and cpu_read(mm, 0) == 0
+
+
+def test_a_release_that_writes_back_first_shows_it_only_to_who_is_told() -> None:
+    s = Recorder()
+    file = s.disk_file(pages=1)
+    a = s.mmap(file)
+    s.write(a, "a")
+    s.disk_file_punch_hole(file, page=0, into="hole")
+    s.read(a, into="last")
+    recorded = s.scenario("a_dirty_hole", "")
+    assert only_outcome(recorded) == only_outcome(recorded, release="6.1") and dict(only_outcome(recorded))["last"] == "\0"
 
 
 class MayNotBeCalled(Mirror):

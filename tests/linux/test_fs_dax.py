@@ -6,13 +6,14 @@ import pytest
 from linux_world import RULES, A, Mirror, device_main, mirror_of, search, world
 
 from secondsight.lang.errors import RuleBroken
-from secondsight.linux import EOPNOTSUPP, SIGBUS
+from secondsight.linux import ENODEV, EOPNOTSUPP, SIGBUS
 from secondsight.linux.dax import dax_mmap, dev_dax_probe
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.fork import mm_alloc
 from secondsight.linux.fork_dup import dup_mmap
 from secondsight.linux.fs_dax import FsDaxFile, ext4_fallocate_punch_hole, ext4_punch_hole, fs_dax_create
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
+from secondsight.linux.madvise_remove import madvise_remove
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import ZERO_PFN, frame_touch, frames, zone
@@ -34,6 +35,20 @@ def test_a_mapping_holds_no_reference_and_a_hole_takes_the_block() -> None:
         assert mm.ptes[0].frame is None and zone.nr_free == free + 1
         assert cpu_read(mm, 0) == 0 and mm.ptes[0].frame is frames[ZERO_PFN], "no block is needed to read zeros"
         assert cpu_write(mm, 0, A) == 0 and zone.nr_free == free and mm.ptes[0].frame is file.blocks[0]
+
+
+def test_it_is_a_regular_file_into_which_advice_punches_a_hole() -> None:
+    """MADV_REMOVE goes the way of fallocate(): it waits for who holds the page, and gives the block back. A device's own memory is no regular file."""
+    with world(**SIZES, pagemaps=1, dax_devices=1) as (machine, mm):
+        file = fs_dax_create(1)
+        do_mmap(mm, 0, 1, file, 0, True)
+        cpu_write(mm, 0, A)
+        free = zone.nr_free
+        assert search(machine, (uses_for_a_moment, (mm,)), (madvise_remove, (mm, 0, 1))).verdict is Verdict.HOLDS
+        assert madvise_remove(mm, 0, 1) == 0 and zone.nr_free == free + 1 and file.blocks[0] is None
+        assert cpu_read(mm, 0) == 0
+        dax_mmap(dev_dax_probe(1), mm, 1, 1, 0, True)
+        assert madvise_remove(mm, 1, 1) == -ENODEV
 
 
 def test_it_is_pinned_for_a_moment_alone() -> None:

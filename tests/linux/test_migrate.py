@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from linux_world import A, B, search, world
+from linux_world import A, B, Mirror, mirror_of, search, world
 
 from secondsight.lang import require
 from secondsight.linux import EACCES, EAGAIN, EFAULT, ENOENT, SIGSEGV
@@ -60,6 +60,22 @@ def test_a_files_page_moves_in_every_mapping_and_in_the_file() -> None:
         after = file.pages[0]
         assert after is not None and after is not before and mm.ptes[0].frame is mm.ptes[1].frame is after
         assert cpu_read(mm, 0) == B and after.refcount == 3
+
+
+@pytest.mark.parametrize("passes", [0, 1, 2])
+@pytest.mark.parametrize("mapped", [True, False])
+def test_of_a_page_that_nothing_maps_nobody_is_told(mapped: bool, passes: int) -> None:
+    """A file's page that is in memory, and whose mapping nobody has touched yet: migrate_folio_unmap() does not come to try_to_migrate()."""
+    with world({Mirror: 1}, **MOVES, files=1, file_pages=1, migration_passes=passes) as (machine, mm):
+        file = memfd_create(1, 0)
+        do_mmap(mm, 0, 1, file, 0, True)
+        cpu_write(mm, 0, A)
+        if not mapped:
+            madvise_dontneed(mm, 0, 1)
+        mirror = mirror_of(machine, mm)
+        before = file.pages[0]
+        assert before is not None and folio_isolate_lru(before) and migrate_folio(before) == 0
+        assert file.pages[0] is not before and mirror.calls == int(mapped) and cpu_read(mm, 0) == A
 
 
 def test_a_page_of_the_swap_cache_keeps_its_slot() -> None:

@@ -24,15 +24,20 @@ from secondsight.linux.gup import (
 from secondsight.linux.hmm import hmm_range_fault, hmm_range_snapshot
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_create
+from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.mm_types import Driver, Event, Mm, Pfn, PteKind, Range, Seq
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
 from secondsight.linux.oom_kill import oom_reap_task_mm
 from secondsight.linux.page_alloc import ZERO_PFN, frames
-from secondsight.linux.pgtable import folio_kept_by, pte_none
+from secondsight.linux.pgtable import folio_kept_by, folio_mapcount, pte_none
 from secondsight.linux.rmap_exclusive import make_device_exclusive, make_device_exclusive_range, unlock_and_put
 from secondsight.linux.sched_mm import mmput
 from secondsight.linux.shmem import F_SEAL_SHRINK
+from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.vmscan import reclaim_folio
+from secondsight.scenario import Recorder
+from secondsight.world.model import only_outcome
 
 
 class Listener(Driver):
@@ -128,6 +133,66 @@ def test_a_page_made_read_only_meanwhile_comes_back_read_only() -> None:
         unlock_and_put(marked(mm))
         assert do_mprotect_pkey(mm, 0, 1, False, 0, 1) == 0
         assert cpu_read(mm, 0) == A and not mm.ptes[0].writable
+
+
+# Since 6.15 the entry is a mapping of the folio, and says of the page only that it is there.
+
+
+@pytest.mark.parametrize("mapped", [0, 1])
+def test_reclaim_takes_what_a_device_has_where_that_counts_as_mapped(mapped: int) -> None:
+    with listened(exclusive_is_mapped=mapped, restores_by_clear=mapped, swap_slots=2, anon_vmas=1) as (_, mm, listener):
+        pfn = marked(mm, mn.owner_of(listener), bool(mapped))
+        folio = frames[pfn]
+        unlock_and_put(pfn)
+        assert folio_mapcount(folio) == mapped
+        assert folio_isolate_lru(folio)
+        reclaim_folio(folio)
+        assert listener.clears == mapped
+        assert mm.ptes[0].kind == (PteKind.SWAP if mapped else PteKind.DEVICE_EXCLUSIVE) and folio.refcount == (0 if mapped else 2)
+        assert cpu_read(mm, 0) == A
+
+
+@pytest.mark.parametrize("mapped", [0, 1])
+def test_compaction_moves_what_a_device_has_where_that_counts_as_mapped(mapped: int) -> None:
+    """It comes back as a page of the process's alone, which may be written only after a fault, as of an entry that says nothing of writing."""
+    with listened(exclusive_is_mapped=mapped, restores_by_clear=mapped, migrations=1, anon_vmas=1) as (_, mm, listener):
+        pfn = marked(mm, mn.owner_of(listener), bool(mapped))
+        unlock_and_put(pfn)
+        assert folio_isolate_lru(frames[pfn])
+        migrate_folio(frames[pfn], False)
+        pte = mm.ptes[0]
+        assert (pte.frame is not frames[pfn]) == bool(mapped) and listener.clears == mapped
+        assert pte.kind == (PteKind.PRESENT if mapped else PteKind.DEVICE_EXCLUSIVE)
+        if mapped:
+            assert not pte.writable
+        assert cpu_read(mm, 0) == A and cpu_write(mm, 0, B) == 0 and pte.writable
+
+
+@pytest.mark.parametrize("mapped", [0, 1])
+def test_protection_that_comes_and_goes_leaves_a_newer_entry_as_it_is(mapped: int) -> None:
+    with listened(exclusive_is_mapped=mapped, vmas=4, vma_flags=1, swap_slots=2, anon_vmas=1) as (_, mm, _listener):
+        unlock_and_put(marked(mm, None, bool(mapped)))
+        assert do_mprotect_pkey(mm, 0, 1, False, 0, 1) == 0 and do_mprotect_pkey(mm, 0, 1, True, 0, 1) == 0
+        assert cpu_read(mm, 0) == A and mm.ptes[0].writable == bool(mapped)
+
+
+def test_a_newer_entry_goes_back_dirty_if_the_page_is() -> None:
+    for dirty in (False, True):
+        with listened(exclusive_is_mapped=1, restores_by_clear=1, swap_slots=2, anon_vmas=1) as (_, mm, _listener):
+            pfn = marked(mm, None, True)
+            unlock_and_put(pfn)
+            assert not mm.ptes[0].dirty and frames[pfn].dirty, "who asks for it has it marked"
+            frames[pfn].dirty = dirty
+            assert cpu_read(mm, 0) == A and mm.ptes[0].writable and mm.ptes[0].dirty == dirty
+
+
+def test_a_release_has_its_own_form() -> None:
+    """Linux 7.2 waits for the folio lock, and says of what is no private memory another error than 6.12."""
+    s = Recorder()
+    s.make_device_exclusive(s.mmap(s.memfd_create(pages=1)), into="a_files")
+    recorded = s.scenario("a_files_page", "")
+    assert only_outcome(recorded, release="6.12") == only_outcome(recorded) == (("a_files", "-EBUSY"),)
+    assert only_outcome(recorded, release="7.2") == (("a_files", "-EOPNOTSUPP"),)
 
 
 def test_who_cannot_have_it() -> None:

@@ -9,6 +9,8 @@ from linux_world import A, B, search, world
 
 from secondsight.lang.errors import RuleBroken
 from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork_dup import dup_mmap
 from secondsight.linux.gup import (
     FOLL_PIN,
     FOLL_WRITE,
@@ -19,7 +21,7 @@ from secondsight.linux.gup import (
 )
 from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
 from secondsight.linux.memfd import memfd_create
-from secondsight.linux.mm_flags import MAP_PRIVATE
+from secondsight.linux.mm_flags import MAP_PRIVATE, VM_LOCKED
 from secondsight.linux.mm_types import Folio, PteKind
 from secondsight.linux.mmap import do_mmap, exit_mmap, vm_munmap
 from secondsight.linux.page_alloc import frames, get_page, put_page, zone
@@ -75,6 +77,43 @@ def test_a_page_that_somebody_holds_stays_in_the_swap_cache() -> None:
         put_page(folio)
         madvise_pageout(mm, 0, 1)
         assert cpu_read(mm, 0) == B, "it was dirty still"
+
+
+@pytest.mark.parametrize("flags", [0, VM_LOCKED])
+def test_what_is_locked_keeps_no_slot(flags: int) -> None:
+    """A read takes it out of the swap cache, and it is dirty: what somebody writes to it unseen is not lost when it is locked no more."""
+    with world(**SWAP, vma_flags=1, memlock=1) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        madvise_pageout(mm, 0, 1)
+        vma = mm.mm_mt[0]
+        assert vma is not None
+        vma.flags[0] = flags
+        assert cpu_read(mm, 0) == A
+        folio = mm.ptes[0].frame
+        assert folio is not None and folio.swapcache == (flags == 0) and folio.dirty == (flags != 0)
+        assert (swap_slots[0].cache is None) == (flags != 0) and swap_slots[0].count == 0
+        folio.contents = B
+        vma.flags[0] = 0
+        madvise_pageout(mm, 0, 1)
+        assert mm.ptes[0].kind == PteKind.SWAP and cpu_read(mm, 0) == (B if flags else A)
+
+
+@pytest.mark.parametrize("locked", [0, VM_LOCKED])
+def test_what_is_locked_elsewhere_keeps_no_slot_either(locked: int) -> None:
+    """The parent's locked vma maps the page, and the child, whose vma is not, is the last for whom the slot stands (PG_mlocked)."""
+    with world(**SWAP | {"frames": 8, "anon_vmas": 2}, mms=2, vma_flags=1, memlock=2, cow=1) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        madvise_pageout(mm, 0, 1)
+        child = mm_alloc()
+        assert dup_mmap(child, mm) and swap_slots[0].count == 2
+        vma = mm.mm_mt[0]
+        assert vma is not None
+        vma.flags[0] = locked
+        assert cpu_read(mm, 0) == A and swap_slots[0].count == 1 and swap_slots[0].cache is not None
+        assert cpu_read(child, 0) == A and swap_slots[0].count == 0
+        assert (swap_slots[0].cache is None) == (locked != 0)
 
 
 def test_what_is_written_unseen_and_not_marked_is_lost() -> None:

@@ -219,7 +219,7 @@ class ExclusiveByOwner(AtomicDevice):
         mm = self.notifier.mm
         assert mm is not None
         owner = mn.owner_of(self)
-        return rmap_exclusive.make_device_exclusive_range(mm, va, owner)
+        return rmap_exclusive.made_exclusive(mm, va, owner)
 
     @atomic
     def take_alone(self, va: Va, pfn: Pfn) -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Char, Errno, Ref, RwLock, atomic, bound, milestone, pool, require, wait_until
+from secondsight.lang import Array, Char, Errno, Ref, RwLock, atomic, bound, milestone, pool, require, shared_array, wait_until
 from secondsight.linux.filemap import filemap_get_entry, folio_put_unlocked
 from secondsight.linux.memory import finish_fault, insert_page
 from secondsight.linux.memory_zap import unmap_mapping_range
@@ -48,6 +48,9 @@ from secondsight.linux.vma_lock import release_fault_lock
 from secondsight.linux.vmscan import folio_dropped
 
 __all__ = ["Ext4Inode", "ext4_create", "ext4_inodes", "ext4_sync_file", "ext4_writepages", "filemap_read", "generic_fadvise_dontneed"]
+
+hole_is_written_back = shared_array(bool, bound("hole_is_written_back", most=1))
+"""Of size 1: where a hole is to be punched, what is dirty goes to the disk first: see `releases` (hole-is-written-back-first)."""
 
 
 class Ext4Inode(AddressSpace):
@@ -148,7 +151,10 @@ class Ext4Inode(AddressSpace):
 
     def fallocate_punch_hole(self, first: Pgoff, length: Pgoff) -> Errno:
         """ext4_fallocate(FALLOC_FL_PUNCH_HOLE) (fs/ext4/extents.c, Linux 6.12), ext4_punch_hole(), truncate_pagecache_range() (fs/ext4/inode.c, mm/truncate.c): behind the end of the file
-        there is nothing to unmap, and nobody is told. Left out: that 6.1 writes back first what is dirty there."""
+        there is nothing to unmap, and nobody is told. Linux 6.1 writes back what is dirty there, before it takes a lock (`hole_is_written_back`)."""
+        if len(hole_is_written_back) > 0:
+            if mapping_tagged(self):
+                ext4_sync_file(self, first, first + length)
         self.i_rwsem.write_lock()
         self.invalidate_lock.write_lock()
         end = min(first + length, self.nr_pages)
@@ -173,6 +179,17 @@ def ext4_create(nr_pages: Pgoff) -> Ext4Inode:
     inode = ext4_inodes.alloc()
     inode.nr_pages = nr_pages
     return inode
+
+
+@atomic
+def mapping_tagged(inode: Ext4Inode) -> bool:
+    """mapping_tagged(PAGECACHE_TAG_DIRTY) (include/linux/fs.h, Linux 6.1): whether any page of the file is dirty."""
+    for i in range(inode.nr_pages):
+        folio = inode.pages[i]
+        if folio is not None:
+            if folio.dirty:
+                return True
+    return False
 
 
 # Into memory.

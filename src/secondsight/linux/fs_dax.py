@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Ref, RwLock, atomic, milestone, pool, require, wait_until
+from secondsight.lang import Array, Errno, Ref, RwLock, atomic, milestone, pool, require, wait_until
 from secondsight.linux.memory import insert_pfn_mkwrite
 from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.mm_flags import FAULT_FLAG_WRITE, VM_FAULT_SIGBUS, VM_FSDAX
@@ -55,6 +55,11 @@ class FsDaxFile(AddressSpace):
             if dax_replaces_zero_page(self, pgoff):
                 unmap_mapping_range(self, pgoff, pgoff)
         return dax_iomap_fault(self, mm, va, pgoff, write)
+
+    def fallocate_punch_hole(self, first: Pgoff, length: Pgoff) -> Errno:
+        """ext4_fallocate(FALLOC_FL_PUNCH_HOLE) (fs/ext4/extents.c, Linux 6.12), as madvise_remove() calls it."""
+        ext4_fallocate_punch_hole(self, first, length)
+        return 0
 
 
 fs_dax_files = pool(FsDaxFile, "fs_dax_files")

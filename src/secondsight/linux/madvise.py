@@ -118,7 +118,8 @@ def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
     """madvise_pageout(), madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12): reclaim `length` pages, if they can be.
 
     Pages that are present, and mapped here alone, are taken off their lists first, those of a vma together, then reclaimed one after
-    the other.
+    the other. Left out: one that stays goes back to its list when the last has been looked at (reclaim_folio_list()), here at once: who would move or reclaim it meanwhile finds it
+    isolated, and who writes to it finds a reference more (may hide a bug).
     """
     mm.mmap_lock.read_lock()
     ret = 0

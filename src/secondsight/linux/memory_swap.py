@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, bound, milestone, require, shared_array, tracepoint, wait_until
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
+from secondsight.linux.fork import mms
 from secondsight.linux.migrate import migration_entry_wait
+from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_RETRY
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -29,6 +31,7 @@ from secondsight.linux.mm_types import (
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,
+    folio_nr_pages,
     folio_order,
     folio_page,
     folio_try_get,
@@ -38,6 +41,7 @@ from secondsight.linux.page_alloc import (
     put_page,
 )
 from secondsight.linux.page_alloc_slowpath import GFP_HIGHUSER_MOVABLE, direct_reclaim, might_alloc
+from secondsight.linux.pgtable import exclusive_is_mapped, vm_normal_folio
 from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
@@ -47,6 +51,7 @@ from secondsight.linux.swap_state import (
 )
 from secondsight.linux.swapops import is_device_private_entry, is_swap_entry, migrations, swap_slots
 from secondsight.linux.userfaultfd import userfaultfd_pte_wp
+from secondsight.linux.util import locked_vms, vma_is_locked
 from secondsight.linux.vma_lock import release_fault_lock
 
 __all__ = [
@@ -120,7 +125,7 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
 
     False: it is to be waited for without the mmap lock (folio_lock_or_retry()). The page may be written if no other process has had a
     share in it, or nobody has it any more, and is dirty then if this is a write. The swap cache keeps the page and the slot, unless
-    it is written and nobody else has it (should_try_to_free_swap()). So a page can be writable, in the swap cache,
+    it is written and nobody else has it, or is locked (mlock()). So a page can be writable, in the swap cache,
     and clean: what a device writes to it must be marked (`folio_mark_dirty`).
     """
     if folio.locked and flags & FAULT_FLAG_ALLOW_RETRY != 0:
@@ -136,7 +141,7 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
             return True
     if folio.swapcache and folio.swap == entry and is_swap_entry(pte) and pte.swap == entry:
         swap_free(entry)
-        if write and folio.refcount == 2:
+        if should_try_to_free_swap(folio, vma, write):
             folio_free_swap(folio)
         if folio.anon_vma is None:
             folio_add_new_anon_rmap(folio, vma, va)
@@ -158,6 +163,28 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
 
 
 @atomic
+def should_try_to_free_swap(folio: Folio, vma: Vma, write: bool) -> bool:
+    """should_try_to_free_swap() (mm/memory.c, Linux 6.12): whether the slot of a page that is about to be mapped goes, if nothing else stands for it: what stays in memory needs none, and
+    of what is written it is the last reference but this one's and the page's own. Left out: that swap is nearly full; since 7.2 devices without I/O (SWP_SYNCHRONOUS_IO), of which none goes."""
+    if len(locked_vms) > 0:
+        if vma_is_locked(vma) or folio_test_mlocked(folio):
+            return True
+    return write and folio.refcount == 1 + folio_nr_pages(folio)
+
+
+@atomic
+def folio_test_mlocked(folio: Folio) -> bool:
+    """folio_test_mlocked() (include/linux/page-flags.h, Linux 6.12): whether a locked vma, of any process, maps the folio."""
+    for i in range(len(mms)):
+        mm = mms[i]
+        for va in range(len(mm.ptes)):
+            vma = mm.mm_mt[va]
+            if vma is not None and vm_normal_folio(mm.ptes[va]) is folio and vma_is_locked(vma):
+                return True
+    return False
+
+
+@atomic
 def map_swapped_pages(vma: Vma, va: Va, folio: Folio, entry: SwpEntry, write: bool) -> None:
     """The same of a folio of two pages: both are mapped where both entries are its, and alike; else the one that is asked for. The folio holds a
     reference for each."""
@@ -176,7 +203,7 @@ def map_swapped_pages(vma: Vma, va: Va, folio: Folio, entry: SwpEntry, write: bo
                 npages = HPAGE_PMD_NR
     for at in range(first, first + npages):
         swap_free(mm.ptes[at].swap)
-    if write and folio.refcount == 1 + HPAGE_PMD_NR:
+    if should_try_to_free_swap(folio, vma, write):
         folio_free_swap(folio)
     for _ in range(npages - 1):
         get_page(folio)
@@ -318,13 +345,18 @@ def remove_device_exclusive_entry(mm: Mm, va: Va, folio: Folio, flags: Flags) ->
 def restore_exclusive_pte(mm: Mm, va: Va, folio: Folio) -> None:
     """restore_exclusive_pte() (mm/memory.c, Linux 6.12), under the page-table lock: only if the entry is what it was.
 
-    The reference that the entry holds becomes the present entry's. Writable, if the vma still is (maybe_mkwrite()).
+    The reference that the entry holds becomes the present entry's. Writable, if the vma still is (maybe_mkwrite()); since 6.15 whatever mprotect() has done
+    meanwhile, if the page is the process's alone (can_change_pte_writable()), and dirty only if the folio is.
     """
     pte = mm.ptes[va]
     vma = mm.mm_mt[va]
     if pte.kind == PteKind.DEVICE_EXCLUSIVE and pte.frame is folio and vma is not None:
         pte.kind = PteKind.PRESENT
+        if len(exclusive_is_mapped) > 0:
+            pte.writable = page_anon_exclusive(folio)
         if not vma.write:
             pte.writable = False
         if len(swap_slots) > 0:
             pte.dirty = pte.writable
+            if len(exclusive_is_mapped) > 0:
+                pte.dirty = pte.writable and page_folio(folio).dirty

@@ -59,6 +59,7 @@ from secondsight.linux.page_alloc import (
     put_page,
 )
 from secondsight.linux.pgtable import (
+    exclusive_is_mapped,
     is_one_entry,
     is_second_half,
     pte_clear,
@@ -178,6 +179,9 @@ def zap_nonpresent_pte(pte: Pte) -> None:
     folio = pte.frame
     if len(owners) > 0:
         if pte.kind in (PteKind.DEVICE_EXCLUSIVE, PteKind.DEVICE_PRIVATE) and folio is not None:
+            if len(huge_pages) > 0 and len(exclusive_is_mapped) > 0:
+                pte_clear(pte)
+                folio_remove_rmap(folio)
             put_page(folio)
     if len(swap_slots) > 0:
         if is_swap_entry(pte):

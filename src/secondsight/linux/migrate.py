@@ -175,6 +175,7 @@ def migrate_one(src: Folio, movable: bool) -> Errno:
     if len(migration_passes) > 0:
         return migrate_in_passes(src, movable)
     slot: Count = 0
+    mapped = False
     with atomic:
         wait_until(not src.locked and not src.writeback)
         freed = src.refcount == 1
@@ -182,10 +183,11 @@ def migrate_one(src: Folio, movable: bool) -> Errno:
             folio_putback_lru(src)
         else:
             src.locked = True
+            mapped = folio_mapped(src)
             slot = migration_begins(src, movable)
     if freed:
         return 0
-    return migrate_locked(src, slot)
+    return migrate_locked(src, mapped, slot)
 
 
 @milestone
@@ -193,6 +195,7 @@ def migrate_misplaced_folio(src: Folio) -> Errno:
     """migrate_misplaced_folio(), migrate_pages(MIGRATE_ASYNC) (mm/migrate.c, Linux 6.12), of one isolated folio: 0 or -EAGAIN. Waits for no folio lock, for whoever calls it
     handles a fault; at a folio that is locked it gives up."""
     slot: Count = 0
+    mapped = False
     with atomic:
         freed = src.refcount == 1
         locked = src.locked or src.writeback
@@ -200,17 +203,20 @@ def migrate_misplaced_folio(src: Folio) -> Errno:
             folio_putback_lru(src)
         else:
             src.locked = True
+            mapped = folio_mapped(src)
             slot = migration_begins(src, True)
     if freed:
         return 0
     if locked:
         return -EAGAIN
-    return migrate_locked(src, slot)
+    return migrate_locked(src, mapped, slot)
 
 
-def migrate_locked(src: Folio, slot: Count) -> Errno:
-    """The rest of migrate_folio_unmap(), and migrate_folio_move(), migrate_folio_done() (mm/migrate.c, Linux 6.12), of a folio that is locked."""
-    try_to_migrate(src)
+def migrate_locked(src: Folio, mapped: bool, slot: Count) -> Errno:
+    """The rest of migrate_folio_unmap(), and migrate_folio_move(), migrate_folio_done() (mm/migrate.c, Linux 6.12), of a folio that is locked. Of one that is not `mapped`, as nothing maps it
+    until it is unlocked, nobody is told."""
+    if mapped:
+        try_to_migrate(src)
     ret = migrate_folio_move(src, slot)
     with atomic:
         migration_ends(src, slot)
@@ -229,6 +235,7 @@ def migrate_in_passes(src: Folio, movable: bool) -> Errno:
             wait_until(passes > NR_MAX_MIGRATE_SYNC_RETRY or (not src.locked and not src.writeback))
             freed = src.refcount == 1
             begins = not freed and not src.locked and not src.writeback
+            mapped = folio_mapped(src)
             if begins:
                 src.locked = True
                 slot = migration_begins(src, movable)
@@ -236,7 +243,8 @@ def migrate_in_passes(src: Folio, movable: bool) -> Errno:
         if freed:
             ret = 0
         elif begins:
-            try_to_migrate(src)
+            if mapped:
+                try_to_migrate(src)
             with atomic:
                 unmapped = not folio_mapped(src)
             ret = migrate_folio_move(src, slot)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic
+from secondsight.lang import Ref, atomic, bound, shared_array
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Mm, PmdKind, Pte, PteKind, Va, huge_pages, writes_back
 from secondsight.linux.mmu_notifier import owners
@@ -10,6 +10,7 @@ from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page, page_fo
 from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
 
 __all__ = [
+    "exclusive_is_mapped",
     "folio_kept_by",
     "folio_mapcount",
     "folio_mapped",
@@ -25,6 +26,9 @@ __all__ = [
     "pte_present",
     "vm_normal_folio",
 ]
+
+exclusive_is_mapped = shared_array(bool, bound("exclusive_is_mapped", most=1))
+"""Of size 1 where a device-exclusive entry counts as a mapping of its folio, as since Linux 6.15: see `releases` (exclusive-page-stays-mapped)."""
 
 
 @atomic
@@ -124,7 +128,7 @@ def folio_mapped(folio: Folio) -> bool:
 
 @atomic
 def folio_mapcount(folio: Folio) -> Count:
-    """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count, nor does a device-exclusive entry. A device-private one does.
+    """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count, nor does a device-exclusive entry, but since 6.15 (`exclusive_is_mapped`). A device-private one does.
     A huge page's entry counts once, and each page's of a folio of two pages.
 
     The kernel keeps a count; here the page tables are looked through.
@@ -141,7 +145,17 @@ def folio_mapcount(folio: Folio) -> Count:
             if len(folio.pgmap) > 0:
                 if is_device_private_entry(mm.ptes[va]) and mm.ptes[va].frame is folio:
                     found += 1
+            if len(exclusive_is_mapped) > 0:
+                page = exclusive_page(mm.ptes[va])
+                if page is not None and page_folio(page) is page_folio(folio):
+                    found += 1
     return found
+
+
+@atomic
+def exclusive_page(pte: Pte) -> Ref[Folio]:
+    """The page of an entry that is softleaf_is_device_exclusive() (include/linux/leafops.h, Linux 7.2)."""
+    return pte.frame if pte.kind == PteKind.DEVICE_EXCLUSIVE else None
 
 
 @atomic
@@ -177,6 +191,9 @@ def page_mapcount(page: Folio) -> Count:
 @atomic
 def maps_page(mm: Mm, va: Va, page: Folio) -> bool:
     """Whether the entry at `va` maps that page."""
+    if len(exclusive_is_mapped) > 0:
+        if exclusive_page(mm.ptes[va]) is page:
+            return True
     return vm_normal_folio(mm.ptes[va]) is page
 
 

@@ -94,6 +94,14 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1 against 6.12 and 7.2 (tests/kernels/test_disk_files.py)",
         ),
         Difference(
+            "hole-is-written-back-first",
+            since=(6, 12),
+            older="before a hole is punched into a file on a disk, what is dirty where it will be is written back, under no lock: entries are made read-only, and subscribers hear of that too",
+            newer="it is dropped as it is",
+            read="ext4_punch_hole() (fs/ext4/inode.c, Linux 6.1.192, 6.12.117). Releases in between were not looked at.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn forced runs)",
+        ),
+        Difference(
             "direct-io-by-reference",
             since=(6, 12),
             older="direct I/O takes references to the pages of its buffer and does not pin them: after a fork meanwhile, who writes the "
@@ -159,6 +167,18 @@ DIFFERENCES: dict[str, Difference] = {
             newer="only where it was written; one that is held stays marked, and is dropped by a later reclaim",
             read="try_to_unmap_one() (mm/rmap.c, Linux 6.12.117; Linux 7.2). Releases in between were not looked at.",
             seen="6.1 and 6.12 against 7.2 (the kernel's own C: secondsight conform)",
+        ),
+        Difference(
+            "exclusive-page-stays-mapped",
+            since=(6, 15),
+            older="a page that a device has for itself (make_device_exclusive_range()) counts as not mapped: reclaim, compaction and the split of a huge page leave it alone, as the entry's "
+            "reference is one that nobody accounts for; what is locked is not waited for (-EBUSY). It goes back to the CPU with the event EXCLUSIVE, and mprotect() makes its entry one that may not be "
+            "written. So does the model where no release is asked for",
+            newer="it stays mapped: reclaim swaps it out and compaction moves it, the device is told (CLEAR); make_device_exclusive() waits for the folio lock. It goes back with CLEAR, and may be written if "
+            "its mapping may by then",
+            read="page_make_device_exclusive_one() calls folio_remove_rmap_pte(), restore_exclusive_pte() folio_add_anon_rmap_pte() (mm/rmap.c, mm/memory.c, Linux 6.12.117); make_device_exclusive() leaves "
+            "the count as it is (mm/rmap.c, Linux 7.2). The lists have it for 6.15, whose source was not looked at.",
+            seen="mm/rmap.c of each of the three releases, beside the model (docs/conform.md)",
         ),
         Difference(
             "mremap-of-several-vmas",

@@ -19,6 +19,9 @@ The entry is *exclusive* to nobody in particular: who asks second takes it from 
 A huge page is split first (FOLL_SPLIT_PMD): each of its pages has an entry of its own then, and the folio stays one. The older form refuses
 the folio's second page, and of the first takes the second's entry too; the newer takes the entry that it is asked for.
 
+Until 6.14 the entry is no mapping of the folio (folio_mapped()), and its reference keeps reclaim, migration and the split of a huge page from it. Since 6.15 it is one
+(`pgtable.exclusive_is_mapped`): they take it away, and the device is told.
+
 Left out: several pages in one call; the anon_vma lock, held for reading around the notifier call of the older form
 (may hide a deadlock); soft-dirty bits.
 """
@@ -47,11 +50,11 @@ from secondsight.linux.mm_types import (
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import folio_order, frames, page_folio, put_page
 from secondsight.linux.page_writeback import folio_mark_dirty
-from secondsight.linux.pgtable import folio_mapped, pte_present
+from secondsight.linux.pgtable import exclusive_is_mapped, folio_mapped, pte_present
 from secondsight.linux.swapops import swap_slots
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
-__all__ = ["make_device_exclusive", "make_device_exclusive_range", "unlock_and_put"]
+__all__ = ["made_exclusive", "make_device_exclusive", "make_device_exclusive_range", "unlock_and_put"]
 
 
 @atomic
@@ -141,7 +144,7 @@ def page_make_device_exclusive_one(folio: Folio, mm: Mm, va: Va, owner: Ref[Owne
 @atomic
 def set_exclusive(folio: Folio, mm: Mm, va: Va, only_writable: bool) -> bool:
     """What is done under the page-table lock: the entry, if it is still the folio's, becomes device-exclusive. It keeps its
-    reference. Whether it could be written; `only_writable`: else it stays as it is."""
+    reference. Whether it could be written; `only_writable`: else it stays as it is. Since 6.15 it says neither that it may be written nor that it is dirty."""
     pte = mm.ptes[va]
     if len(huge_pages) > 0:
         if not only_writable and va + 1 < len(mm.ptes) and is_tail_of(mm, va + 1, folio):
@@ -152,6 +155,10 @@ def set_exclusive(folio: Folio, mm: Mm, va: Va, only_writable: bool) -> bool:
     if len(swap_slots) > 0:
         if pte.dirty:
             folio_mark_dirty(folio)
+    if len(exclusive_is_mapped) > 0:
+        pte.writable = False
+        pte.dirty = False
+        return True
     return pte.writable
 
 
@@ -197,3 +204,10 @@ def make_device_exclusive(mm: Mm, va: Va, owner: Ref[Owner]) -> Pfn:
         if done:
             return pfn
         unlock_and_put(pfn)
+
+
+def made_exclusive(mm: Mm, va: Va, owner: Ref[Owner]) -> Pfn:
+    """The form that a release has: make_device_exclusive() (mm/rmap.c, Linux 7.2; from 6.15 on), or make_device_exclusive_range() of those before."""
+    if len(exclusive_is_mapped) > 0:
+        return make_device_exclusive(mm, va, owner)
+    return make_device_exclusive_range(mm, va, owner)

@@ -351,6 +351,7 @@ class Encoder:
             derived["dax_pins"] = 1
         if largest.get("writes_back"):
             derived["longterm_pins_write_files"] = int(differs("longterm-pin-of-a-file", self.release))
+            derived["hole_is_written_back"] = int(differs("hole-is-written-back-first", self.release))
             self._suits_writeback()
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if largest.get("anon_prepared"):
@@ -378,6 +379,8 @@ class Encoder:
             if derived.get("private_memory"):
                 derived["frames"] = min(16, derived["frames"] + derived["private_pages"] * len(self.devices))
                 derived["locks_the_device_page"] = int(self.release is not None and not differs("a-fault-locks-a-page-in-device-memory", self.release))
+        if derived.get("owners") and self.release is not None and not differs("exclusive-page-stays-mapped", self.release):
+            derived |= {"exclusive_is_mapped": 1, "restores_by_clear": 1}
         if derived.get("lazyfree"):
             derived["lazyfree_outlives_holders"] = int(self.release is not None and not differs("held-page-stays-lazyfree", self.release))
         if derived.get("memlock"):  # by an operation or by the driver: each process has its own count

@@ -26,7 +26,7 @@ static void bracket_ends(struct mmu_notifier_range *range, const void *from);
 #define EXCLUSIVE_COUNTS 1
 static swp_entry_t exclusive_leaf(unsigned long pfn, long write) { return make_device_exclusive_entry(pfn); }
 static bool is_exclusive_type(unsigned int type) { return type == SWP_DEVICE_EXCLUSIVE; }
-static bool exclusive_write(swp_entry_t entry) { return true; }
+static bool exclusive_write(swp_entry_t entry) { return false; } /* it does not say */
 #else
 #define EXCLUSIVE_COUNTS 0
 static swp_entry_t exclusive_leaf(unsigned long pfn, long write) { return write ? make_writable_device_exclusive_entry(pfn) : make_readable_device_exclusive_entry(pfn); }

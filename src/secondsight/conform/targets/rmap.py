@@ -113,9 +113,14 @@ class RmapFile(Target):
             "may hide",
         ),
         StateDifference(
-            "device-exclusive access, folio_referenced(), folio_mkclean()",
+            "make_device_exclusive(), folio_referenced(), folio_mkclean()",
             "make_device_exclusive() begins with mm/gup.c, whose functions are compared apart; of folio_referenced() the model has one place",
             "may hide",
+        ),
+        StateDifference(
+            "a folio that has a device-exclusive entry and is migrated, before 6.15",
+            "it is not mapped, so no caller looks for its migration entries; remove_migration_ptes() would map the device-exclusive one too. Not asked of 6.1 and 6.12",
+            "neither",
         ),
         StateDifference(
             "whether a page in a device's memory is dirty",
@@ -136,7 +141,7 @@ class RmapFile(Target):
         alone = {number: source.random() < 0.5 for number in range(FRAMES)}
         used: set[int] = set()
         for i, page in product(range(MMS), range(LENGTH)):
-            value = _drawn_entry(source, kinds[i], setup[4 * i + 2] + page, alone, used)
+            value = _drawn_entry(source, kinds[i], setup[4 * i + 2] + page, alone, used, release)
             setup.append(value)
         setup += [_drawn_folio(source, number, alone) for number in range(1, FRAMES)]
         threads = []
@@ -151,7 +156,7 @@ class RmapFile(Target):
         return Configuration((*(int(value) for value in setup), _outlives(release)), tuple(threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:
-        for configuration in self._bounded():
+        for configuration in (*self._bounded(), *_taken_away(release)):
             yield replace(configuration, setup=(*configuration.setup, _outlives(release)))
 
     def _bounded(self) -> Iterator[Configuration]:
@@ -173,7 +178,7 @@ class RmapFile(Target):
         data |= {f"conform.rmap.{name}": [column[i] for column in columns] for i, name in enumerate(COLUMNS)}
         sizes = bounds(
             mms=MMS, pages=PAGES, vmas=MMS, frames=FRAMES + 1, files=1, file_pages=LENGTH, subscribers=1, private_memory=1, owners=1, anon_vmas=MMS, cow=1,
-            migrations=1, swap_slots=SLOTS, lazyfree=1, lazyfree_outlives_holders=configuration.setup[-1], vma_flags=1, memlock=MMS,
+            migrations=1, swap_slots=SLOTS, lazyfree=1, lazyfree_outlives_holders=configuration.setup[-1], exclusive_is_mapped=configuration.setup[-1], vma_flags=1, memlock=MMS,
         )  # fmt: skip
         machine = Machine(bounds=sizes, pools={Gpu: MMS, Memory: 1, File: 1}, data=data)
         with machine:
@@ -190,7 +195,7 @@ class RmapFile(Target):
                 threads.append(Thread(f"thread {number}", script, (file, number, at, at + len(thread))))
                 at += len(thread)
             program = build(machine, threads, room=Room(THREADS, (script,)))
-            return View(program, file, folios, len(threads), self.boundaries, self.file, False).scene()
+            return View(program, file, folios, len(threads), self.boundaries, self.file, bool(configuration.setup[-1])).scene()
 
 
 def task(op: Op, *arguments: int) -> TargetOperation:
@@ -206,6 +211,19 @@ def _outlives(release: str) -> int:
 def _setup(of: Sequence[tuple[int, int, int, int]], entries: Sequence[int], hows: Mapping[int, int]) -> tuple[int, ...]:
     """A configuration's numbers: of each process its vma and its entries; of each frame how it is."""
     return (*(number for one in of for number in one), *entries, *(int(hows.get(number, 0)) for number in range(1, FRAMES)))
+
+
+def _taken_away(release: str) -> Iterator[Configuration]:
+    """A page that a device has for itself, alone and beside somebody."""
+    both, entries = ((0, 0, 0, 0), (0, 1, 0, 0)), (_taken(1, release), 0, 0, 0)
+    for how in (How.EXCLUSIVE, How.EXCLUSIVE | How.HELD, How.EXCLUSIVE | How.PINNED, How.EXCLUSIVE | How.DIRTY):
+        ops: list[tuple[TargetOperation, int]] = [(task(Op.UNMAP, 1), kept) for kept in (How.CACHED, How.LAZY)]
+        if not differs("exclusive-page-stays-mapped", release):
+            ops += [(task(Op.MIGRATE, 1, dst), 0) for dst in (1, DST)]
+        for op, kept in ops:
+            world = _setup(both, entries, {1: how | kept})
+            yield Configuration(world, ((op,),))
+            yield Configuration(world, ((op,), (task(Op.ZAP, 0, 0), task(Op.TREE, 0))))
 
 
 def _beside() -> Iterator[Configuration]:
@@ -227,7 +245,7 @@ def _beside() -> Iterator[Configuration]:
     yield Configuration(device, ((task(Op.MIGRATE, DEVICE, DEVICE),),))
 
 
-def _drawn_entry(source: random.Random, kind: int, index: int, alone: Mapping[int, bool], used: set[int]) -> int:
+def _drawn_entry(source: random.Random, kind: int, index: int, alone: Mapping[int, bool], used: set[int], release: str) -> int:
     """What is at the page `index` of what a vma maps: the page that belongs there, if any, or another."""
     if kind:
         return entry(Entry.PRESENT, CACHE, source.randrange(4)) if index == 0 and source.random() < 0.8 else 0
@@ -245,7 +263,14 @@ def _drawn_entry(source: random.Random, kind: int, index: int, alone: Mapping[in
     write = int(alone[number] and source.random() < 0.5)
     if number == DEVICE:
         return entry(Entry.PRIVATE, number, write)
+    if alone[number] and number in ANON and not differs("exclusive-page-stays-mapped", release) and source.random() < 0.3:
+        return _taken(number, release)
     return entry(Entry.PRESENT, number, write + 2 * source.randrange(2))
+
+
+def _taken(number: int, release: str) -> int:
+    """A device-exclusive entry, of a page that was writable; since 6.15 it does not say so."""
+    return entry(Entry.EXCLUSIVE, number, int(differs("exclusive-page-stays-mapped", release)))
 
 
 def _drawn_folio(source: random.Random, number: int, alone: Mapping[int, bool]) -> int:

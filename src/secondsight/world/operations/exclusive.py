@@ -6,7 +6,7 @@ from secondsight.devices.device import Device
 from secondsight.lang import Ref
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.mmu_notifier import owners
-from secondsight.linux.rmap_exclusive import make_device_exclusive_range, unlock_and_put
+from secondsight.linux.rmap_exclusive import made_exclusive, unlock_and_put
 from secondsight.scenario.ops import Arg, ArgType, Needs, Often
 from secondsight.world.declare import operation
 from secondsight.world.tables import RowNumber, address, value
@@ -37,7 +37,7 @@ def make_device_exclusive(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     (not mapped, or not for writing), -EBUSY (in use, or no private memory)."""
     if len(owners) > 0:
         mm.mmap_lock.read_lock()
-        pfn = make_device_exclusive_range(mm, address[i], None)
+        pfn = made_exclusive(mm, address[i], None)
         mm.mmap_lock.read_unlock()
         if pfn < 0:
             return pfn
