@@ -169,3 +169,27 @@ def test_a_forks_child_has_no_entries_of_it() -> None:
         child = mm_alloc()
         dup_mmap(child, mm)
         assert mm.ptes[0].frame is not None and child.ptes[0].frame is None and cpu_read(child, 0) == A
+
+
+@pytest.mark.parametrize(("older", "write", "calls"), [(0, True, 2), (1, True, 3), (0, False, 2), (1, False, 2)])
+def test_older_releases_write_back_first_what_goes_with_a_hole(older: int, write: bool, calls: int) -> None:
+    """Seen on a real 6.1 (drawn forced runs): who mirrors the page hears of its being cleaned, and then of its going, when users are looked for and when it goes."""
+    with world({Mirror: 1}, **SIZES | {"dax_tags": older}) as (machine, mm):
+        file = fs_dax_create(1)
+        do_mmap(mm, 0, 1, file, 0, True)
+        assert (cpu_write(mm, 0, A) if write else cpu_read(mm, 0)) == 0
+        mirror = mirror_of(machine, mm)
+        ext4_fallocate_punch_hole(file, 0, 1)
+        assert mirror.calls == calls and mm.ptes[0].frame is None
+        assert cpu_read(mm, 0) == 0 and file.blocks[0] is frames[ZERO_PFN]
+
+
+def test_who_faults_while_a_page_is_written_back_waits() -> None:
+    """And may write it afterwards: the hole comes before, or after, and nobody waits for ever."""
+    with world({Mirror: 1}, **SIZES | {"dax_tags": 1}) as (machine, mm):
+        file = fs_dax_create(1)
+        do_mmap(mm, 0, 1, file, 0, True)
+        assert cpu_write(mm, 0, A) == 0
+        mirror = mirror_of(machine, mm)
+        hole = (ext4_fallocate_punch_hole, (file, 0, 1))
+        assert search(machine, (device_main, (mirror, 0, 1)), hole, (cpu_write, (mm, 0, A)), rules=RULES).verdict is Verdict.HOLDS

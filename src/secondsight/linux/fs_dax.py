@@ -13,31 +13,40 @@ A page has one reference when nobody uses it but the file. A pin is one more, an
 The file system hears of the first write to each page: an entry that came by a read may not be written before.
 
 Left out: PMD entries, private mappings; truncation, which does the same as a hole; that who faults waits while another's fault replaces the zero page (here
-it may come between: more is possible, not less); what of a file is dirty, and is written back; the file system's journal; the device's removal (device-dax has it: `dax`); a signal that ends the wait.
+it may come between: more is possible, not less), but where holes are written back first; what of a file is dirty, and is written back, but by a hole in Linux 6.1
+(`dax_tags`); that a hole waits for an entry that another hole is writing back; the file system's journal; the device's removal (device-dax has it: `dax`); a signal that ends the wait.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Errno, Ref, RwLock, atomic, milestone, pool, require, wait_until
+from secondsight.lang import Array, Errno, Mutex, Ref, RwLock, atomic, bound, milestone, pool, require, wait_until
 from secondsight.linux.memory import insert_pfn_mkwrite
 from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.mm_flags import FAULT_FLAG_WRITE, VM_FAULT_SIGBUS, VM_FSDAX
-from secondsight.linux.mm_types import AddressSpace, Flags, Folio, Mm, Pgoff, Va
+from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
+from secondsight.linux.mm_types import AddressSpace, Flags, Folio, Mm, Pgoff, Va, Vma
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, is_zero_page, put_page
+from secondsight.linux.rmap_mkclean import pfn_mkclean_range
 
 __all__ = ["FsDaxFile", "dax_iomap_fault", "dax_layout_busy_page", "ext4_break_layouts", "ext4_fallocate_punch_hole", "ext4_punch_hole", "fs_dax_create", "fs_dax_files", "is_fs_dax_page"]
+
+bound("dax_tags", usual=0)
+"""As `file_pages` where what a file has dirty matters: see `releases` (hole-is-written-back-first)."""
 
 
 class FsDaxFile(AddressSpace):
     """struct inode with its address_space, on a file system that is mounted with dax=always. `blocks` are its blocks, as many as it has pages; None: a hole; the zero
-    page: one that somebody has read (DAX_ZERO_PAGE)."""
+    page: one that somebody has read (DAX_ZERO_PAGE). `dirty` and `entry_locks` (only where a hole is written back first): PAGECACHE_TAG_DIRTY and the lock bit of the
+    entries in its xarray."""
 
     i_rwsem: RwLock
     invalidate_lock: RwLock
     nr_pages: Pgoff
     blocks: Array[Ref[Folio], Literal["file_pages"]]
+    dirty: Array[bool, Literal["dax_tags"]]
+    entry_locks: Array[Mutex, Literal["dax_tags"]]
 
     def vm_flags(self) -> Flags:
         """Entries are pte_devmap, and the file is a file system's."""
@@ -51,6 +60,9 @@ class FsDaxFile(AddressSpace):
         """ext4_dax_huge_fault() (fs/ext4/file.c, Linux 6.12): map the file's page, under `invalidate_lock`."""
         write = flags & FAULT_FLAG_WRITE != 0
         self.invalidate_lock.read_lock()
+        if len(self.entry_locks) > 0:
+            if pgoff < self.nr_pages:
+                self.entry_locks[pgoff].lock()
         if write:
             if dax_replaces_zero_page(self, pgoff):
                 unmap_mapping_range(self, pgoff, pgoff)
@@ -89,6 +101,10 @@ def dax_iomap_fault(file: FsDaxFile, mm: Mm, va: Va, pgoff: Pgoff, write: bool) 
     file.invalidate_lock.read_unlock()
     if pgoff >= file.nr_pages:
         return VM_FAULT_SIGBUS
+    if len(file.entry_locks) > 0:
+        file.entry_locks[pgoff].unlock()
+        if write:
+            file.dirty[pgoff] = True
     page = file.blocks[pgoff]
     if page is None:
         page = alloc_page() if write else frames[ZERO_PFN]
@@ -160,6 +176,8 @@ def free_blocks(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> None:
     """dax_disassociate_entry() (fs/dax.c), ext4_ext_remove_space() (fs/ext4/extents.c, Linux 6.12)."""
     for i in range(first, first + npages):
         page = file.blocks[i]
+        if len(file.dirty) > 0:
+            file.dirty[i] = False
         if page is not None and not is_zero_page(page):
             require(page.refcount == 1, "dax-page-is-free", "a block of a file is freed whose page somebody holds (WARN_ON_ONCE() in dax_disassociate_entry())")
             put_page(page)
@@ -167,7 +185,9 @@ def free_blocks(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> None:
 
 
 def ext4_fallocate_punch_hole(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> None:
-    """ext4_fallocate(FALLOC_FL_PUNCH_HOLE) (fs/ext4/extents.c, Linux 6.12)."""
+    """ext4_fallocate(FALLOC_FL_PUNCH_HOLE) (fs/ext4/extents.c, Linux 6.12). Linux 6.1 writes back what is dirty there, before it takes a lock (`dax_tags`)."""
+    if len(file.dirty) > 0:
+        dax_writeback_mapping_range(file, first, npages)
     file.i_rwsem.write_lock()
     file.invalidate_lock.write_lock()
     ext4_break_layouts(file)
@@ -175,3 +195,38 @@ def ext4_fallocate_punch_hole(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> N
     with atomic:
         file.invalidate_lock.write_unlock()
         file.i_rwsem.write_unlock()
+
+
+# What is written goes to the device for good: caches are flushed, and nobody may write it without a fault.
+
+
+def dax_writeback_mapping_range(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> None:
+    """dax_writeback_mapping_range() (fs/dax.c, Linux 6.1), of pages `first` on, one after the other, up to the end of the file."""
+    i = first
+    while i < min(first + npages, file.nr_pages):
+        with atomic:
+            dirty = file.dirty[i]
+        if dirty:
+            dax_writeback_one(file, i)
+        i += 1
+
+
+@milestone
+def dax_writeback_one(file: FsDaxFile, pgoff: Pgoff) -> None:
+    """dax_writeback_one() (fs/dax.c, Linux 6.1): every shared mapping's entry is clean and read-only, in brackets, while the file's entry is locked: who faults there waits."""
+    file.entry_locks[pgoff].lock()
+    with atomic:
+        page = file.blocks[pgoff] if file.dirty[pgoff] else None
+    if page is not None:
+        file.i_mmap_rwsem.read_lock()
+        vma: Ref[Vma] = None
+        while True:
+            with atomic:
+                vma = vma_interval_tree_iter_first(file, pgoff, pgoff) if vma is None else vma_interval_tree_iter_next(vma, pgoff, pgoff)
+                if vma is None:
+                    break
+            pfn_mkclean_range(page, pgoff, vma)
+        with atomic:
+            file.i_mmap_rwsem.read_unlock()
+            file.dirty[pgoff] = False
+    file.entry_locks[pgoff].unlock()

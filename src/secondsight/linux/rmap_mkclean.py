@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from secondsight.lang import atomic, milestone
 from secondsight.linux.mm import is_cow_mapping
-from secondsight.linux.mm_types import Event, Folio, Mm, Range, Va, Vma, page_notifiers, secondary_tlbs
+from secondsight.linux.mm_types import Event, Folio, Mm, Pgoff, Range, Va, Vma, page_notifiers, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.mmu_notifier_2011 import mmu_notifier_invalidate_page
 from secondsight.linux.rmap import (
@@ -28,7 +28,7 @@ from secondsight.linux.rmap import (
 )
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
-__all__ = ["folio_mkclean"]
+__all__ = ["folio_mkclean", "pfn_mkclean_range"]
 
 
 @milestone(quiet=True)
@@ -47,11 +47,28 @@ def folio_mkclean(folio: Folio) -> None:
 
 
 def page_mkclean_one(folio: Folio, vma: Vma) -> None:
-    """page_mkclean_one(), page_vma_mkclean_one() (mm/rmap.c, Linux 6.12), in one vma."""
+    """page_mkclean_one() (mm/rmap.c, Linux 6.12), in one vma."""
     with atomic:
         mm = vma.vm_mm
         assert mm is not None
         va = vma_address(vma, folio)
+    page_vma_mkclean_one(folio, mm, va)
+
+
+@milestone(quiet=True)
+def pfn_mkclean_range(page: Folio, pgoff: Pgoff, vma: Vma) -> None:
+    """pfn_mkclean_range() (mm/rmap.c, Linux 6.1), of one page at `pgoff` of the file that the vma maps: a page that has no mapping of its own to be found by."""
+    with atomic:
+        mm = vma.vm_mm
+        assert mm is not None
+        va = vma.vm_start + pgoff - vma.vm_pgoff
+        shared = not is_cow_mapping(vma)
+    if shared:
+        page_vma_mkclean_one(page, mm, va)
+
+
+def page_vma_mkclean_one(folio: Folio, mm: Mm, va: Va) -> None:
+    """page_vma_mkclean_one() (mm/rmap.c, Linux 6.12): the bracket stands whatever the entry is."""
     if len(page_notifiers) > 0:
         mkclean_and_tell(folio, mm, va)
         return
