@@ -20,6 +20,7 @@ from secondsight.linux.page_alloc import ZERO_PFN, frame_touch, frames, zone
 from secondsight.scenario import Recorder
 from secondsight.search import Verdict
 from secondsight.world.model import outcomes
+from secondsight.world.settled import ForcedModel
 
 SIZES = {"pages": 2, "file_pages": 1, "fs_dax_files": 1, "frames": 4}
 
@@ -193,3 +194,24 @@ def test_who_faults_while_a_page_is_written_back_waits() -> None:
         mirror = mirror_of(machine, mm)
         hole = (ext4_fallocate_punch_hole, (file, 0, 1))
         assert search(machine, (device_main, (mirror, 0, 1)), hole, (cpu_write, (mm, 0, A)), rules=RULES).verdict is Verdict.HOLDS
+
+
+def test_a_release_that_writes_back_first_asks_subscribers_once_more() -> None:
+    """A forced run stops the hole at each call: three on Linux 6.1, two later."""
+    s = Recorder()
+    file = s.fs_dax(pages=1)
+    a = s.mmap(file)
+    s.write(a, "a")
+    s.device()
+
+    @s.thread
+    def hole() -> None:
+        s.fs_dax_punch_hole(file, page=0)
+
+    for release, calls in (("6.1", 3), ("6.12", 2)):
+        model = ForcedModel(s.scenario("a_dirty_hole", ""), release=release)
+        (node,), entered = model.start().settled, 0
+        while model.held(node):
+            (node,) = model.release(node, "hole").settled
+            entered += model.places_of(node)["hole"] == "invalidate_enter"
+        assert entered == calls

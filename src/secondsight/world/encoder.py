@@ -349,7 +349,7 @@ class Encoder:
             derived["swapped_in_read_only"] = int(differs("swapped-in-for-reading-may-be-written", self.release))
         if takes.get("dax_devices") and any(place.op.declared.makes is HandleType.PIN for place in self.places):
             derived["dax_pins"] = 1
-        if largest.get("fs_dax_files") and differs("hole-is-written-back-first", self.release):
+        if takes.get("fs_dax_files") and differs("hole-is-written-back-first", self.release):
             derived["dax_tags"] = derived["file_pages"]
         if largest.get("writes_back"):
             derived["longterm_pins_write_files"] = int(differs("longterm-pin-of-a-file", self.release))
