@@ -151,8 +151,11 @@ class Ext4Inode(AddressSpace):
 
     def fallocate_punch_hole(self, first: Pgoff, length: Pgoff) -> Errno:
         """ext4_fallocate(FALLOC_FL_PUNCH_HOLE) (fs/ext4/extents.c, Linux 6.12), ext4_punch_hole(), truncate_pagecache_range() (fs/ext4/inode.c, mm/truncate.c): behind the end of the file
-        there is nothing to unmap, and nobody is told. Linux 6.1 writes back what is dirty there, before it takes a lock (`hole_is_written_back`)."""
+        there is nothing to unmap, and nobody is told. Linux 6.1 writes back what is dirty there (`hole_is_written_back`), between two times that it has the inode's lock: the first is for
+        inline data (ext4_convert_inline_data())."""
         if len(hole_is_written_back) > 0:
+            self.i_rwsem.write_lock()
+            self.i_rwsem.write_unlock()
             if mapping_tagged(self):
                 ext4_sync_file(self, first, first + length)
         self.i_rwsem.write_lock()

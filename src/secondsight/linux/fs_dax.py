@@ -185,8 +185,11 @@ def free_blocks(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> None:
 
 
 def ext4_fallocate_punch_hole(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> None:
-    """ext4_fallocate(FALLOC_FL_PUNCH_HOLE) (fs/ext4/extents.c, Linux 6.12). Linux 6.1 writes back what is dirty there, before it takes a lock (`dax_tags`)."""
+    """ext4_fallocate(FALLOC_FL_PUNCH_HOLE) (fs/ext4/extents.c, Linux 6.12). Linux 6.1 writes back what is dirty there (`dax_tags`), between two times that it has the
+    inode's lock: the first is for inline data."""
     if len(file.dirty) > 0:
+        file.i_rwsem.write_lock()
+        file.i_rwsem.write_unlock()
         dax_writeback_mapping_range(file, first, npages)
     file.i_rwsem.write_lock()
     file.invalidate_lock.write_lock()
