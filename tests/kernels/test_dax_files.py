@@ -67,6 +67,18 @@ def pinned_for_a_moment(s: Recorder) -> None:
 
 
 @scenario
+def removed_by_advice(s: Recorder) -> None:
+    """MADV_REMOVE is a hole in the file, for every mapping of it."""
+    a = s.mmap(file := s.fs_dax(pages=2))
+    b = s.mmap(file)
+    s.write(a, "a")
+    s.write(a + 1, "b")
+    s.madvise_remove(a, pages=1, into="removed")
+    s.read(b, into="zero")
+    s.read(b + 1, into="kept")
+
+
+@scenario
 def a_child(s: Recorder) -> None:
     """A fork's child has the mapping, and after a hole both have the new block."""
     file = s.fs_dax(pages=1)
@@ -122,11 +134,13 @@ def a_hole_waits(s: Recorder) -> None:
 
 
 def test_it_is_mapped_and_punched_as_the_model_says(fs_dax_vm: VM) -> None:
-    for recorded in (mapped_and_punched, pinned_for_a_moment, a_child):
+    for recorded in (mapped_and_punched, pinned_for_a_moment, removed_by_advice, a_child):
         assert isinstance(recorded, Scenario)
         assert set(fs_dax_vm.observe(recorded, runs=2).outcomes) == {only_outcome(recorded)}
     assert isinstance(mapped_and_punched, Scenario) and isinstance(pinned_for_a_moment, Scenario)
     assert {("zero", "\0"), ("new", "B"), ("past_the_end", "SIGBUS"), ("closed", "-EBADF")} <= set(only_outcome(mapped_and_punched))
+    assert isinstance(removed_by_advice, Scenario)
+    assert {("removed", "ok"), ("zero", "\0"), ("kept", "b")} <= set(only_outcome(removed_by_advice))
     assert {("for_long", "-EOPNOTSUPP"), ("seen", "d"), ("kept", "d"), ("zero_still", "\0"), ("block", "b")} <= set(only_outcome(pinned_for_a_moment))
 
 

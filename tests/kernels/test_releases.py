@@ -21,7 +21,8 @@ from secondsight.kernels.ability import abilities
 from secondsight.kernels.initramfs import agent
 from secondsight.kernels.qemu import QEMU
 from secondsight.kernels.real_device import built_for, needs_module
-from secondsight.scenario import Recorder, load_expected, load_scenarios, scenario, show_outcome
+from secondsight.linux.releases import differs
+from secondsight.scenario import Recorder, Scenario, load_expected, load_scenarios, scenario, show_outcome
 from secondsight.world.model import outcomes
 
 REPO = Path(__file__).parents[2]
@@ -254,3 +255,28 @@ def test_a_page_that_the_device_has_alone(other: VM) -> None:
     steps = [(thread, {thread: place}) for thread, place in COLLISION]
     right = other.force(collided, steps)
     assert right.differs is None and dict(right.outcome) == {"first": "\0"} and right.retries[-1] == 2
+
+
+@scenario
+def taken_by_another(s: Recorder) -> None:
+    """Another device takes a file's page, which it cannot have, and one of private memory, which memory's compaction then moves or leaves."""
+    s.device()
+    s.make_device_exclusive(s.mmap(s.memfd_create(pages=1)), into="a_files")
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+    s.make_device_exclusive(a, into="own")
+    s.compact_memory()
+    s.read(a, into="kept")
+    s.write(a, "b")
+    s.read(a, into="written")
+
+
+def test_a_page_that_another_device_takes(other: VM) -> None:
+    """Each release has its own form, which shows in the error (exclusive-page-stays-mapped)."""
+    if not other.has_module or "exclusive" not in abilities(other.kernel):
+        return
+    assert isinstance(taken_by_another, Scenario)
+    _, possible = outcomes(taken_by_another, release=other.release)
+    assert set(other.observe(taken_by_another, runs=3).outcomes) <= possible
+    newer = not differs("exclusive-page-stays-mapped", other.release)
+    assert {dict(one)["a_files"] for one in possible} == {"-EOPNOTSUPP" if newer else "-EBUSY"}
