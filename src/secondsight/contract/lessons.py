@@ -226,7 +226,14 @@ from secondsight.devices.small import (
     WritesAllTheSame,
 )
 from secondsight.devices.sva import Sva
-from secondsight.devices.vfio_type1 import VfioIgnoresItsLimit, VfioType1, VfioUncounted, VfioUncountsNothing, VfioUnpinsFirst, VfioWithoutLongterm
+from secondsight.devices.vfio_type1 import (
+    VfioIgnoresItsLimit,
+    VfioType1,
+    VfioUncounted,
+    VfioUncountsNothing,
+    VfioUnpinsFirst,
+    VfioWithoutLongterm,
+)
 
 __all__ = ["ALSO_BROKEN", "ALWAYS_CHECKED", "BROKEN_ELSEWHERE", "BROKEN_IN_A_TABLE", "KEPT", "ONLY_HERE", "RULES_BROKEN"]
 
