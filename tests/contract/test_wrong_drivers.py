@@ -216,6 +216,11 @@ def test_every_right_driver_that_is_compared_with_is_checked_against_everything(
     assert {right for *_, right in RULES_BROKEN} - {Mirror} <= set(RIGHT)
 
 
+def test_who_counts_no_locked_pages_is_not_asked_what_it_does_past_their_limit() -> None:
+    asked = {driver.__name__: "memlock-limit" in adversaries_for(driver) for driver in (VfioType1, RdmaMr, Pins, Mirror)}
+    assert asked == {"VfioType1": True, "RdmaMr": True, "Pins": False, "Mirror": False}
+
+
 # Promises.
 
 

@@ -11,10 +11,20 @@ from linux_world import A, search, world
 from secondsight.contract.check import check
 from secondsight.devices.small.pinning import KeepsAPartOfItsPages, Pins, PinsAllOrNothing, PinsSeveral, TakesAShortCountForAll
 from secondsight.lang import Record, shared
+from secondsight.lang.errors import RuleBroken
 from secondsight.linux import EFAULT, EINVAL, ENOMEM
 from secondsight.linux.fault import cpu_write
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, get_user_page_vma_remote, pin_user_pages_fast
-from secondsight.linux.gup_pages import PageArray, get_user_pages, gup_fast_fallback, pin_user_pages, unpin_user_pages
+from secondsight.linux.gup_pages import (
+    PageArray,
+    get_user_pages,
+    get_user_pages_fast_only,
+    get_user_pages_unlocked,
+    gup_fast_fallback,
+    pin_user_pages,
+    pin_user_pages_unlocked,
+    unpin_user_pages,
+)
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.mmzone import in_pageblock
@@ -160,3 +170,41 @@ def test_all_but_pin_user_pages_mark_what_is_to_be_written(marks: bool) -> None:
         assert (get_user_pages if marks else pin_user_pages)(mm, 0, 1, FOLL_WRITE, asks.pages) == 1
         mm.mmap_lock.read_unlock()
         assert folio.dirty == marks
+
+
+def test_who_does_not_hold_the_mmap_lock_asks_the_unlocked_forms() -> None:
+    with memory() as mm:
+        assert get_user_pages_fast_only(mm, 0, 3, FOLL_WRITE, asks.pages) == 1  # no fault
+        assert given() == [0]
+        assert pin_user_pages_unlocked(mm, 0, 3, FOLL_WRITE, asks.pages) == 3
+        assert given() == [1, 1, 1]
+        assert get_user_pages_unlocked(mm, 0, 3, FOLL_WRITE, asks.pages) == 3
+        assert given() == [1, 1, 1] and mm.mmap_lock.readers == 0
+
+
+def test_flags_of_its_own_and_such_as_are_not_modelled_are_refused() -> None:
+    touch, force = 16, 32
+    with memory() as mm:
+        assert pin_user_pages_fast(mm, 0, WRITE | touch) == -EINVAL
+        assert get_user_pages_unlocked(mm, 0, 1, touch, asks.pages) == -EINVAL
+        assert get_user_pages_fast_only(mm, 0, 1, FOLL_LONGTERM, asks.pages) == -EINVAL
+        assert pin_user_pages_unlocked(mm, 0, 1, touch, asks.pages) == pin_user_pages(mm, 0, 1, touch, asks.pages) == 0
+        for asked in (
+            lambda: pin_user_pages_fast(mm, 0, WRITE | force),
+            lambda: gup_fast_fallback(mm, 0, 1, WRITE | force, asks.pages),
+            lambda: get_user_page_vma_remote(mm, 0, force),
+        ):
+            with pytest.raises(RuleBroken, match="left-out: asks for pages with a flag that is not modelled"):
+                asked()
+
+
+def test_pages_that_are_there_are_not_had_without_the_mmap_lock_either() -> None:
+    """mmap_assert_locked(), whether a fault is needed or not."""
+    with memory() as mm:
+        for asked in (
+            lambda: get_user_page_vma_remote(mm, 0, FOLL_WRITE),
+            lambda: pin_user_pages(mm, 0, 1, FOLL_WRITE, asks.pages),
+            lambda: get_user_pages(mm, 0, 1, 0, asks.pages),
+        ):
+            with pytest.raises(RuleBroken, match="lock-not-held: get_user_pages without the mmap lock"):
+                asked()

@@ -5,15 +5,21 @@ from __future__ import annotations
 import pytest
 from linux_world import A, Mirror, broken_rule, device_main, free_frames, load, mirror_of, search, world
 
-from secondsight.lang import U8, ModelError, Record, RuleBroken, pool, shared
+from secondsight.contract.check import check
+from secondsight.devices.mirror import Mirror as MirrorDriver
+from secondsight.lang import U8, Errno, ModelError, Record, RuleBroken, pool, shared
 from secondsight.lang.program import Thread
-from secondsight.linux import EAGAIN, EINVAL
+from secondsight.linux import EAGAIN, EOVERFLOW
 from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.errno import EFAULT
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.mm_types import Driver, Event, Finish, IntervalNotifier, Mm, MmuNotifier, Range, Seq
+from secondsight.linux.mm_types import Driver, Event, Finish, IntervalNotifier, Mm, MmuNotifier, Pgoff, Range, Seq, Va
 from secondsight.linux.mmap import do_mmap, vm_munmap
+from secondsight.linux.mmu_notifier_get import mmu_notifier_get_locked
 from secondsight.linux.oom_kill import oom_reap_task_mm
+from secondsight.linux.sched_mm import mmget_not_zero, mmput
+from secondsight.search import Verdict
 
 
 class Watcher(MmuNotifier):
@@ -156,7 +162,7 @@ def test_removal_during_a_bracket_waits_for_its_end() -> None:
 def test_insertion_needs_pages_and_a_process() -> None:
     with world({Mirror: 1}) as (machine, mm):
         mirror = machine.pool(Mirror).alloc()
-        assert mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, 0) == -EINVAL
+        assert mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, 0) == -EOVERFLOW
         exit_mm(mm)
         with pytest.raises(RuleBroken, match="mm-without-users"):
             mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, 1)
@@ -468,3 +474,47 @@ def test_a_subscription_is_off_the_tree_when_its_removal_returns(form: dict[str,
         region = regions.alloc()
         assert mn.mmu_interval_notifier_insert(region, mm, 0, 1) == 0
         assert broken_rule(machine, Thread("unmaps", unmap_main, (mm,)), Thread("removes", remove_and_free, (region,))) == rule
+
+
+class InsertsUnderTheMmapLock(MirrorDriver):
+    """Subscribes when it has looked at the mappings, under the mmap lock, as amdkfd's svm_range_add_notifier_locked() does."""
+
+    def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
+        alive = mmget_not_zero(mm)
+        if not alive:
+            return -EFAULT
+        mm.mmap_lock.write_lock()
+        ret = self.insert(mm, start, length)
+        mm.mmap_lock.write_unlock()
+        mmput(mm)
+        return ret
+
+    def insert(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
+        return mn.mmu_interval_notifier_insert_locked(self.notifier, mm, start, length)
+
+
+class TakesTheMmapLockTwice(InsertsUnderTheMmapLock):
+    """With the form that takes it."""
+
+    def insert(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
+        return mn.mmu_interval_notifier_insert(self.notifier, mm, start, length)
+
+
+def test_who_has_the_mmap_lock_subscribes_by_the_locked_form() -> None:
+    assert {one.result.verdict for one in check(InsertsUnderTheMmapLock, ["munmap", "open"])} == {Verdict.HOLDS}
+    found = [one.result for one in check(TakesTheMmapLockTwice, ["open"])]
+    assert {one.violation.rule for one in found if one.violation is not None} == {"double-lock"}
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_the_locked_forms_need_the_mmap_lock_for_writing(reads: bool) -> None:
+    with world({Mirror: 1}, mmu_notifiers=1) as (machine, mm):
+        mirror = machine.pool(Mirror).alloc()
+        if reads:
+            mm.mmap_lock.read_lock()
+        with pytest.raises(RuleBroken, match="lock-not-held"):
+            mn.mmu_interval_notifier_insert_locked(mirror.notifier, mm, 0, 1)
+        with pytest.raises(RuleBroken, match="lock-not-held"):
+            mn.mmu_notifier_register_locked(None, mm)
+        with pytest.raises(RuleBroken, match="lock-not-held"):
+            mmu_notifier_get_locked(mirror, mm)

@@ -7,6 +7,10 @@ import pytest
 from secondsight.contract.check import check
 from secondsight.contract.lessons import IgnoresProtection
 from secondsight.devices.mirror import Mirror
+from secondsight.devices.small.parts import MirrorInParts
+from secondsight.lang import atomic
+from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.mm import vma_is_accessible
 from secondsight.scenario import Recorder, scenario
 from secondsight.search import Verdict
 from secondsight.world.model import outcomes
@@ -85,3 +89,24 @@ def test_a_device_is_told_of_hints(driver: type[Mirror], verdict: Verdict) -> No
     checked = list(check(driver, ["numa-balancing"]))
     assert (Verdict.BROKEN if any(one.result.verdict is Verdict.BROKEN for one in checked) else Verdict.HOLDS) is verdict
     assert any(one.result.violation is not None and one.result.violation.rule == "as-if-cpu" for one in checked) is (verdict is Verdict.BROKEN)
+
+
+class ReadsWhatMayBeRead(MirrorInParts):
+    """Right: where protection changes and the mapping may be read still, it takes the permission to write away and reads on."""
+
+    def drop(self, rng: mn.Range) -> None:
+        with atomic:
+            mm = self.notifier.mm
+            assert mm is not None
+            for va in range(rng.start, rng.end):
+                vma = mm.mm_mt[va]
+                one = mn.Range(va, va + 1, rng.event, True)
+                if rng.event == mn.Event.PROTECTION_VMA and vma is not None and vma_is_accessible(vma):
+                    self.page_table.protect(one)
+                else:
+                    self.page_table.unmap(one)
+
+
+def test_a_device_may_read_a_page_that_is_only_hinted_at() -> None:
+    """The page is where it was, and who moves it tells again: get_user_pages() without FOLL_HONOR_NUMA_FAULT takes it by such an entry too."""
+    assert {one.result.verdict for one in check(ReadsWhatMayBeRead, ["numa-balancing", "mprotect"])} == {Verdict.HOLDS}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from secondsight.contract.failures import is_out_of_memory
 from secondsight.devices.device import accesses_compared
-from secondsight.lang import atomic, require, rule
+from secondsight.lang import Ref, atomic, require, rule
 from secondsight.linux.device import device_access, invalidation_waits
 from secondsight.linux.fork import mms
 from secondsight.linux.migrate_device import device_folio_moved_to
-from secondsight.linux.mm import vma_needs_dirty_tracking
+from secondsight.linux.mm import vma_is_accessible, vma_needs_dirty_tracking
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va, shmem_swap, writes_back
+from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va, numa_hints, shmem_swap, writes_back
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import folio_page, page_folio
-from secondsight.linux.pgtable import pte_none, pte_present
+from secondsight.linux.pgtable import pte_none, pte_page, pte_present
 from secondsight.linux.swapops import is_migration_entry, is_swap_entry, migrations, swap_slots
 
 __all__ = ["as_if_cpu", "isolation", "same_at_rest"]
@@ -63,7 +63,18 @@ def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
         if vma is not None and pte_none(pte) and page_folio(frame).pins > 0:
             file = vma.vm_file
             return file is not None and file.has_folio(linear_page_index(vma, va), frame)
-    return pte_present(pte) is frame
+    return found_by_cpu(mm, va) is frame
+
+
+@atomic
+def found_by_cpu(mm: Mm, va: Va) -> Ref[Folio]:
+    """What the entry at `va` has for a CPU, which may fault first and find it still. NUMA balancing takes an entry's permissions away to hear who comes, and nothing of what the mapping allows;
+    who moves the page then tells subscribers once more. With PROT_NONE there is nothing."""
+    if len(numa_hints) > 0:
+        vma = mm.mm_mt[va]
+        if vma is not None and vma_is_accessible(vma):
+            return pte_page(mm.ptes[va])
+    return pte_present(mm.ptes[va])
 
 
 @atomic
@@ -114,5 +125,5 @@ def isolation(device: Driver, va: Va, frame: Folio, write: bool) -> None:
     mm = device.notifier.mm
     if mm is not None and not invalidation_waits(device, va):
         for other in mms:
-            elsewhere = pte_present(mm.ptes[va]) is not frame and any(pte_present(pte) is frame for pte in other.ptes)
+            elsewhere = found_by_cpu(mm, va) is not frame and any(pte_present(pte) is frame for pte in other.ptes)
             require(not elsewhere, "isolation", "the device used a frame that is mapped at another address by now")

@@ -17,7 +17,6 @@ _STILL_IN_THE_CALLBACK = (
 )
 _SEEN_LATER = "whoever looked before has the lock until the page is pinned, and it is given back after that"
 _ASKED_BY_A_VMM = "for a VMM that unmaps and maps again (devices/vmm.py), which no adversary is: tests/devices/test_vmm_discards.py has it"
-_PAST_A_LIMIT = "beyond RLIMIT_MEMLOCK, which no adversary sets: tests/devices/test_vmm_discards.py has it"
 _STAYS = "what is read is written by `attach_to` and `close` alone, which nobody calls meanwhile"
 _UNDER_RESV = "the reservation lock is held: that it is one step besides only saves states"
 _ASKED_AGAIN = "whether there is a job still is asked again under the lock, which is given back then"
@@ -141,7 +140,6 @@ HARMLESS: dict[str, dict[str, str]] = {
     "DmaMirrorLazy": {"open: drop 1": "flushed at once it is right too"},
     "VfioType1": {
         "map_dma: swap 3": _UNDER_ONE_LOCK,
-        "map_dma: drop 7": _PAST_A_LIMIT,
         "close: first out of the lock 1": _SEEN_LATER,
         "unmap_dma: without the lock 1": _ASKED_BY_A_VMM,
         "unmap_dma: drop 1": _ASKED_BY_A_VMM,
@@ -158,7 +156,6 @@ HARMLESS: dict[str, dict[str, str]] = {
             "one registers at a time, under the lock of the application": (
                 "count: without the lock 1; count: first out of the lock 1; count: last out of the lock 1; count: swap 1"
             ),
-            "beyond RLIMIT_MEMLOCK, which no adversary sets: tests/devices/test_rdma_mr.py has it": "count: drop 3",
         }
     ),
     "AllocatesBeforeItsLock": {"fault: drop 1": _NOTHING_ALLOCATED},

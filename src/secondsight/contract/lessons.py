@@ -156,6 +156,7 @@ from secondsight.devices.small import (
     PrefaultsAfterwards,
     PrefaultsBeforeItSubscribes,
     ProtectsForUserfaultfd,
+    ReadsWhatIsProtected,
     RefusesAndStays,
     RefusesWhereItMaySleep,
     RefusesWhileSomethingGoesOn,
@@ -225,7 +226,14 @@ from secondsight.devices.small import (
     WritesAllTheSame,
 )
 from secondsight.devices.sva import Sva
-from secondsight.devices.vfio_type1 import VfioType1, VfioUncounted, VfioUncountsNothing, VfioUnpinsFirst, VfioWithoutLongterm
+from secondsight.devices.vfio_type1 import (
+    VfioIgnoresItsLimit,
+    VfioType1,
+    VfioUncounted,
+    VfioUncountsNothing,
+    VfioUnpinsFirst,
+    VfioWithoutLongterm,
+)
 
 __all__ = ["ALSO_BROKEN", "ALWAYS_CHECKED", "BROKEN_ELSEWHERE", "BROKEN_IN_A_TABLE", "KEPT", "ONLY_HERE", "RULES_BROKEN"]
 
@@ -281,6 +289,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("movable", "offline", VfioWithoutLongterm, VfioType1),
     ("memlock", "offline", VfioUncounted, VfioType1),
     ("balance", "offline", VfioUncountsNothing, VfioType1),
+    ("memlock", "memlock-limit", VfioIgnoresItsLimit, VfioType1),
     ("pinned", "close", VfioUnpinsFirst, VfioType1),
     ("balance", "part", RdmaMrForgetsAPart, RdmaMr),
     ("memlock", "munmap", RdmaMrUncounted, RdmaMr),
@@ -355,6 +364,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "device-memory-shared", IgnoresMigrate, PrivateGpu),
     ("as-if-cpu", "part", ServesOneFaultAtATime, MirrorInParts),
     ("as-if-cpu", "mprotect", ProtectsForUserfaultfd, MirrorInParts),
+    ("as-if-cpu", "mprotect", ReadsWhatIsProtected, KeepsForReading),
     ("sleep-in-atomic", "reclaim", SleepsWhenAsked, SaysWhatIsMapped),
     ("sleep-in-atomic", "page-idle", SleepsWhenCleared, HasAccessedBits),
     ("sleep-in-atomic", "damon", SleepsWhenTested, HasAccessedBits),
@@ -434,6 +444,7 @@ ONLY_HERE: dict[str, type[Device]] = {
     "device-memory-goes": EvictsBesideFaults,
     "device-memory-shared": OwnsAllMemory,
     "offline": PinsFilesForLong,
+    "memlock-limit": VfioIgnoresItsLimit,
     "fs-dax": PinsAllTheSame,
     "writeback": IgnoresWriteback,
     "reset": RestoresItsTable,

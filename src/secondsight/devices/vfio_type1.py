@@ -32,7 +32,7 @@ from secondsight.linux.page_alloc import frames
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
 from secondsight.linux.util import account_locked_vm
 
-__all__ = ["VfioType1", "VfioUncounted", "VfioUncountsNothing", "VfioUnpinsFirst", "VfioWithoutLongterm"]
+__all__ = ["VfioIgnoresItsLimit", "VfioType1", "VfioUncounted", "VfioUncountsNothing", "VfioUnpinsFirst", "VfioWithoutLongterm"]
 
 
 class VfioType1(Device):
@@ -135,6 +135,14 @@ class VfioUncountsNothing(VfioType1):
         if not inc:
             return 0
         return account_locked_vm(mm, pages, inc)
+
+
+class VfioIgnoresItsLimit(VfioType1):
+    """Wrong: counts, and goes on where it may have no more (RLIMIT_MEMLOCK)."""
+
+    def lock_acct(self, mm: Mm, pages: Pgoff, inc: bool) -> Errno:
+        account_locked_vm(mm, pages, inc)
+        return 0
 
 
 class VfioUnpinsFirst(VfioType1):

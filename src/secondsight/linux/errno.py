@@ -27,6 +27,7 @@ __all__ = [
     "ENOSPC",
     "ENXIO",
     "EOPNOTSUPP",
+    "EOVERFLOW",
     "EPERM",
     "ESRCH",
     "SIGBUS",
@@ -50,6 +51,7 @@ ENODEV: Final = 19
 EINVAL: Final = 22
 ENOSPC: Final = 28
 EDEADLK: Final = 35
+EOVERFLOW: Final = 75
 EBADFD: Final = 77
 EOPNOTSUPP: Final = 95
 EALREADY: Final = 114

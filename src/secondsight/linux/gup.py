@@ -43,7 +43,16 @@ from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible, vma_needs_dirty_tracking
-from secondsight.linux.mm_flags import FOLL_LONGTERM, FOLL_PIN, FOLL_SPLIT_PMD, FOLL_TOUCH, FOLL_WRITE, VM_DEVMAP, VM_FSDAX
+from secondsight.linux.mm_flags import (
+    FOLL_ALL,
+    FOLL_LONGTERM,
+    FOLL_PIN,
+    FOLL_SPLIT_PMD,
+    FOLL_TOUCH,
+    FOLL_WRITE,
+    VM_DEVMAP,
+    VM_FSDAX,
+)
 from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, Vma, coherent_memory, huge_pages, writes_back
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
@@ -103,15 +112,18 @@ def unpin_user_page_range_dirty_lock(folio: Folio) -> None:
 
 
 def is_valid_gup_args(flags: Flags) -> bool:
-    """is_valid_gup_args() (mm/gup.c, Linux 6.12), of the flags that are here: for long a page is pinned only, not referenced. The caller has -EINVAL for it, and a
-    warning that is left out here."""
-    return flags & FOLL_LONGTERM == 0 or flags & FOLL_PIN != 0
+    """is_valid_gup_args() (mm/gup.c, Linux 6.12), of the flags that are here: for long a page is pinned only, not referenced, and FOLL_TOUCH is not the caller's to ask for. The caller has
+    -EINVAL for it (pin_user_pages(): 0 pages), and a warning that is left out here."""
+    require(flags <= FOLL_ALL, "left-out", "asks for pages with a flag that is not modelled (FOLL_FORCE, FOLL_NOFAULT)")
+    return flags & FOLL_TOUCH == 0 and (flags & FOLL_LONGTERM == 0 or flags & FOLL_PIN != 0)
 
 
 @atomic
 def check_vma_flags(mm: Mm, va: Va, flags: Flags) -> Errno:
     """gup_vma_lookup(), check_vma_flags() (mm/gup.c, Linux 6.12): 0, or -EFAULT where nothing can be had as it is asked for; -EOPNOTSUPP: a file system's
-    memory (fs-dax) is not pinned for long, nor, to be written, an ordinary file's (-EFAULT); a device's that has a file (device-dax) is, for long too, where a scenario does (the bound `dax_pins`; else -EFAULT: may hide)."""
+    memory (fs-dax) is not pinned for long, nor, to be written, an ordinary file's (-EFAULT); a device's that has a file (device-dax) is, for long too, where a scenario does (the bound `dax_pins`; else -EFAULT: may hide).
+    The caller has the mmap lock: mmap_assert_locked() in __get_user_pages_locked() is the broken rule `lock-not-held`."""
+    require(mm.mmap_lock.held_by_me(), "lock-not-held", "get_user_pages without the mmap lock")
     vma = mm.mm_mt[va]
     if len(fs_dax_files) > 0:
         if vma is not None and vma_flags(vma) == VM_FSDAX:

@@ -55,8 +55,11 @@ from secondsight.linux.pgtable import pmd_trans_huge
 __all__ = [
     "PageArray",
     "get_user_pages",
+    "get_user_pages_fast_only",
+    "get_user_pages_unlocked",
     "gup_fast_fallback",
     "pin_user_pages",
+    "pin_user_pages_unlocked",
     "unpin_user_pages",
 ]
 
@@ -80,8 +83,34 @@ def get_user_pages(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: Page
 
 @milestone
 def pin_user_pages(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Result:
-    """pin_user_pages() (mm/gup.c, Linux 6.12): the same, pinned. It alone goes without FOLL_TOUCH: what is to be written is not marked dirty."""
+    """pin_user_pages() (mm/gup.c, Linux 6.12): the same, pinned; 0 for flags that are not the caller's. It alone goes without FOLL_TOUCH: what is to be written is not marked dirty."""
+    if not is_valid_gup_args(flags | FOLL_PIN):
+        return 0
     return gup_longterm_locked(mm, start, nr_pages, 0, flags | FOLL_PIN, pages, True)
+
+
+@milestone
+def get_user_pages_unlocked(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Result:
+    """get_user_pages_unlocked() (mm/gup.c, Linux 6.12): `get_user_pages` for who does not hold the mmap lock; a fault may give it up, and what is mapped then is looked for anew."""
+    if not is_valid_gup_args(flags):
+        return -EINVAL
+    return gup_longterm_locked(mm, start, nr_pages, 0, flags | FOLL_TOUCH, pages, False)
+
+
+@milestone
+def pin_user_pages_unlocked(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Result:
+    """pin_user_pages_unlocked() (mm/gup.c, Linux 6.12): `pin_user_pages` for who does not hold the mmap lock. What is to be written is marked dirty, as that does not."""
+    if not is_valid_gup_args(flags | FOLL_PIN):
+        return 0
+    return gup_longterm_locked(mm, start, nr_pages, 0, flags | FOLL_PIN | FOLL_TOUCH, pages, False)
+
+
+@milestone
+def get_user_pages_fast_only(mm: Mm, start: Va, nr_pages: Pgoff, flags: Flags, pages: PageArray) -> Result:
+    """get_user_pages_fast_only() (mm/gup.c, Linux 6.12): so many pages as can be had without a lock, which may be none; it never sleeps."""
+    if not is_valid_gup_args(flags):
+        return -EINVAL
+    return gup_fast(mm, start, nr_pages, flags, pages)
 
 
 @milestone

@@ -11,6 +11,7 @@ __all__ = [
     "FAULT_FLAG_UNSHARE",
     "FAULT_FLAG_VMA_LOCK",
     "FAULT_FLAG_WRITE",
+    "FOLL_ALL",
     "FOLL_LONGTERM",
     "FOLL_PIN",
     "FOLL_SPLIT_PMD",
@@ -127,3 +128,5 @@ FOLL_SPLIT_PMD: Final = 8
 """Of a huge page that one entry maps each page gets an entry of its own first."""
 FOLL_TOUCH: Final = 16
 """A page that is to be written is marked dirty. Set within mm/gup.c alone, by all callers but pin_user_pages() and the walk without a lock."""
+FOLL_ALL: Final = 31
+"""All of these: others (FOLL_FORCE, FOLL_NOFAULT) are not modelled."""

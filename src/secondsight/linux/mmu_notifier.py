@@ -50,6 +50,7 @@ from secondsight.lang import (
     Ref,
     atomic,
     bound,
+    current,
     hold_point,
     milestone,
     out_of_records,
@@ -57,7 +58,7 @@ from secondsight.lang import (
     shared_array,
     wait_until,
 )
-from secondsight.linux.errno import EAGAIN, EINVAL
+from secondsight.linux.errno import EAGAIN, EOVERFLOW
 from secondsight.linux.fork import mms
 from secondsight.linux.interval_tree import hits, interval_tree_insert, interval_tree_remove
 from secondsight.linux.mm_types import (
@@ -83,6 +84,7 @@ from secondsight.linux.mmu_notifier_hlist import (
     mmu_notifier_arch_invalidate_secondary_tlbs,
     mmu_notifier_callback,
     mmu_notifier_register,
+    mmu_notifier_register_locked,
     mmu_notifier_unregister,
     mn_hlist_invalidate_end,
     mn_hlist_invalidate_range_start,
@@ -102,6 +104,7 @@ __all__ = [
     "is_unregistered",
     "mmu_interval_check_retry",
     "mmu_interval_notifier_insert",
+    "mmu_interval_notifier_insert_locked",
     "mmu_interval_notifier_remove",
     "mmu_interval_read_begin",
     "mmu_interval_read_retry",
@@ -112,6 +115,7 @@ __all__ = [
     "mmu_notifier_invalidate_range_start",
     "mmu_notifier_invalidate_range_start_nonblock",
     "mmu_notifier_register",
+    "mmu_notifier_register_locked",
     "mmu_notifier_release",
     "mmu_notifier_unregister",
     "notifier_registered",
@@ -200,7 +204,7 @@ def mmu_interval_set_seq(interval_sub: IntervalNotifier, cur_seq: Seq) -> None:
 def mmu_interval_notifier_insert(interval_sub: IntervalNotifier, mm: Mm, start: Va, length: Pgoff) -> Errno:
     """mmu_interval_notifier_insert() (mm/mmu_notifier.c, Linux 6.12): watch `length` pages from `start`.
 
-    0, or -EINVAL when no page is asked for (the kernel's code is -EOVERFLOW). While an invalidation runs that somebody
+    0, or -EOVERFLOW when no page is asked for. While an invalidation runs that somebody
     watches, the insertion is deferred to its end; the subscription starts as if it were being invalidated in both cases
     where one runs. The first insertion into an mm takes the mmap lock for writing.
     """
@@ -213,6 +217,16 @@ def mmu_interval_notifier_insert(interval_sub: IntervalNotifier, mm: Mm, start: 
         mmu_notifier_register(None, mm)
         ret = interval_notifier_insert(interval_sub, mm, start, length)
     return ret
+
+
+def mmu_interval_notifier_insert_locked(interval_sub: IntervalNotifier, mm: Mm, start: Va, length: Pgoff) -> Errno:
+    """mmu_interval_notifier_insert_locked() (mm/mmu_notifier.c, Linux 6.12): the same, for who holds the mmap lock for writing already."""
+    with atomic:
+        require(mm.mmap_lock.owner == current(), "lock-not-held", "inserts an interval notifier without the mmap lock for writing")
+        first = not mm.subscriptions.has_itree
+    if first:
+        mmu_notifier_register_locked(None, mm)
+    return interval_notifier_insert(interval_sub, mm, start, length)
 
 
 @atomic
@@ -231,7 +245,7 @@ def interval_notifier_insert(interval_sub: IntervalNotifier, mm: Mm, start: Va, 
         "inserts an interval notifier that is inserted already: the tree becomes a circle",
     )
     if length <= 0:
-        return -EINVAL
+        return -EOVERFLOW
     require(mm.users > 0, "mm-without-users", "inserts an interval notifier into an mm that has no users")
     interval_sub.end = start + length
     if subs.active_invalidate_ranges > 0:

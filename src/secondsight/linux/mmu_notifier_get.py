@@ -13,7 +13,7 @@ runs `srcu_work`; a driver has it as its `work`.
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic, require, wait_until
+from secondsight.lang import Ref, atomic, current, require, wait_until
 from secondsight.linux.mm_types import Driver, HlistNode, Mm, MmuNotifier, Subscriptions
 from secondsight.linux.mmu_notifier_hlist import (
     hlist_add,
@@ -27,16 +27,25 @@ from secondsight.linux.mmu_notifier_hlist import (
 )
 from secondsight.linux.srcutree import synchronize_srcu
 
-__all__ = ["mmu_notifier_get", "mmu_notifier_put", "mmu_notifier_synchronize", "srcu_work"]
+__all__ = ["mmu_notifier_get", "mmu_notifier_get_locked", "mmu_notifier_put", "mmu_notifier_synchronize", "srcu_work"]
 
 
 def mmu_notifier_get(ops: Driver, mm: Mm) -> Ref[MmuNotifier]:
-    """mmu_notifier_get(), mmu_notifier_get_locked() (mm/mmu_notifier.c, Linux 6.12): the driver's mmu notifier in `mm`. None: it cannot make one.
-
-    Waits for the mmap lock and those of the reverse maps. BUG_ON(mm_users <= 0) is the broken rule `mm-without-users`.
-    """
+    """mmu_notifier_get() (include/linux/mmu_notifier.h, Linux 6.12): `mmu_notifier_get_locked` under the mmap lock."""
     mm.mmap_lock.write_lock()
-    subscription = find_get_mmu_notifier(mm.subscriptions, ops)
+    subscription = mmu_notifier_get_locked(ops, mm)
+    mm.mmap_lock.write_unlock()
+    return subscription
+
+
+def mmu_notifier_get_locked(ops: Driver, mm: Mm) -> Ref[MmuNotifier]:
+    """mmu_notifier_get_locked() (mm/mmu_notifier.c, Linux 6.12), for who holds the mmap lock for writing already: the driver's mmu notifier in `mm`. None: it cannot make one.
+
+    Waits for the locks of the reverse maps. BUG_ON(mm_users <= 0) is the broken rule `mm-without-users`.
+    """
+    with atomic:
+        require(mm.mmap_lock.owner == current(), "lock-not-held", "gets an mmu notifier without the mmap lock for writing")
+        subscription = find_get_mmu_notifier(mm.subscriptions, ops)
     if subscription is None:
         subscription = ops.alloc_notifier(mm)
         if subscription is not None:
@@ -50,7 +59,6 @@ def mmu_notifier_get(ops: Driver, mm: Mm) -> Ref[MmuNotifier]:
                 node.ops = ops
                 node.users = 1
                 notifier_registered(subscription)
-    mm.mmap_lock.write_unlock()
     return subscription
 
 

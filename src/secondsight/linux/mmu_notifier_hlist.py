@@ -17,6 +17,7 @@ from secondsight.lang import (
     SpinLock,
     atomic,
     bound,
+    current,
     out_of_records,
     require,
     shared,
@@ -47,6 +48,7 @@ __all__ = [
     "mmu_notifier_arch_invalidate_secondary_tlbs",
     "mmu_notifier_callback",
     "mmu_notifier_register",
+    "mmu_notifier_register_locked",
     "mmu_notifier_unregister",
     "mn_hlist_invalidate_end",
     "mn_hlist_invalidate_range_start",
@@ -312,17 +314,25 @@ def tell_release(sub: Ref[MmuNotifier], mm: Mm) -> None:
 
 def mmu_notifier_register(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
     """mmu_notifier_register() (mm/mmu_notifier.c, Linux 6.12): call `subscription` for everything in `mm` from now
-    on.
+    on: `mmu_notifier_register_locked` under the mmap lock."""
+    mm.mmap_lock.write_lock()
+    ret = mmu_notifier_register_locked(subscription, mm)
+    mm.mmap_lock.write_unlock()
+    return ret
+
+
+def mmu_notifier_register_locked(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
+    """__mmu_notifier_register() (mm/mmu_notifier.c, Linux 6.12), for who holds the mmap lock for writing already.
 
     None: interval notifiers may be inserted from now on. BUG_ON(mm_users <= 0) is the broken rule `mm-without-users`. -EINVAL, and a warning
     in the kernel: it wants to hear of changes and of flushes. The first allocates what all of an mm have, with the mmap lock held; here also one that comes
     when all others have gone.
     """
-    mm.mmap_lock.write_lock()
-    require(mm.users > 0, "mm-without-users", "registers with an mm that has no users")
+    with atomic:
+        require(mm.mmap_lock.owner == current(), "lock-not-held", "registers a subscriber without the mmap lock for writing")
+        require(mm.users > 0, "mm-without-users", "registers with an mm that has no users")
     if len(secondary_tlbs) > 0:
         if subscription is not None and subscription.has_secondary_tlbs() and (subscription.has_range_start() or subscription.has_range_end()):
-            mm.mmap_lock.write_unlock()
             return -EINVAL
     if len(direct_reclaim) > 0:
         with atomic:
@@ -340,7 +350,6 @@ def mmu_notifier_register(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
             notifier_registered(subscription)
         else:
             out_of_records("mmu_notifiers")
-    mm.mmap_lock.write_unlock()
     return 0
 
 

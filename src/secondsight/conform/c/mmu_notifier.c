@@ -348,7 +348,7 @@ long ss_operate(int operation, const long *at)
 						   sub[at[0]].two_passes ? &two_passes :
 #endif
 						   &ops);
-		return ret == -EOVERFLOW ? -EINVAL : ret;
+		return ret;
 	case OP_REMOVE:
 		mmu_interval_notifier_remove(&sub[at[0]].notifier);
 		return 0;

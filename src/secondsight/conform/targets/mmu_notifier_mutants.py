@@ -44,19 +44,19 @@ EQUIVALENT_MODEL: Final[Mapping[str, str]] = by_name(
         "neither uses what the other writes": (
             "interval_notifier_insert: swap 2, 3, 4, 5; mmu_interval_notifier_remove: swap 3; mn_itree_invalidate: swap 2, 4, 5, 6, 7; "
             "finish_add: swap 1; mn_hlist_invalidate_range_start: swap 1, 2, 8, 9; mn_hlist_invalidate_end: swap 1; "
-            "mn_hlist_release: swap 2; mmu_notifier_register: swap 3; hlist_add: swap 1, 2; mmu_notifier_unregister: swap 5"
+            "mn_hlist_release: swap 2; mmu_notifier_register_locked: swap 1, 3; mmu_notifier_get_locked: swap 1; hlist_add: swap 1, 2; mmu_notifier_unregister: swap 5"
         ),
         "the model's own, for its rules: what a subscriber has yet to hear, where it may not sleep, whether it is registered": (
             "interval_notifier_insert: drop 8; mn_itree_inv_start_range: drop 5; mn_itree_invalidate: drop 5, 14, 16, 17; "
             "mn_hlist_invalidate_range_start: drop 7, 12; mn_hlist_invalidate_end: drop 6, 11; mn_hlist_release: drop 7, 11; "
-            "mn_hlist_release: swap 6; mmu_notifier_register: drop 8; mmu_notifier_unregister: drop 11"
+            "mn_hlist_release: swap 6; mmu_notifier_register_locked: drop 6, 9; mmu_notifier_unregister: drop 11"
         ),
         "where threads of a real kernel can be held: no step": (
             "mmu_interval_read_retry: negate 1; mn_itree_invalidate: negate 2, 4; mmu_notifier_invalidate_range_end: negate 1, 4; "
             "mmu_notifier_invalidate_range_end: off by one 1, 4"
         ),
         "a rule that a right caller never breaks, and a wrong one leaves the C undefined": (
-            "mmu_interval_notifier_remove: drop 6; finish_add: drop 1, 3; hlist_add: drop 1; mmu_notifier_unregister: drop 3"
+            "mmu_interval_notifier_remove: drop 6; finish_add: drop 1, 3; hlist_add: drop 1; mmu_notifier_unregister: drop 3; mmu_notifier_register_locked: drop 1; mmu_notifier_get_locked: drop 1"
         ),
         "another value is there before it is used": (
             "mmu_interval_notifier_insert: off by one 1; mn_itree_invalidate: off by one 2; mmu_notifier_unregister: drop 10"

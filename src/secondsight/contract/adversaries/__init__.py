@@ -2,7 +2,7 @@
 
 Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
 two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `mprotect`, `fork`, `open`,
-`close`, `two-pagemaps`, `two-processes`, `two-devices`, `fs-dax`, `writeback`, `reset`, `reclaim`, `direct-reclaim`, `allocation-fails`.
+`close`, `two-pagemaps`, `two-processes`, `two-devices`, `fs-dax`, `writeback`, `reset`, `reclaim`, `direct-reclaim`, `allocation-fails`, `memlock-limit`.
 
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
@@ -20,6 +20,7 @@ from secondsight.contract.adversaries.forks import FORKS
 from secondsight.contract.adversaries.fs_dax import FS_DAX
 from secondsight.contract.adversaries.huge import HUGE
 from secondsight.contract.adversaries.importers import IMPORTERS
+from secondsight.contract.adversaries.locked import LOCKED
 from secondsight.contract.adversaries.making import Adversary
 from secondsight.contract.adversaries.movable import MOVABLE
 from secondsight.contract.adversaries.opening import OPENINGS
@@ -39,7 +40,7 @@ from secondsight.world.encoder import has_callback
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
 ADVERSARIES: dict[str, Adversary] = {
-    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **TWO_DEVICES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **FS_DAX, **WRITEBACK, **RESETS, **YOUNG,
+    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **TWO_DEVICES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE, **LOCKED, **FS_DAX, **WRITEBACK, **RESETS, **YOUNG,
     **ALLOCATING,
 }  # fmt: skip
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
@@ -52,10 +53,13 @@ EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES}
 
 
 def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
-    """The adversaries of a driver's promise, of the methods that it writes, and of what it says of itself."""
+    """The adversaries of a driver's promise, of the methods that it writes, and of what it says of itself and needs."""
     if driver.promise == "importer":
         return {name: one for name, one in IMPORTER_ADVERSARIES.items() if one.says is None or getattr(driver, one.says, False) is True}
-    return {name: one for name, one in ADVERSARIES.items() if one.promise in (None, driver.promise) and _writes(driver, one.method) and _calls(driver, one.calls)}
+    return {
+        name: one for name, one in ADVERSARIES.items()
+        if one.promise in (None, driver.promise) and _writes(driver, one.method) and _calls(driver, one.calls) and (one.bound is None or driver.bounds.get(one.bound, 0) > 0)
+    }  # fmt: skip
 
 
 def _calls(driver: type[Device], function: str | None) -> bool:

@@ -15,7 +15,7 @@ class Adversary:
     """A named adversary: what it does, and its scenarios, one for each way in which the device uses the pages.
 
     `promise`: it is only for drivers that promise this. `method`: only for those that write this method of `Device`. `says`: only for those that say this
-    of themselves, by an attribute of the class. `calls`: only for those whose code calls the function of this name.
+    of themselves, by an attribute of the class. `calls`: only for those whose code calls the function of this name. `bound`: only for those whose `bounds` have it.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Adversary:
     method: str | None = None
     says: str | None = None
     calls: str | None = None
+    bound: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Adversaries(dict[str, Adversary]):
         return make
 
     def setting(
-        self, adversary: str, summary: str, name: str, promise: str | None = None, method: str | None = None, calls: str | None = None
+        self, adversary: str, summary: str, name: str, promise: str | None = None, method: str | None = None, calls: str | None = None, bound: str | None = None
     ) -> Callable[[Callable[[Recorder], None]], None]:
         """One more scenario of an adversary: all that the function records."""
 
@@ -103,7 +104,7 @@ class Adversaries(dict[str, Adversary]):
             s = Recorder()
             record(s)
             scenarios = (*before.scenarios, s.scenario(f"{adversary}: {name}", summary))
-            self[adversary] = Adversary(adversary, summary, scenarios, promise, method, calls=calls)
+            self[adversary] = Adversary(adversary, summary, scenarios, promise, method, calls=calls, bound=bound)
 
         return make
 

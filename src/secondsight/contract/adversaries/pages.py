@@ -59,7 +59,7 @@ def oom_reaper(s: Recorder, memory: Memory) -> None:
     s.oom_reap()
 
 
-@PAGES.act("a hole is punched in the memfd that the pages belong to, then they are written", of="memfd")
+@PAGES.act("a hole is punched in the memfd that the pages belong to, of huge pages too, then they are written", of="memfd")
 def punch_hole(s: Recorder, memory: Memory) -> None:
     assert memory.memfd is not None
     s.fallocate_punch_hole(memory.memfd, page=0, pages=2)
@@ -171,6 +171,28 @@ def _truncate_for_good(s: Recorder) -> None:
         s.ftruncate(memfd, 1)
 
     reads_twice(s, pages, gpu)
+
+
+@PAGES.setting("punch-hole", PAGES["punch-hole"].summary, "of huge pages")
+def _punch_hole_of_huge_pages(s: Recorder) -> None:
+    """Those of hugetlb: one entry has both, and goes under locks that faults take, the device's too (hugetlb_vma_lock)."""
+    memfd = s.memfd_create_hugetlb(pages=2)
+    pages = s.mmap(memfd)
+    s.write(pages, "A")
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.fallocate_punch_hole(memfd, page=0, pages=2)
+        s.write(pages, "B", pages=2)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="read")
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.compare(pages + 1)
 
 
 @PAGES.setting("swap", PAGES["swap"].summary, "writes at once")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secondsight.contract.adversaries.making import Adversaries, two_pages, writes_twice
+from secondsight.contract.adversaries.making import Adversaries, reads_twice, two_pages, writes_twice
 from secondsight.scenario import Recorder
 
 __all__ = ["PROTECTIONS"]
@@ -57,7 +57,7 @@ def _read_only_made_writable(s: Recorder) -> None:
         gpu.compare(pages + 1)
 
 
-MPROTECT = "the process makes pages read-only that the device may write, and perhaps writable again"
+MPROTECT = "the process makes pages read-only that the device may write, and perhaps writable again; or such that nobody may read them"
 
 
 @PROTECTIONS.setting("mprotect", MPROTECT, "read-only")
@@ -85,6 +85,19 @@ def _mprotect_and_back(s: Recorder) -> None:
         s.write(pages + 1, "B")
 
     writes_twice(s, pages, gpu)
+
+
+@PROTECTIONS.setting("mprotect", MPROTECT, "to nothing")
+def _mprotect_to_nothing(s: Recorder) -> None:
+    """PROT_NONE: the pages stay, with what they hold, and nobody may read them."""
+    pages = two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mprotect_none(pages, pages=2)
+
+    reads_twice(s, pages, gpu)
 
 
 MLOCK = "the process locks the pages in memory (mlock); one is moved to another frame all the same, then written"

@@ -179,6 +179,7 @@ from secondsight.devices.small.protecting import (
     KeepsForReading,
     LooksAtTheMapping,
     ProtectsForUserfaultfd,
+    ReadsWhatIsProtected,
     TrustsMlock,
 )
 from secondsight.devices.small.ranges import (
@@ -254,7 +255,7 @@ __all__ = [
     "LooksUpEachPagemap", "TakesTheFirstPagemapForAll",
     "MapsWhatDidNotMove", "MarksBeforeItWrites", "MarksIfItGetsTheLock", "MarksNoFile", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksUnlocked", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts",
     "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "PassesOverTheReaper", "Pins", "PinsAllOrNothing",
-    "PinsAllTheSame", "PinsFilesForAMoment", "PinsFilesForLong", "PinsSeveral", "PinsSeveralAndMarksNone", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd",
+    "PinsAllTheSame", "PinsFilesForAMoment", "PinsFilesForLong", "PinsSeveral", "PinsSeveralAndMarksNone", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd", "ReadsWhatIsProtected",
     "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "RemembersTheEnd",
     "ReservesNothing", "ReservesTooEarly", "Resets", "RestoresItsTable", "ReturnsBeforeTheFlush", "RevokesItsKey", "RevokesItsKeyUnlocked",
     "SaysWhatIsMapped", "ServesOneFaultAtATime", "SaysThatItReads", "SignalsNothing", "SleepsWhenAsked", "SleepsWhenCleared", "SleepsWhenTested", "StaysAUser",

@@ -9,7 +9,7 @@ from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_types import Event
 from secondsight.linux.util import vma_is_locked
 
-__all__ = ["IgnoresFork", "IgnoresProtection", "IgnoresSoftDirty", "KeepsForReading", "LooksAtTheMapping", "ProtectsForUserfaultfd", "TrustsMlock"]
+__all__ = ["IgnoresFork", "IgnoresProtection", "IgnoresSoftDirty", "KeepsForReading", "LooksAtTheMapping", "ProtectsForUserfaultfd", "ReadsWhatIsProtected", "TrustsMlock"]
 
 
 class IgnoresProtection(MirrorInParts):
@@ -27,6 +27,16 @@ class ProtectsForUserfaultfd(MirrorInParts):
         mm = self.notifier.mm
         assert mm is not None
         if rng.event != Event.PROTECTION_VMA or len(mm.userfaultfd) > 0:
+            self.page_table.unmap(rng)
+
+
+class ReadsWhatIsProtected(MirrorInParts):
+    """Takes every change of protection for one that is about writing, and reads on: but a process may keep its pages and let nobody read them (PROT_NONE)."""
+
+    def drop(self, rng: mn.Range) -> None:
+        if rng.event == Event.PROTECTION_VMA:
+            self.page_table.protect(rng)
+        else:
             self.page_table.unmap(rng)
 
 
