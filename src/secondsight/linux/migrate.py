@@ -175,6 +175,7 @@ def migrate_one(src: Folio, movable: bool) -> Errno:
     if len(migration_passes) > 0:
         return migrate_in_passes(src, movable)
     slot: Count = 0
+    mapped = False
     with atomic:
         wait_until(not src.locked and not src.writeback)
         freed = src.refcount == 1
@@ -183,9 +184,10 @@ def migrate_one(src: Folio, movable: bool) -> Errno:
         else:
             src.locked = True
             slot = migration_begins(src, movable)
+            mapped = migrations[slot].was_mapped
     if freed:
         return 0
-    return migrate_locked(src, slot)
+    return migrate_locked(src, slot, mapped)
 
 
 @milestone
@@ -193,6 +195,7 @@ def migrate_misplaced_folio(src: Folio) -> Errno:
     """migrate_misplaced_folio(), migrate_pages(MIGRATE_ASYNC) (mm/migrate.c, Linux 6.12), of one isolated folio: 0 or -EAGAIN. Waits for no folio lock, for whoever calls it
     handles a fault; at a folio that is locked it gives up."""
     slot: Count = 0
+    mapped = False
     with atomic:
         freed = src.refcount == 1
         locked = src.locked or src.writeback
@@ -201,16 +204,19 @@ def migrate_misplaced_folio(src: Folio) -> Errno:
         else:
             src.locked = True
             slot = migration_begins(src, True)
+            mapped = migrations[slot].was_mapped
     if freed:
         return 0
     if locked:
         return -EAGAIN
-    return migrate_locked(src, slot)
+    return migrate_locked(src, slot, mapped)
 
 
-def migrate_locked(src: Folio, slot: Count) -> Errno:
-    """The rest of migrate_folio_unmap(), and migrate_folio_move(), migrate_folio_done() (mm/migrate.c, Linux 6.12), of a folio that is locked."""
-    try_to_migrate(src)
+def migrate_locked(src: Folio, slot: Count, mapped: bool) -> Errno:
+    """The rest of migrate_folio_unmap(), and migrate_folio_move(), migrate_folio_done() (mm/migrate.c, Linux 6.12), of a folio that is locked. Nobody walks over a folio
+    that nothing maps, so no subscriber hears of it."""
+    if mapped:
+        try_to_migrate(src)
     ret = migrate_folio_move(src, slot)
     with atomic:
         migration_ends(src, slot)
@@ -225,6 +231,7 @@ def migrate_in_passes(src: Folio, movable: bool) -> Errno:
     ret: Errno = -EAGAIN
     while passes > 0 and ret == -EAGAIN:
         slot: Count = 0
+        mapped = False
         with atomic:
             wait_until(passes > NR_MAX_MIGRATE_SYNC_RETRY or (not src.locked and not src.writeback))
             freed = src.refcount == 1
@@ -232,11 +239,13 @@ def migrate_in_passes(src: Folio, movable: bool) -> Errno:
             if begins:
                 src.locked = True
                 slot = migration_begins(src, movable)
+                mapped = migrations[slot].was_mapped
         unmapped = False
         if freed:
             ret = 0
         elif begins:
-            try_to_migrate(src)
+            if mapped:
+                try_to_migrate(src)
             with atomic:
                 unmapped = not folio_mapped(src)
             ret = migrate_folio_move(src, slot)
@@ -259,10 +268,12 @@ def migrate_folio_move(src: Folio, slot: Count) -> Errno:
     with atomic:
         dst = migrations[slot].dst
         assert dst is not None
-    if ret == 0:
-        remove_migration_ptes(src, dst)
-    else:
-        remove_migration_ptes(src, src)
+        mapped = migrations[slot].was_mapped
+    if mapped:
+        if ret == 0:
+            remove_migration_ptes(src, dst)
+        else:
+            remove_migration_ptes(src, src)
     if len(migrations) > 1:
         folio_unlock(dst)  # who looks now finds one reference more than those of entries and caches
     return ret
@@ -280,6 +291,7 @@ def migration_ends(src: Folio, slot: Count) -> None:
     migrations[slot].src = None
     migrations[slot].dst = None
     migrations[slot].moved = False
+    migrations[slot].was_mapped = False
 
 
 @atomic
@@ -289,6 +301,7 @@ def migration_begins(src: Folio, movable: bool) -> Count:
     for i in range(len(migrations)):
         if migrations[i].src is None:
             migrations[i].src = src
+            migrations[i].was_mapped = folio_mapped(src)
             dst = new_folio(src, movable)
             dst.locked = True
             if len(src.nid) > 0:

@@ -261,7 +261,7 @@ def _drawn(source: random.Random, setup: Sequence[int]) -> TargetOperation:
     """An operation; reclaim asks of private memory what is in the swap cache, or may be dropped."""
     hows = setup[-(FRAMES - 1) :]
     kept = [number for number in ANON if hows[number - 1] & (How.LAZY | How.CACHED)] + [CACHE]
-    op = source.choice((Op.UNMAP, Op.UNMAP, Op.MIGRATE, Op.MIGRATE, *Op))
+    op = source.choice((Op.UNMAP, Op.UNMAP, Op.MIGRATE, Op.MIGRATE, *(op for op in Op if op <= Op.TREE)))
     if op == Op.UNMAP:
         return task(op, source.choice(kept))
     if op == Op.MIGRATE:

@@ -19,7 +19,7 @@ from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink, try_to_unmap
 from secondsight.linux.rmap_migrate import remove_migration_ptes, try_to_migrate
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["ANON", "CACHE", "COLUMNS", "DEVICE", "DST", "Entry", "FRAMES", "File", "Gpu", "How", "LENGTH", "LOG", "MMS", "Memory", "OTHER", "Op", "PAGES", "SLOTS", "THREADS", "entry", "make_world", "script", "world"]
+__all__ = ["ANON", "CACHE", "COLUMNS", "DEVICE", "DST", "Entry", "FRAMES", "File", "Gpu", "How", "Index", "LENGTH", "LOG", "MMS", "Memory", "OTHER", "Op", "PAGES", "SLOTS", "THREADS", "Value", "entry", "first", "frame", "make_world", "one", "operation", "script", "tree", "world"]
 
 MMS, PAGES, LENGTH, THREADS, LOG, SLOTS, FRAMES = 2, 3, 2, 2, 12, 3, 9
 ANON, CACHE, DST, DEVICE, OTHER = (1, 2), 3, 4, 5, 6
@@ -28,7 +28,7 @@ is at no place that the trees know."""
 
 
 class Op(IntEnum):
-    """What a thread does; the numbers are those of c/rmap.c."""
+    """What a thread does; the numbers are those of c/rmap_world.h. From MOVE on: what `migrate_world` has more."""
 
     UNMAP = 0
     MIGRATE = 1
@@ -39,10 +39,14 @@ class Op(IntEnum):
     ZAP = 6
     FILL = 7
     TREE = 8
+    MOVE = 9
+    MISPLACED = 10
+    LOCK = 11
+    WRITEBACK = 12
 
 
 class Entry(IntEnum):
-    """What an entry is; the numbers are those of c/rmap.c."""
+    """What an entry is; the numbers are those of c/rmap_world.h."""
 
     NONE = 0
     PRESENT = 1
@@ -210,7 +214,7 @@ def zap(mm: Mm, va: Va) -> Value:
 
 @atomic
 def fill(mm: Mm, va: Va, number: Value) -> Value:
-    """A page comes where nothing is, unless it is locked: c/rmap.c has how an entry is numbered."""
+    """A page comes where nothing is, unless it is locked: c/rmap_world.h has how an entry is numbered."""
     folio = frame(number // 64)
     pte = mm.ptes[va]
     if folio.refcount == 0 or folio.locked or not pte_none(pte):
@@ -250,7 +254,7 @@ def one(op: Op, at: Index) -> Value:
     return 0
 
 
-def tree(file: File, of_file: Value) -> None:
+def tree(file: AddressSpace, of_file: Value) -> None:
     """Somebody links a vma, or takes one out."""
     if of_file == 1:
         file.i_mmap_rwsem.write_lock()
@@ -278,12 +282,12 @@ def script(file: File, thread: Index, at: Index, last: Index) -> None:
 
 
 def entry(kind: Entry, number: int, how: int = 0) -> int:
-    """An entry as c/rmap.c numbers it."""
+    """An entry as c/rmap_world.h numbers it."""
     return kind + 8 * how + 64 * number
 
 
-def make_world(machine: Machine, file: File, setup: Sequence[int]) -> list[Folio]:
-    """Two processes with a vma each, the entries there, and the frames, in the order in which c/rmap.c numbers them."""
+def make_world(machine: Machine, file: AddressSpace, setup: Sequence[int]) -> list[Folio]:
+    """Two processes with a vma each, the entries there, and the frames, in the order in which c/rmap_world.h numbers them."""
     of, rest = [setup[4 * i : 4 * i + 4] for i in range(MMS)], setup[4 * MMS :]
     entries, hows = rest[: MMS * LENGTH], rest[MMS * LENGTH :]
     memory = machine.pool(Memory).alloc()
