@@ -220,7 +220,10 @@ def migrate_locked(src: Folio, slot: Count, mapped: bool) -> Errno:
     ret = migrate_folio_move(src, slot)
     with atomic:
         migration_ends(src, slot)
-        folio_putback_lru(src)
+        if ret == 0:
+            put_page(src)  # it is on no list, also where somebody holds it still
+        else:
+            folio_putback_lru(src)
     return ret
 
 

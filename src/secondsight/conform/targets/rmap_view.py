@@ -93,7 +93,7 @@ class View:
 
     def _folio(self, folio: Values, mapped: int) -> str:
         how = (
-            bool(folio["shared"]) + 2 * bool(folio["dirty"]) + 4 * bool(folio["locked"]) + 8 * bool(folio["lazyfree"]) + 16 * bool(folio["swapcache"])
+            bool(folio["shared"] or not mapped) + 2 * bool(folio["dirty"]) + 4 * bool(folio["locked"]) + 8 * bool(folio["lazyfree"]) + 16 * bool(folio["swapcache"])
             + 32 * bool(folio["anon_vma"]) + 64 * bool(folio["mapping"]) + self.how(folio)
         )  # fmt: skip
         return f"{folio['refcount'] + 64 * folio['pins']} {mapped} {how} {folio['index'] + 8 * folio['swap']}"
