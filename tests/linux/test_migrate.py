@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from linux_world import A, B, search, world
+from linux_world import A, B, Mirror, search, world
 
 from secondsight.lang import require
 from secondsight.linux import EACCES, EAGAIN, EFAULT, ENOENT, SIGSEGV
+from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
 from secondsight.linux.memfd import memfd_create
@@ -60,6 +61,26 @@ def test_a_files_page_moves_in_every_mapping_and_in_the_file() -> None:
         after = file.pages[0]
         assert after is not None and after is not before and mm.ptes[0].frame is mm.ptes[1].frame is after
         assert cpu_read(mm, 0) == B and after.refcount == 3
+
+
+def test_nobody_hears_of_a_move_of_what_nothing_maps() -> None:
+    """PAGE_WAS_MAPPED: nobody walks over such a page's vmas, neither before it moves nor after, and nobody waits for their lock."""
+    with world({Mirror: 1}, **MOVES, files=1, file_pages=1, subscribers=1) as (machine, mm):
+        mirror = machine.pool(Mirror).alloc()
+        mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, 1)
+        file = memfd_create(1, 0)
+        do_mmap(mm, 0, 1, file, 0, True)
+        cpu_write(mm, 0, A)
+        madvise_dontneed(mm, 0, 1)
+        calls, before = mirror.calls, file.pages[0]
+        assert before is not None and folio_isolate_lru(before)
+        file.i_mmap_rwsem.write_lock()
+        assert migrate_folio(before) == 0 and file.pages[0] is not before and mirror.calls == calls
+        file.i_mmap_rwsem.write_unlock()
+        assert cpu_read(mm, 0) == A
+        cpu_write(mm, 0, B)
+        before = file.pages[0]
+        assert before is not None and folio_isolate_lru(before) and migrate_folio(before) == 0 and mirror.calls == calls + 1
 
 
 def test_a_page_of_the_swap_cache_keeps_its_slot() -> None:

@@ -19,14 +19,14 @@
 #undef rmap_walk
 #include "rmap_world.h"
 
-static struct address_space swap_space;
+static struct address_space slots_tree;
 static const struct address_space_operations movable = { .migrate_folio = migrate_folio };
 static struct folio *in_file, *in_swap[SLOTS];
 
 static struct address_space *mapping_of(const struct folio *folio)
 {
 	if (folio_test_swapcache(folio))
-		return &swap_space;
+		return &slots_tree;
 	return (unsigned long)folio->mapping & ANONYMOUS ? NULL : folio->mapping;
 }
 
@@ -77,7 +77,8 @@ void ss_setup(const long *at)
 	int i;
 
 	make_world(at);
-	file->a_ops = swap_space.a_ops = &movable;
+	make_swap();
+	file->a_ops = slots_tree.a_ops = &movable;
 	in_file = folio_of(CACHE);
 	for (i = 0; i < 2; i++)
 		if (at[4 * MMS + MMS * LENGTH + i] & HOW_CACHED)

@@ -28,7 +28,23 @@ void *xas_store(struct xa_state *xas, void *of)
 	return NULL;
 }
 void *__xas_next(struct xa_state *xas) { return NULL; }
+#if SINCE(7, 0)
+int cpu_number;
+SS_NEVER(count_memcg_events);
+SS_NEVER(mod_lruvec_state);
+
+/* The swap cache is by clusters of slots there. */
+struct swap_info_struct *swap_info[MAX_SWAPFILES];
+static void make_swap(void)
+{
+	swap_info[0] = ss_alloc(sizeof(*swap_info[0]));
+	swap_info[0]->cluster_info = ss_alloc(sizeof(struct swap_cluster_info));
+}
+void __swap_cache_replace_folio(struct swap_cluster_info *ci, struct folio *old, struct folio *new) { in_swap[old->swap.val] = new; }
+#else
+static void make_swap(void) { }
 pgoff_t __folio_swap_cache_index(struct folio *folio) { return folio->swap.val; }
+#endif
 
 /* migrate_pages() of one folio, one pass. */
 static void one_pass(struct list_head *from, enum migrate_mode mode)

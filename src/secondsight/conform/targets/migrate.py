@@ -84,7 +84,7 @@ class MigrateFile(Target):
         StateDifference("whether private memory is dirty that nothing maps", "the old folio keeps the bit in the C, and is freed", "neither"),
         StateDifference("huge pages, hugetlb, buffers, folios of drivers", "folios of one page, whose file moves them by migrate_folio()", "may hide"),
     )
-    releases = ("6.12",)
+    releases = ("6.12", "7.2")
 
     def definitions(self, release: str) -> tuple[str, ...]:
         return RmapFile().definitions(release)
