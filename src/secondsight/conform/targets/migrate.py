@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from typing import ClassVar
 
 from secondsight.conform.place import Crossing, Stop
@@ -13,7 +12,23 @@ from secondsight.conform.target import Configuration, Scene, StateDifference, Ta
 from secondsight.conform.targets.migrate_view import MigrateView
 from secondsight.conform.targets.migrate_world import MovableFile, make_movable_world, movers
 from secondsight.conform.targets.rmap import RmapFile, task
-from secondsight.conform.targets.rmap_world import ANON, CACHE, COLUMNS, FRAMES, LENGTH, MMS, PAGES, SLOTS, THREADS, Entry, Gpu, How, Memory, Op, entry
+from secondsight.conform.targets.rmap_world import (
+    ANON,
+    CACHE,
+    COLUMNS,
+    FRAMES,
+    LENGTH,
+    MMS,
+    PAGES,
+    SLOTS,
+    THREADS,
+    Entry,
+    Gpu,
+    How,
+    Memory,
+    Op,
+    entry,
+)
 from secondsight.lang import Machine
 from secondsight.lang.program import Room, Thread, build
 from secondsight.linux import bounds

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from secondsight.conform.targets.rmap_world import ANON, CACHE, DST, OTHER, Index, Op, Value, first, frame, make_world, one, operation, tree, world
+from secondsight.conform.targets.rmap_world import (
+    ANON,
+    CACHE,
+    DST,
+    OTHER,
+    Index,
+    Op,
+    Value,
+    first,
+    frame,
+    make_world,
+    one,
+    operation,
+    tree,
+    world,
+)
 from secondsight.lang import Machine, Ref, atomic
 from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.migrate import migrate_folio, migrate_misplaced_folio
