@@ -229,7 +229,7 @@ def migrate_locked(src: Folio, slot: Count, mapped: bool) -> Errno:
 
 def migrate_in_passes(src: Folio, movable: bool) -> Errno:
     """migrate_pages_sync(), migrate_pages_batch() (mm/migrate.c, Linux 6.12) of one folio: up to three passes that wait for nothing, then up to seven that do. Once it was
-    unmapped, the passes of that stage are about its references alone: here one."""
+    unmapped, the passes of that stage are about its references alone: here one. One that is written (-EBUSY) has no more passes that wait for nothing."""
     passes: Count = NR_MAX_MIGRATE_PAGES_RETRY
     ret: Errno = -EAGAIN
     while passes > 0 and ret == -EAGAIN:
@@ -238,7 +238,10 @@ def migrate_in_passes(src: Folio, movable: bool) -> Errno:
         with atomic:
             wait_until(passes > NR_MAX_MIGRATE_SYNC_RETRY or (not src.locked and not src.writeback))
             freed = src.refcount == 1
+            if freed:
+                folio_putback_lru(src)
             begins = not freed and not src.locked and not src.writeback
+            written = not src.locked and src.writeback
             if begins:
                 src.locked = True
                 slot = migration_begins(src, movable)
@@ -254,12 +257,15 @@ def migrate_in_passes(src: Folio, movable: bool) -> Errno:
             ret = migrate_folio_move(src, slot)
             with atomic:
                 migration_ends(src, slot)
-        if unmapped and len(migration_passes) == 1:
+                if ret == 0:
+                    put_page(src)
+        if (unmapped or written) and len(migration_passes) == 1:
             passes = NR_MAX_MIGRATE_SYNC_RETRY if passes > NR_MAX_MIGRATE_SYNC_RETRY else 0
         else:
             passes -= 1
-    with atomic:
-        folio_putback_lru(src)
+    if ret != 0:
+        with atomic:
+            folio_putback_lru(src)
     return ret
 
 

@@ -21,6 +21,7 @@
 
 static struct address_space slots_tree;
 static const struct address_space_operations movable = { .migrate_folio = migrate_folio };
+static bool all_passes; /* of migrate_pages(), or one */
 static struct folio *in_file, *in_swap[SLOTS];
 
 static struct address_space *mapping_of(const struct folio *folio)
@@ -60,6 +61,7 @@ void mod_node_page_state(struct pglist_data *node, enum node_stat_item item, lon
 /* One node, of one zone. */
 struct pglist_data *node_data[MAX_NUMNODES];
 int sysctl_numa_balancing_mode;
+struct vm_event_state vm_event_states;
 
 /* One CPU: flushes of others' are not put off. */
 unsigned int nr_cpu_ids = 1;
@@ -78,6 +80,7 @@ void ss_setup(const long *at)
 
 	make_world(at);
 	make_swap();
+	all_passes = at[4 * MMS + MMS * LENGTH + FRAMES];
 	file->a_ops = slots_tree.a_ops = &movable;
 	in_file = folio_of(CACHE);
 	for (i = 0; i < 2; i++)
@@ -99,8 +102,13 @@ static long move(struct folio *folio, enum migrate_mode mode)
 	folio_get(folio);
 	clear_bit(PG_lru, &FOLIO_FLAGS(folio));
 	list_add(&folio->lru, &from);
-	one_pass(&from, mode);
+	if (all_passes && mode == MIGRATE_SYNC)
+		migrate_pages(&from, new_one, NULL, 0, mode, MR_SYSCALL, NULL);
+	else
+		one_pass(&from, mode);
 	left = !list_empty(&from);
+	if (left && all_passes && mode == MIGRATE_SYNC)
+		ss_stop("putback", 0, 0, 0);
 	putback_movable_pages(&from);
 	return left;
 }

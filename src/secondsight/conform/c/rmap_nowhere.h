@@ -157,7 +157,6 @@ SS_NEVER_DATA(system_state);
 SS_NEVER_DATA(this_cpu_off);
 SS_NEVER_DATA(tracepoint_srcu);
 SS_NEVER_DATA(validate_usercopy_range);
-SS_NEVER_DATA(vm_event_states);
 
 #ifndef SS_MIGRATES /* what c/migrate.c has */
 SS_NEVER(mod_lruvec_state);
@@ -184,4 +183,5 @@ SS_NEVER(__list_del_entry_valid_or_report);
 SS_NEVER(__swap_cache_replace_folio);
 SS_NEVER_DATA(swap_info);
 SS_NEVER_DATA(cpu_number);
+SS_NEVER_DATA(vm_event_states);
 #endif

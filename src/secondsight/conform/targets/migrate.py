@@ -53,11 +53,11 @@ class MigrateFile(Target):
     c = "migrate.c"
     linked = ("mm/page_vma_mapped.c", "mm/pgtable-generic.c", "mm/interval_tree.c", "lib/rbtree.c", "mm/rmap.c")
     functions = (
-        "migrate_pages_batch", "migrate_folio_unmap", "migrate_folio_move", "move_to_new_folio", "migrate_folio", "__folio_migrate_mapping", "folio_migrate_flags", "migrate_folio_done",
+        "migrate_pages", "migrate_pages_sync", "migrate_pages_batch", "migrate_folio_unmap", "migrate_folio_move", "move_to_new_folio", "migrate_folio", "__folio_migrate_mapping", "folio_migrate_flags", "migrate_folio_done",
         "migrate_folio_undo_src", "migrate_folio_undo_dst", "remove_migration_ptes", "remove_migration_pte", "putback_movable_pages",
     )  # fmt: skip
     model_functions = (
-        "migrate_one", "migrate_misplaced_folio", "migrate_locked", "migrate_folio_move", "migration_begins", "migration_ends", "copy_folio", "folio_migrate_mapping", "folio_expected_refs",
+        "migrate_one", "migrate_in_passes", "migrate_misplaced_folio", "migrate_locked", "migrate_folio_move", "migration_begins", "migration_ends", "copy_folio", "folio_migrate_mapping", "folio_expected_refs",
         "remove_migration_ptes", "rmap_walk_from_migration", "remove_migration_pte", "try_to_migrate",
     )  # fmt: skip
     boundaries = (
@@ -69,6 +69,10 @@ class MigrateFile(Target):
         Crossing("use", "begun = begin_use(", Stop("begin")),
         Crossing("use", "end_use(", Stop("release")),
         Crossing("migrate_one", "with atomic: wait_until(", Stop("pass")),
+        Crossing("migrate_in_passes", "with atomic: wait_until(", Stop("pass")),
+        Crossing("migrate_in_passes", "with atomic: unmapped =", None, (Stop("move"), BACK, GIVE_UP)),
+        Crossing("migrate_in_passes", "with atomic: migration_ends(", Stop("unlocked", "migrate_folio_move"), (GIVE_UP,)),
+        Crossing("migrate_in_passes", "with atomic: folio_putback_lru(", Stop("putback")),
         Crossing("migrate_misplaced_folio", "with atomic:", Stop("pass")),
         Crossing("migrate_folio_move", "ret = copy_folio(", Stop("move"), (BACK, GIVE_UP)),
         Crossing("migrate_folio_move", "ret = folio_migrate_mapping(", Stop("copied")),
@@ -81,13 +85,14 @@ class MigrateFile(Target):
         **RmapFile.merged,
         Stop("unlock"): "the old folio is unlocked in one step with what comes before and after: nobody has it any more, or it is as it was",
         Stop("unlocked"): "as `unlock`",
+        Stop("move"): "another attempt within a stage, of a folio that nothing maps and whose references nobody has changed since the last: it fails as that did",
         Stop("spin_lock", "__folio_migrate_mapping"): "the lock of the cache's tree, which nobody else takes here: what was looked at before is looked at again under it",
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     differences: ClassVar[Sequence[StateDifference]] = (
         StateDifference(
-            "several passes, several folios",
-            "one pass of one folio: one attempt of the model's, at any time, does what the last of several does",
+            "several folios, and several passes but in worlds that have them (the bound `migration_passes`)",
+            "one folio; one attempt of the model's, at any time, does what the last of several does",
             "neither",
         ),
         StateDifference(
@@ -117,12 +122,14 @@ class MigrateFile(Target):
                 if one.code != Op.DROP or held > 0:  # nobody drops what another holds
                     operations.append(one)
             threads.append(tuple(operations or [task(Op.MOVE, ANON[0])]))
-        return Configuration((*drawn.setup[:-FRAMES], *hows, drawn.setup[-1]), tuple(threads))
+        return Configuration((*drawn.setup[:-FRAMES], *hows, drawn.setup[-1], int(source.random() < 0.3)), tuple(threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:
         outlives = int(not differs("held-page-stays-lazyfree", release))
         for configuration in _bounded():
-            yield replace(configuration, setup=(*configuration.setup, outlives))
+            yield replace(configuration, setup=(*configuration.setup, outlives, 0))
+        for configuration in _bounded_in_passes():
+            yield replace(configuration, setup=(*configuration.setup, outlives, 1))
 
     def scene(self, configuration: Configuration) -> Scene:
         tasks = [task for thread in configuration.threads for task in thread]
@@ -131,7 +138,7 @@ class MigrateFile(Target):
         data |= {f"conform.rmap.{name}": [column[i] for column in columns] for i, name in enumerate(COLUMNS)}
         sizes = bounds(
             mms=MMS, pages=PAGES, vmas=MMS, frames=FRAMES + 1, files=1, file_pages=LENGTH, subscribers=1, private_memory=1, owners=1, anon_vmas=MMS, cow=1,
-            migrations=2, swap_slots=SLOTS, lazyfree=1, lazyfree_outlives_holders=configuration.setup[-1], vma_flags=1, memlock=MMS,
+            migrations=2, swap_slots=SLOTS, lazyfree=1, lazyfree_outlives_holders=configuration.setup[-2], migration_passes=configuration.setup[-1], vma_flags=1, memlock=MMS,
         )  # fmt: skip
         machine = Machine(bounds=sizes, pools={Gpu: MMS, Memory: 1, MovableFile: 1}, data=data)
         with machine:
@@ -142,7 +149,7 @@ class MigrateFile(Target):
                 gpu = machine.pool(Gpu).alloc()
                 gpu.process = i
                 mn.mmu_interval_notifier_insert(gpu.notifier, mm_alloc(), 0, PAGES)
-            folios = make_movable_world(machine, file, configuration.setup[:-1])
+            folios = make_movable_world(machine, file, configuration.setup[:-2])
             threads, at = [], 0
             for number, thread in enumerate(configuration.threads):
                 threads.append(Thread(f"thread {number}", movers, (file, number, at, at + len(thread))))
@@ -178,6 +185,17 @@ def _bounded() -> Iterator[Configuration]:
         yield Configuration(_setup(private, alone, {1: How.EXCLUSIVE}), ((task(op, 1),), (task(Op.PIN, 1), task(Op.UNPIN, 1))))
         yield Configuration(_setup(private, alone, {1: How.EXCLUSIVE}), ((task(op, 1),), (task(Op.MOVE, 1),)))
     yield Configuration(_setup((0, 1), (entry(Entry.PRESENT, 1), 0, entry(Entry.PRESENT, CACHE), 0), {}), ((task(Op.MOVE, 1),), (task(Op.MOVE, CACHE),)))
+
+
+def _bounded_in_passes() -> Iterator[Configuration]:
+    """Who tries it as often as the kernel does, and somebody beside."""
+    alone = (entry(Entry.PRESENT, 1, 3), 0, 0, 0)
+    nobody = (0, 0, 0, 0)
+    for how in (0, How.HELD, How.CACHED | How.HELD, How.PINNED):
+        yield Configuration(_setup((0, 0), alone, {1: how | How.EXCLUSIVE}), ((task(Op.MOVE, 1),),))
+    yield Configuration(_setup((0, 0), nobody, {1: How.CACHED}), ((task(Op.MOVE, 1),), (task(Op.LOCK, 1),)))
+    for beside in ((task(Op.HOLD, 1), task(Op.DROP, 1)), (task(Op.LOCK, 1),), (task(Op.WRITEBACK, 1),), (task(Op.PIN, 1), task(Op.UNPIN, 1)), (task(Op.ZAP, 0, 0),)):
+        yield Configuration(_setup((0, 0), alone, {1: How.CACHED | How.EXCLUSIVE}), ((task(Op.MOVE, 1),), beside))
 
 
 def _drawn(source: random.Random, movable: Sequence[int]) -> TargetOperation:
