@@ -21,6 +21,7 @@
 
 static struct address_space slots_tree;
 static const struct address_space_operations movable = { .migrate_folio = migrate_folio };
+static int moving;
 static bool all_passes; /* of migrate_pages(), or one */
 static struct folio *in_file, *in_swap[SLOTS];
 
@@ -102,6 +103,7 @@ static long move(struct folio *folio, enum migrate_mode mode)
 	folio_get(folio);
 	clear_bit(PG_lru, &FOLIO_FLAGS(folio));
 	list_add(&folio->lru, &from);
+	moving++;
 	if (all_passes && mode == MIGRATE_SYNC)
 		migrate_pages(&from, new_one, NULL, 0, mode, MR_SYSCALL, NULL);
 	else
@@ -110,6 +112,8 @@ static long move(struct folio *folio, enum migrate_mode mode)
 	if (left && all_passes && mode == MIGRATE_SYNC)
 		ss_stop("putback", 0, 0, 0);
 	putback_movable_pages(&from);
+	if (!--moving && atomic_read(&anon->refcount) != ANON_VMA_USERS)
+		ss_warned(); /* a reference was not given back, or once too often */
 	return left;
 }
 

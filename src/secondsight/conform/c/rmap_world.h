@@ -29,6 +29,7 @@
 #define SLOTS 3
 #define LOG 16
 #define ADDRESS(page) (base + (unsigned long)(page) * PAGE_SIZE)
+#define ANON_VMA_USERS 4
 #define DEVICE 5 /* the frame that is in a device's memory */
 
 static struct mm_struct *mm[MMS];
@@ -253,7 +254,7 @@ static void make_world(const long *at)
 	pagemap.type = MEMORY_DEVICE_PRIVATE;
 	anon = ss_alloc(sizeof(*anon));
 	anon->root = anon;
-	atomic_set(&anon->refcount, 4);
+	atomic_set(&anon->refcount, ANON_VMA_USERS);
 	file = ss_alloc(sizeof(*file));
 	for (i = 0; i < MMS; i++, at += 4) {
 		mm[i] = ss_alloc(sizeof(struct mm_struct));
