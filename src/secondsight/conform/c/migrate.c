@@ -144,7 +144,7 @@ static long write_back(struct folio *folio)
 	return 1;
 }
 
-long ss_operate(int operation, const long *at)
+static long operate(int operation, const long *at)
 {
 	switch (operation) {
 	case OP_MOVE:

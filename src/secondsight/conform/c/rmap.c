@@ -68,7 +68,7 @@ static long migrate(struct folio *folio, struct folio *dst)
 void ss_setup(const long *at) { make_world(at); }
 void ss_look(void) { look(); }
 
-long ss_operate(int operation, const long *at)
+static long operate(int operation, const long *at)
 {
 	switch (operation) {
 	case OP_UNMAP:

@@ -369,6 +369,22 @@ static long tree(long of_file)
 	return 0;
 }
 
+/* When nobody is in a function of the kernel's any more, nobody reads under RCU. */
+
+static long operate(int operation, const long *at);
+static int operating;
+
+long ss_operate(int operation, const long *at)
+{
+	long ret;
+
+	operating++;
+	ret = operate(operation, at);
+	if (!--operating && rcu)
+		ss_warned();
+	return ret;
+}
+
 /* The look. */
 
 static void look(void)

@@ -11,30 +11,22 @@ from secondsight.conform.place import Crossing, Stop
 from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
 from secondsight.conform.targets.migrate_view import MigrateView
 from secondsight.conform.targets.migrate_world import MovableFile, make_movable_world, movers
-from secondsight.conform.targets.rmap import RmapFile, task
+from secondsight.conform.targets.rmap import RmapFile, drawn_operations, task
 from secondsight.conform.targets.rmap_world import (
     ANON,
     CACHE,
-    COLUMNS,
     FRAMES,
-    LENGTH,
     MMS,
     PAGES,
-    SLOTS,
     THREADS,
     Entry,
-    Gpu,
     How,
-    Memory,
     Op,
     entry,
+    make_machine,
+    make_processes,
+    make_program,
 )
-from secondsight.lang import Machine
-from secondsight.lang.program import Room, Thread, build
-from secondsight.linux import bounds
-from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.fork import mm_alloc, proc_caches_init
-from secondsight.linux.page_alloc import mem_init
 from secondsight.linux.releases import differs
 
 __all__ = ["MigrateFile"]
@@ -115,12 +107,7 @@ class MigrateFile(Target):
         movable = (*ANON, CACHE)
         threads = []
         for number in range(source.randint(1, THREADS)):
-            operations: list[TargetOperation] = []
-            for _ in range(source.randint(1, 2 if number == 0 else 4)):
-                one = _drawn(source, movable)
-                held = sum({Op.HOLD: 1, Op.DROP: -1}.get(Op(other.code), 0) for other in operations if other.arguments[0] == one.arguments[0])
-                if one.code != Op.DROP or held > 0:  # nobody drops what another holds
-                    operations.append(one)
+            operations = drawn_operations(source, number, lambda: _drawn(source, movable))
             threads.append(tuple(operations or [task(Op.MOVE, ANON[0])]))
         return Configuration((*drawn.setup[:-FRAMES], *hows, drawn.setup[-1], int(source.random() < 0.3)), tuple(threads))
 
@@ -132,30 +119,14 @@ class MigrateFile(Target):
             yield replace(configuration, setup=(*configuration.setup, outlives, 1))
 
     def scene(self, configuration: Configuration) -> Scene:
-        tasks = [task for thread in configuration.threads for task in thread]
-        columns = [(*task.arguments, 0, 0, 0)[:3] for task in tasks]
-        data: dict[str, Sequence[int]] = {"conform.rmap.operation": [Op(task.code) for task in tasks]}
-        data |= {f"conform.rmap.{name}": [column[i] for column in columns] for i, name in enumerate(COLUMNS)}
-        sizes = bounds(
-            mms=MMS, pages=PAGES, vmas=MMS, frames=FRAMES + 1, files=1, file_pages=LENGTH, subscribers=1, private_memory=1, owners=1, anon_vmas=MMS, cow=1,
-            migrations=2, swap_slots=SLOTS, lazyfree=1, lazyfree_outlives_holders=configuration.setup[-2], migration_passes=configuration.setup[-1], vma_flags=1, memlock=MMS,
-        )  # fmt: skip
-        machine = Machine(bounds=sizes, pools={Gpu: MMS, Memory: 1, MovableFile: 1}, data=data)
+        *setup, outlives, passes = configuration.setup
+        machine = make_machine(configuration, MovableFile, migrations=2, lazyfree_outlives_holders=outlives, migration_passes=passes)
         with machine:
-            mem_init()
-            proc_caches_init()
             file = machine.pool(MovableFile).alloc()
-            for i in range(MMS):
-                gpu = machine.pool(Gpu).alloc()
-                gpu.process = i
-                mn.mmu_interval_notifier_insert(gpu.notifier, mm_alloc(), 0, PAGES)
-            folios = make_movable_world(machine, file, configuration.setup[:-2])
-            threads, at = [], 0
-            for number, thread in enumerate(configuration.threads):
-                threads.append(Thread(f"thread {number}", movers, (file, number, at, at + len(thread))))
-                at += len(thread)
-            program = build(machine, threads, room=Room(THREADS, (movers,)))
-            return MigrateView(program, file, folios, len(threads), self.boundaries, self.file).scene()
+            make_processes(machine)
+            folios = make_movable_world(machine, file, setup)
+            program = make_program(machine, configuration, movers, file)
+            return MigrateView(program, file, folios, len(configuration.threads), self.boundaries, self.file).scene()
 
 
 def _setup(kinds: Sequence[int], entries: Sequence[int], hows: Mapping[int, int]) -> tuple[int, ...]:

@@ -30,6 +30,10 @@ class MigrateView(View):
         held = folio["refcount"] > 0
         return "i" * bool(held and folio["isolated"]) + "w" * bool(folio["writeback"]) + (f"={folio['contents']}" if held and folio["contents"] else "")
 
+    def shared(self, folio: Values, mapped: int) -> int:
+        """What nothing maps is nobody's alone: the bit is in the entries that stand for it, and a new folio has none."""
+        return folio["shared"] or not mapped
+
     def how(self, folio: Values) -> int:
         return 128 * bool(folio["isolated"]) + 256 * bool(folio["writeback"]) + 512 * folio["contents"]
 

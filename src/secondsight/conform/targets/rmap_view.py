@@ -53,6 +53,10 @@ class View:
         """What is seen of a folio besides."""
         return ""
 
+    def shared(self, folio: Values, mapped: int) -> int:
+        """Whether the C is told that an anonymous folio is not its process's alone."""
+        return folio["shared"]
+
     def how(self, folio: Values) -> int:
         """What the C is told of a folio besides: bits of c/rmap_world.h."""
         return 0
@@ -93,7 +97,7 @@ class View:
 
     def _folio(self, folio: Values, mapped: int) -> str:
         how = (
-            bool(folio["shared"] or not mapped) + 2 * bool(folio["dirty"]) + 4 * bool(folio["locked"]) + 8 * bool(folio["lazyfree"]) + 16 * bool(folio["swapcache"])
+            bool(self.shared(folio, mapped)) + 2 * bool(folio["dirty"]) + 4 * bool(folio["locked"]) + 8 * bool(folio["lazyfree"]) + 16 * bool(folio["swapcache"])
             + 32 * bool(folio["anon_vma"]) + 64 * bool(folio["mapping"]) + self.how(folio)
         )  # fmt: skip
         return f"{folio['refcount'] + 64 * folio['pins']} {mapped} {how} {folio['index'] + 8 * folio['swap']}"

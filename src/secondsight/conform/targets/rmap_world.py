@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Annotated, Literal
 
+from secondsight.conform.target import Configuration
 from secondsight.lang import Array, Bounds, Machine, Record, Ref, atomic, const, shared
+from secondsight.lang.program import Program, Room, Thread, build
+from secondsight.linux import bounds
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.filemap import folio_trylock, folio_unlock
-from secondsight.linux.fork import mms
+from secondsight.linux.fork import mm_alloc, mms, proc_caches_init
 from secondsight.linux.mm_flags import VM_LOCKED
 from secondsight.linux.mm_types import AddressSpace, Driver, Event, Folio, Mm, Owner, Pagemap, PteKind, Range, Seq, Va, anon_vmas
 from secondsight.linux.mmap import link_new_vma
-from secondsight.linux.page_alloc import alloc_page, get_page, put_page
+from secondsight.linux.page_alloc import alloc_page, get_page, mem_init, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_clear, pte_none
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink, try_to_unmap
 from secondsight.linux.rmap_migrate import remove_migration_ptes, try_to_migrate
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["ANON", "CACHE", "COLUMNS", "DEVICE", "DST", "Entry", "FRAMES", "File", "Gpu", "How", "Index", "LENGTH", "LOG", "MMS", "Memory", "OTHER", "Op", "PAGES", "SLOTS", "THREADS", "Value", "entry", "first", "frame", "make_world", "one", "operation", "script", "tree", "world"]
+__all__ = ["ANON", "CACHE", "COLUMNS", "DEVICE", "DST", "Entry", "FRAMES", "File", "Gpu", "How", "Index", "LENGTH", "LOG", "MMS", "Memory", "OTHER", "Op", "PAGES", "SLOTS", "THREADS", "Value", "entry", "first", "frame", "make_machine", "make_processes", "make_program", "make_world", "one", "operation", "script", "tree", "world"]
 
 MMS, PAGES, LENGTH, THREADS, LOG, SLOTS, FRAMES = 2, 3, 2, 2, 12, 3, 9
 ANON, CACHE, DST, DEVICE, OTHER = (1, 2), 3, 4, 5, 6
@@ -284,6 +287,38 @@ def script(file: File, thread: Index, at: Index, last: Index) -> None:
 def entry(kind: Entry, number: int, how: int = 0) -> int:
     """An entry as c/rmap_world.h numbers it."""
     return kind + 8 * how + 64 * number
+
+
+def make_machine(configuration: Configuration, file: type[AddressSpace], **more: int) -> Machine:
+    """A machine for a configuration, with the arguments of its operations."""
+    tasks = [task for thread in configuration.threads for task in thread]
+    columns = [(*task.arguments, 0, 0, 0)[:3] for task in tasks]
+    data: dict[str, Sequence[int]] = {"conform.rmap.operation": [Op(task.code) for task in tasks]}
+    data |= {f"conform.rmap.{name}": [column[i] for column in columns] for i, name in enumerate(COLUMNS)}
+    sizes = bounds(
+        mms=MMS, pages=PAGES, vmas=MMS, frames=FRAMES + 1, files=1, file_pages=LENGTH, subscribers=1, private_memory=1, owners=1, anon_vmas=MMS, cow=1,
+        swap_slots=SLOTS, lazyfree=1, vma_flags=1, memlock=MMS, **more,
+    )  # fmt: skip
+    return Machine(bounds=sizes, pools={Gpu: MMS, Memory: 1, file: 1}, data=data)
+
+
+def make_processes(machine: Machine) -> None:
+    """The frames, and two processes with a subscriber each."""
+    mem_init()
+    proc_caches_init()
+    for i in range(MMS):
+        gpu = machine.pool(Gpu).alloc()
+        gpu.process = i
+        mn.mmu_interval_notifier_insert(gpu.notifier, mm_alloc(), 0, PAGES)
+
+
+def make_program(machine: Machine, configuration: Configuration, does: Callable[..., object], file: AddressSpace) -> Program:
+    """Each thread runs the rows of its operations."""
+    threads, at = [], 0
+    for number, thread in enumerate(configuration.threads):
+        threads.append(Thread(f"thread {number}", does, (file, number, at, at + len(thread))))
+        at += len(thread)
+    return build(machine, threads, room=Room(THREADS, (does,)))
 
 
 def make_world(machine: Machine, file: AddressSpace, setup: Sequence[int]) -> list[Folio]:
