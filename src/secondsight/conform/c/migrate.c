@@ -105,10 +105,11 @@ static long move(struct folio *folio, enum migrate_mode mode)
 	list_add(&folio->lru, &from);
 	moving++;
 	if (all_passes && mode == MIGRATE_SYNC)
-		migrate_pages(&from, new_one, NULL, 0, mode, MR_SYSCALL, NULL);
+		left = migrate_pages(&from, new_one, NULL, 0, mode, MR_SYSCALL, NULL);
 	else
-		one_pass(&from, mode);
-	left = !list_empty(&from);
+		left = one_pass(&from, mode);
+	if ((left > 0) == list_empty(&from))
+		ss_warned(); /* as many are left on the list as it says */
 	if (left && all_passes && mode == MIGRATE_SYNC)
 		ss_stop("putback", 0, 0, 0);
 	putback_movable_pages(&from);

@@ -47,14 +47,15 @@ pgoff_t __folio_swap_cache_index(struct folio *folio) { return folio->swap.val; 
 #endif
 
 /* migrate_pages() of one folio, one pass. */
-static void one_pass(struct list_head *from, enum migrate_mode mode)
+static int one_pass(struct list_head *from, enum migrate_mode mode)
 {
 	LIST_HEAD(kept);
 	LIST_HEAD(split);
 	struct migrate_pages_stats stats = {};
+	int left = migrate_pages_batch(from, new_one, NULL, 0, mode, MR_SYSCALL, &kept, &split, &stats, 1);
 
-	migrate_pages_batch(from, new_one, NULL, 0, mode, MR_SYSCALL, &kept, &split, &stats, 1);
 	list_splice(&kept, from);
+	return left;
 }
 
 /* Lists are not looked through for what is wrong with them. */

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from secondsight.conform.place import Crossing, Stop
 from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
+from secondsight.conform.targets.migrate_mutants import EQUIVALENT
 from secondsight.conform.targets.migrate_view import MigrateView
 from secondsight.conform.targets.migrate_world import MovableFile, make_movable_world, movers
 from secondsight.conform.targets.rmap import RmapFile, drawn_operations, task
@@ -37,7 +38,7 @@ GIVE_UP = Stop("unlock", "migrate_folio_undo_src")
 
 
 class MigrateFile(Target):
-    """mm/migrate.c, with mm/rmap.c as it is: migrate_pages() of one folio, in one pass."""
+    """mm/migrate.c, with mm/rmap.c as it is: migrate_pages() of one folio, in one pass or in all that it makes."""
 
     file = "mm/migrate.c"
     model = "migrate.py"
@@ -96,6 +97,7 @@ class MigrateFile(Target):
         StateDifference("whether private memory is dirty that nothing maps", "the old folio keeps the bit in the C, and is freed", "neither"),
         StateDifference("huge pages, hugetlb, buffers, folios of drivers", "folios of one page, whose file moves them by migrate_folio()", "may hide"),
     )
+    equivalent = EQUIVALENT
     releases = ("6.12", "7.2")
 
     def definitions(self, release: str) -> tuple[str, ...]:

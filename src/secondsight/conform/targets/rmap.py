@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from secondsight.conform.place import Crossing, Stop
 from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
+from secondsight.conform.targets.rmap_mutants import EQUIVALENT
 from secondsight.conform.targets.rmap_view import View
 from secondsight.conform.targets.rmap_world import (
     ANON,
@@ -100,6 +101,7 @@ class RmapFile(Target):
         CLOSED: "where our own stub for the end of a bracket returns: who gives up does not look whether the folio is mapped still",
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    equivalent = EQUIVALENT
     differences: ClassVar[Sequence[StateDifference]] = (
         StateDifference(
             "huge pages, hugetlb, KSM, userfaultfd, flushes that are put off (TTU_BATCH_FLUSH)",
