@@ -12,6 +12,9 @@ __all__ = ["EQUIVALENT"]
 EQUIVALENT: Final[Mapping[str, str]] = by_name(
     {
         "of an anon_vma that goes while its lock is waited for: the only one here stays": "folio_lock_anon_vma_read: swap 15",
-        "of huge pages": "try_to_unmap_one: drop 12",
+        "nothing comes between the two looks whether the folio is mapped: the second finds what the first found": "folio_lock_anon_vma_read: drop 18",
+        "of huge pages, and hugetlb": "try_to_unmap_one: drop 12, 25",
+        "of userfaultfd": "try_to_unmap_one: drop 38",
+        "one CPU": "try_to_unmap_one: drop 51",
     }
 )
