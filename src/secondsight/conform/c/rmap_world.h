@@ -159,6 +159,7 @@ static void look_at_entry(unsigned long value)
 		ss_text(pte_dirty(pte) ? "d" : "");
 		return;
 	}
+	ss_text(pte_swp_uffd_wp(pte) ? "u" : "");
 	was = leaf_of(pte);
 	type = swp_type(was);
 	if (type < MAX_SWAPFILES) {
