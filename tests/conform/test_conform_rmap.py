@@ -9,6 +9,7 @@ from conform_walks import agreeing_walks
 from conform_world import source_of
 
 from secondsight.conform.build import build
+from secondsight.conform.mutants import mutants_of_c
 from secondsight.conform.side import Side
 from secondsight.conform.story import tell
 from secondsight.conform.targets.rmap import RmapFile
@@ -54,3 +55,8 @@ def test_what_is_made_wrong_is_noticed(was: str, now: str) -> None:
             if tally.disagreement is not None:
                 break
         assert tally.disagreement is not None
+
+
+def test_mutants_that_are_listed_as_equivalent_exist() -> None:
+    text = (source_of("6.12").tree / TARGET.file).read_text()
+    assert set(TARGET.equivalent) <= {mutant.name for mutant in mutants_of_c(text, TARGET.functions)}

@@ -7,6 +7,7 @@ from linux_world import A, B, Mirror, mirror_of, search, world
 
 from secondsight.lang import require
 from secondsight.linux import EACCES, EAGAIN, EFAULT, ENOENT, SIGSEGV
+from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
 from secondsight.linux.memfd import memfd_create
@@ -76,6 +77,26 @@ def test_of_a_page_that_nothing_maps_nobody_is_told(mapped: bool, passes: int) -
         before = file.pages[0]
         assert before is not None and folio_isolate_lru(before) and migrate_folio(before) == 0
         assert file.pages[0] is not before and mirror.calls == int(mapped) and cpu_read(mm, 0) == A
+
+
+def test_nobody_hears_of_a_move_of_what_nothing_maps() -> None:
+    """PAGE_WAS_MAPPED: nobody walks over such a page's vmas, neither before it moves nor after, and nobody waits for their lock."""
+    with world({Mirror: 1}, **MOVES, files=1, file_pages=1, subscribers=1) as (machine, mm):
+        mirror = machine.pool(Mirror).alloc()
+        mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, 1)
+        file = memfd_create(1, 0)
+        do_mmap(mm, 0, 1, file, 0, True)
+        cpu_write(mm, 0, A)
+        madvise_dontneed(mm, 0, 1)
+        calls, before = mirror.calls, file.pages[0]
+        assert before is not None and folio_isolate_lru(before)
+        file.i_mmap_rwsem.write_lock()
+        assert migrate_folio(before) == 0 and file.pages[0] is not before and mirror.calls == calls
+        file.i_mmap_rwsem.write_unlock()
+        assert cpu_read(mm, 0) == A
+        cpu_write(mm, 0, B)
+        before = file.pages[0]
+        assert before is not None and folio_isolate_lru(before) and migrate_folio(before) == 0 and mirror.calls == calls + 1
 
 
 def test_a_page_of_the_swap_cache_keeps_its_slot() -> None:

@@ -178,11 +178,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "mm/filemap.c (163 outside symbols): of it the folio lock alone is modelled, one bit and who waits for it; mm/hmm.c's "
         "conformer has no folios",
     ),
-    "migrate.py": (
-        "agreement",
-        "mm/migrate.c (151 outside symbols) is linked to mm/rmap.c's conformer, which runs remove_migration_ptes(); for migrate_pages() it needs the folios' lists, "
-        "alloc_migration_target() and the waits for folio locks as places. move_pages(2) runs in guests with two nodes",
-    ),
     "fork_dup.py": (
         "agreement",
         "kernel/fork.c (274 outside symbols): dup_mmap() needs the maple tree, copy_page_range() of mm/memory.c two real page tables",

@@ -183,11 +183,11 @@ def migrate_one(src: Folio, movable: bool) -> Errno:
             folio_putback_lru(src)
         else:
             src.locked = True
-            mapped = folio_mapped(src)
             slot = migration_begins(src, movable)
+            mapped = migrations[slot].was_mapped
     if freed:
         return 0
-    return migrate_locked(src, mapped, slot)
+    return migrate_locked(src, slot, mapped)
 
 
 @milestone
@@ -203,42 +203,49 @@ def migrate_misplaced_folio(src: Folio) -> Errno:
             folio_putback_lru(src)
         else:
             src.locked = True
-            mapped = folio_mapped(src)
             slot = migration_begins(src, True)
+            mapped = migrations[slot].was_mapped
     if freed:
         return 0
     if locked:
         return -EAGAIN
-    return migrate_locked(src, mapped, slot)
+    return migrate_locked(src, slot, mapped)
 
 
-def migrate_locked(src: Folio, mapped: bool, slot: Count) -> Errno:
-    """The rest of migrate_folio_unmap(), and migrate_folio_move(), migrate_folio_done() (mm/migrate.c, Linux 6.12), of a folio that is locked. Of one that is not `mapped`, as nothing maps it
-    until it is unlocked, nobody is told."""
+def migrate_locked(src: Folio, slot: Count, mapped: bool) -> Errno:
+    """The rest of migrate_folio_unmap(), and migrate_folio_move(), migrate_folio_done() (mm/migrate.c, Linux 6.12), of a folio that is locked. Nobody walks over a folio
+    that nothing maps, so no subscriber hears of it."""
     if mapped:
         try_to_migrate(src)
     ret = migrate_folio_move(src, slot)
     with atomic:
         migration_ends(src, slot)
-        folio_putback_lru(src)
+        if ret == 0:
+            put_page(src)  # it is on no list, also where somebody holds it still
+        else:
+            folio_putback_lru(src)
     return ret
 
 
 def migrate_in_passes(src: Folio, movable: bool) -> Errno:
     """migrate_pages_sync(), migrate_pages_batch() (mm/migrate.c, Linux 6.12) of one folio: up to three passes that wait for nothing, then up to seven that do. Once it was
-    unmapped, the passes of that stage are about its references alone: here one."""
+    unmapped, the passes of that stage are about its references alone: here one. One that is written (-EBUSY) has no more passes that wait for nothing."""
     passes: Count = NR_MAX_MIGRATE_PAGES_RETRY
     ret: Errno = -EAGAIN
     while passes > 0 and ret == -EAGAIN:
         slot: Count = 0
+        mapped = False
         with atomic:
             wait_until(passes > NR_MAX_MIGRATE_SYNC_RETRY or (not src.locked and not src.writeback))
             freed = src.refcount == 1
+            if freed:
+                folio_putback_lru(src)
             begins = not freed and not src.locked and not src.writeback
-            mapped = folio_mapped(src)
+            written = not src.locked and src.writeback
             if begins:
                 src.locked = True
                 slot = migration_begins(src, movable)
+                mapped = migrations[slot].was_mapped
         unmapped = False
         if freed:
             ret = 0
@@ -250,12 +257,15 @@ def migrate_in_passes(src: Folio, movable: bool) -> Errno:
             ret = migrate_folio_move(src, slot)
             with atomic:
                 migration_ends(src, slot)
-        if unmapped and len(migration_passes) == 1:
+                if ret == 0:
+                    put_page(src)
+        if (unmapped or written) and len(migration_passes) == 1:
             passes = NR_MAX_MIGRATE_SYNC_RETRY if passes > NR_MAX_MIGRATE_SYNC_RETRY else 0
         else:
             passes -= 1
-    with atomic:
-        folio_putback_lru(src)
+    if ret != 0:
+        with atomic:
+            folio_putback_lru(src)
     return ret
 
 
@@ -267,10 +277,12 @@ def migrate_folio_move(src: Folio, slot: Count) -> Errno:
     with atomic:
         dst = migrations[slot].dst
         assert dst is not None
-    if ret == 0:
-        remove_migration_ptes(src, dst)
-    else:
-        remove_migration_ptes(src, src)
+        mapped = migrations[slot].was_mapped
+    if mapped:
+        if ret == 0:
+            remove_migration_ptes(src, dst)
+        else:
+            remove_migration_ptes(src, src)
     if len(migrations) > 1:
         folio_unlock(dst)  # who looks now finds one reference more than those of entries and caches
     return ret
@@ -288,6 +300,7 @@ def migration_ends(src: Folio, slot: Count) -> None:
     migrations[slot].src = None
     migrations[slot].dst = None
     migrations[slot].moved = False
+    migrations[slot].was_mapped = False
 
 
 @atomic
@@ -297,6 +310,7 @@ def migration_begins(src: Folio, movable: bool) -> Count:
     for i in range(len(migrations)):
         if migrations[i].src is None:
             migrations[i].src = src
+            migrations[i].was_mapped = folio_mapped(src)
             dst = new_folio(src, movable)
             dst.locked = True
             if len(src.nid) > 0:

@@ -35,11 +35,12 @@ class SwapSlot(Record):
 
 class Migration(Record):
     """A folio in the lists of migrate_pages() (mm/migrate.c, Linux 6.12) and the one that takes its place. `moved`: there is no
-    turning back any more, though entries may stand for the old one still."""
+    turning back any more, though entries may stand for the old one still. `was_mapped` is PAGE_WAS_MAPPED, as `dst->private` has it."""
 
     src: Ref[Folio]
     dst: Ref[Folio]
     moved: bool
+    was_mapped: bool
 
 
 swap_slots = shared_array(SwapSlot, bound("swap_slots", most=15, usual=3))

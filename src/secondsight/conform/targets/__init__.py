@@ -10,6 +10,7 @@ from secondsight.conform.targets.hmm import HmmFile
 from secondsight.conform.targets.memfd import MemfdFile
 from secondsight.conform.targets.memory import MemoryFile
 from secondsight.conform.targets.memremap import MemremapFile
+from secondsight.conform.targets.migrate import MigrateFile
 from secondsight.conform.targets.migrate_device import MigrateDeviceFile
 from secondsight.conform.targets.mm_interval_tree import MmIntervalTreeFile
 from secondsight.conform.targets.mmu_notifier import MmuNotifierFile
@@ -20,5 +21,5 @@ from secondsight.conform.targets.userfaultfd import UserfaultfdFile
 
 __all__ = ["TARGETS"]
 
-TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile, PercpuRefcountFile, DmaResvFile, MmIntervalTreeFile, UserfaultfdFile, MemremapFile, MigrateDeviceFile, GupFile, MemoryFile, RmapFile)
+TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile, PercpuRefcountFile, DmaResvFile, MmIntervalTreeFile, UserfaultfdFile, MemremapFile, MigrateDeviceFile, GupFile, MemoryFile, RmapFile, MigrateFile)
 """Every target, in the order in which they are run."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import ClassVar
 
 from secondsight.conform.place import Crossing, Stop
 from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
+from secondsight.conform.targets.rmap_mutants import EQUIVALENT
 from secondsight.conform.targets.rmap_view import View
 from secondsight.conform.targets.rmap_world import (
     ANON,
     CACHE,
-    COLUMNS,
     DEVICE,
     DST,
     FRAMES,
@@ -26,23 +26,18 @@ from secondsight.conform.targets.rmap_world import (
     THREADS,
     Entry,
     File,
-    Gpu,
     How,
-    Memory,
     Op,
     entry,
+    make_machine,
+    make_processes,
+    make_program,
     make_world,
     script,
 )
-from secondsight.lang import Machine
-from secondsight.lang.program import Room, Thread, build
-from secondsight.linux import bounds
-from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.fork import mm_alloc, proc_caches_init
-from secondsight.linux.page_alloc import mem_init
 from secondsight.linux.releases import differs
 
-__all__ = ["RmapFile"]
+__all__ = ["RmapFile", "drawn_operations", "task"]
 
 ELSEWHERE = Stop("elsewhere")
 CLOSED = Stop("bracket_closed")
@@ -106,6 +101,7 @@ class RmapFile(Target):
         CLOSED: "where our own stub for the end of a bracket returns: who gives up does not look whether the folio is mapped still",
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    equivalent = EQUIVALENT
     differences: ClassVar[Sequence[StateDifference]] = (
         StateDifference(
             "huge pages, hugetlb, KSM, userfaultfd, flushes that are put off (TTU_BATCH_FLUSH)",
@@ -146,12 +142,7 @@ class RmapFile(Target):
         setup += [_drawn_folio(source, number, alone) for number in range(1, FRAMES)]
         threads = []
         for number in range(source.randint(1, THREADS)):
-            operations: list[TargetOperation] = []
-            for _ in range(source.randint(1, 2 if number == 0 else 4)):
-                drawn = _drawn(source, setup)
-                held = sum({Op.HOLD: 1, Op.DROP: -1}.get(Op(one.code), 0) for one in operations if one.arguments[0] == drawn.arguments[0])
-                if drawn.code != Op.DROP or held > 0:  # nobody drops what another holds
-                    operations.append(drawn)
+            operations = drawn_operations(source, number, lambda: _drawn(source, setup))
             threads.append(tuple(operations or [task(Op.TREE, 0)]))
         return Configuration((*(int(value) for value in setup), _outlives(release)), tuple(threads))
 
@@ -172,30 +163,24 @@ class RmapFile(Target):
         yield from _beside()
 
     def scene(self, configuration: Configuration) -> Scene:
-        tasks = [task for thread in configuration.threads for task in thread]
-        columns = [(*task.arguments, 0, 0, 0)[:3] for task in tasks]
-        data: dict[str, Sequence[int]] = {"conform.rmap.operation": [Op(task.code) for task in tasks]}
-        data |= {f"conform.rmap.{name}": [column[i] for column in columns] for i, name in enumerate(COLUMNS)}
-        sizes = bounds(
-            mms=MMS, pages=PAGES, vmas=MMS, frames=FRAMES + 1, files=1, file_pages=LENGTH, subscribers=1, private_memory=1, owners=1, anon_vmas=MMS, cow=1,
-            migrations=1, swap_slots=SLOTS, lazyfree=1, lazyfree_outlives_holders=configuration.setup[-1], exclusive_is_mapped=configuration.setup[-1], vma_flags=1, memlock=MMS,
-        )  # fmt: skip
-        machine = Machine(bounds=sizes, pools={Gpu: MMS, Memory: 1, File: 1}, data=data)
+        machine = make_machine(configuration, File, migrations=1, lazyfree_outlives_holders=configuration.setup[-1], exclusive_is_mapped=configuration.setup[-1])
         with machine:
-            mem_init()
-            proc_caches_init()
             file = machine.pool(File).alloc()
-            for i in range(MMS):
-                gpu = machine.pool(Gpu).alloc()
-                gpu.process = i
-                mn.mmu_interval_notifier_insert(gpu.notifier, mm_alloc(), 0, PAGES)
+            make_processes(machine)
             folios = make_world(machine, file, configuration.setup[:-1])
-            threads, at = [], 0
-            for number, thread in enumerate(configuration.threads):
-                threads.append(Thread(f"thread {number}", script, (file, number, at, at + len(thread))))
-                at += len(thread)
-            program = build(machine, threads, room=Room(THREADS, (script,)))
-            return View(program, file, folios, len(threads), self.boundaries, self.file, bool(configuration.setup[-1])).scene()
+            program = make_program(machine, configuration, script, file)
+            return View(program, file, folios, len(configuration.threads), self.boundaries, self.file, bool(configuration.setup[-1])).scene()
+
+
+def drawn_operations(source: random.Random, thread: int, draw: Callable[[], TargetOperation]) -> list[TargetOperation]:
+    """What a thread does, in which nobody drops what another holds."""
+    operations: list[TargetOperation] = []
+    for _ in range(source.randint(1, 2 if thread == 0 else 4)):
+        drawn = draw()
+        held = sum({Op.HOLD: 1, Op.DROP: -1}.get(Op(one.code), 0) for one in operations if one.arguments[0] == drawn.arguments[0])
+        if drawn.code != Op.DROP or held > 0:
+            operations.append(drawn)
+    return operations
 
 
 def task(op: Op, *arguments: int) -> TargetOperation:
@@ -286,7 +271,7 @@ def _drawn(source: random.Random, setup: Sequence[int]) -> TargetOperation:
     """An operation; reclaim asks of private memory what is in the swap cache, or may be dropped."""
     hows = setup[-(FRAMES - 1) :]
     kept = [number for number in ANON if hows[number - 1] & (How.LAZY | How.CACHED)] + [CACHE]
-    op = source.choice((Op.UNMAP, Op.UNMAP, Op.MIGRATE, Op.MIGRATE, *Op))
+    op = source.choice((Op.UNMAP, Op.UNMAP, Op.MIGRATE, Op.MIGRATE, *(op for op in Op if op <= Op.TREE)))
     if op == Op.UNMAP:
         return task(op, source.choice(kept))
     if op == Op.MIGRATE:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Crossing, stops_of
 from secondsight.conform.target import Scene
-from secondsight.conform.targets.rmap_world import DEVICE, LOG, SLOTS, Entry, File, world
+from secondsight.conform.targets.rmap_world import DEVICE, LOG, SLOTS, Entry, world
 from secondsight.lang.program import Program
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Folio, PteKind, anon_vmas
+from secondsight.linux.mm_types import AddressSpace, Folio, PteKind, anon_vmas
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["View"]
+__all__ = ["Values", "View"]
 
 CALLED, NOT_YET = 1, -1
 """What the C is given in a function of mm/mmu_notifier.c: its subscriber is called; the model's has not returned."""
@@ -29,7 +29,7 @@ Values = Mapping[str, int]
 class View:
     """What both sides have of a state. `exclusive_counts`: an entry that is device-exclusive counts as a mapping."""
 
-    def __init__(self, program: Program, file: File, folios: Sequence[Folio], threads: int, boundaries: Sequence[Crossing], kernel_file: str, exclusive_counts: bool) -> None:
+    def __init__(self, program: Program, file: AddressSpace, folios: Sequence[Folio], threads: int, boundaries: Sequence[Crossing], kernel_file: str, exclusive_counts: bool) -> None:
         self.program, eyes = program, Eyes(program)
         self.exclusive_counts = exclusive_counts
         self.of = eyes.array(world, "of")[:threads]
@@ -48,6 +48,18 @@ class View:
     def scene(self) -> Scene:
         """Looks, pokes, and what is given."""
         return Scene(self.program, self.look, self.poke, self.given)
+
+    def more(self, folio: Values) -> str:
+        """What is seen of a folio besides."""
+        return ""
+
+    def shared(self, folio: Values, mapped: int) -> int:
+        """Whether the C is told that an anonymous folio is not its process's alone."""
+        return folio["shared"]
+
+    def how(self, folio: Values) -> int:
+        """What the C is told of a folio besides: bits of c/rmap_world.h."""
+        return 0
 
     def _entries(self, state: bytes) -> list[Values]:
         """Every entry: its kind, its frame or slot, and what more it says."""
@@ -85,8 +97,8 @@ class View:
 
     def _folio(self, folio: Values, mapped: int) -> str:
         how = (
-            bool(folio["shared"]) + 2 * bool(folio["dirty"]) + 4 * bool(folio["locked"]) + 8 * bool(folio["lazyfree"]) + 16 * bool(folio["swapcache"])
-            + 32 * bool(folio["anon_vma"]) + 64 * bool(folio["mapping"])
+            bool(self.shared(folio, mapped)) + 2 * bool(folio["dirty"]) + 4 * bool(folio["locked"]) + 8 * bool(folio["lazyfree"]) + 16 * bool(folio["swapcache"])
+            + 32 * bool(folio["anon_vma"]) + 64 * bool(folio["mapping"]) + self.how(folio)
         )  # fmt: skip
         return f"{folio['refcount'] + 64 * folio['pins']} {mapped} {how} {folio['index'] + 8 * folio['swap']}"
 
@@ -98,7 +110,7 @@ class View:
         return NOT_YET if self.counters[thread](after) in self.elsewhere else 0
 
     def look(self, state: bytes) -> str:
-        """The look that c/rmap.c has."""
+        """The look that c/rmap_world.h has."""
         text = "".join(f"{read(state)} " for read in self.of) + "anon={} file={}".format(*(lock(state) for lock in self.locks))
         entries = self._entries(state)
         text += "".join(f" pte={_entry(entry)}" for entry in entries)
@@ -106,7 +118,9 @@ class View:
         for i, folio in enumerate(self.folios, 1):
             is_ = {name: read(state) for name, read in folio.items()}
             alone = mapped[i] and is_["anon_vma"] and not is_["shared"]
-            text += f" frame={is_['refcount']}:{mapped[i]}" + "d" * (is_["dirty"] and i != DEVICE) + "l" * is_["locked"] + "z" * is_["lazyfree"] + "c" * is_["swapcache"] + ("x" if alone else "")
+            belongs = bool(is_["anon_vma"] or is_["mapping"])
+            known = bool(mapped[i] or is_["mapping"] or is_["swapcache"])
+            text += f" frame={is_['refcount']}:{mapped[i]}" + "d" * (is_["dirty"] and i != DEVICE and known) + "l" * (is_["locked"] and belongs) + "z" * (is_["lazyfree"] and belongs) + "c" * is_["swapcache"] + self.more(is_) + ("x" if alone else "")
         text += "".join(f" slot={read(state)}" for read in self.slots[:SLOTS])
         for read in self.told[: min(self.calls(state), LOG)]:
             told = read(state)

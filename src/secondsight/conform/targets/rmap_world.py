@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Annotated, Literal
 
+from secondsight.conform.target import Configuration
 from secondsight.lang import Array, Bounds, Machine, Record, Ref, atomic, const, shared
+from secondsight.lang.program import Program, Room, Thread, build
+from secondsight.linux import bounds
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.filemap import folio_trylock, folio_unlock
-from secondsight.linux.fork import mms
+from secondsight.linux.fork import mm_alloc, mms, proc_caches_init
 from secondsight.linux.mm_flags import VM_LOCKED
 from secondsight.linux.mm_types import AddressSpace, Driver, Event, Folio, Mm, Owner, Pagemap, PteKind, Range, Seq, Va, anon_vmas
 from secondsight.linux.mmap import link_new_vma
-from secondsight.linux.page_alloc import alloc_page, get_page, put_page
+from secondsight.linux.page_alloc import alloc_page, get_page, mem_init, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_clear, pte_none
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink, try_to_unmap
 from secondsight.linux.rmap_migrate import remove_migration_ptes, try_to_migrate
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["ANON", "CACHE", "COLUMNS", "DEVICE", "DST", "Entry", "FRAMES", "File", "Gpu", "How", "LENGTH", "LOG", "MMS", "Memory", "OTHER", "Op", "PAGES", "SLOTS", "THREADS", "entry", "make_world", "script", "world"]
+__all__ = ["ANON", "CACHE", "COLUMNS", "DEVICE", "DST", "Entry", "FRAMES", "File", "Gpu", "How", "Index", "LENGTH", "LOG", "MMS", "Memory", "OTHER", "Op", "PAGES", "SLOTS", "THREADS", "Value", "entry", "first", "frame", "make_machine", "make_processes", "make_program", "make_world", "one", "operation", "script", "tree", "world"]
 
 MMS, PAGES, LENGTH, THREADS, LOG, SLOTS, FRAMES = 2, 3, 2, 2, 12, 3, 9
 ANON, CACHE, DST, DEVICE, OTHER = (1, 2), 3, 4, 5, 6
@@ -28,7 +31,7 @@ is at no place that the trees know."""
 
 
 class Op(IntEnum):
-    """What a thread does; the numbers are those of c/rmap.c."""
+    """What a thread does; the numbers are those of c/rmap_world.h. From MOVE on: what `migrate_world` has more."""
 
     UNMAP = 0
     MIGRATE = 1
@@ -39,10 +42,14 @@ class Op(IntEnum):
     ZAP = 6
     FILL = 7
     TREE = 8
+    MOVE = 9
+    MISPLACED = 10
+    LOCK = 11
+    WRITEBACK = 12
 
 
 class Entry(IntEnum):
-    """What an entry is; the numbers are those of c/rmap.c."""
+    """What an entry is; the numbers are those of c/rmap_world.h."""
 
     NONE = 0
     PRESENT = 1
@@ -210,7 +217,7 @@ def zap(mm: Mm, va: Va) -> Value:
 
 @atomic
 def fill(mm: Mm, va: Va, number: Value) -> Value:
-    """A page comes where nothing is, unless it is locked: c/rmap.c has how an entry is numbered."""
+    """A page comes where nothing is, unless it is locked: c/rmap_world.h has how an entry is numbered."""
     folio = frame(number // 64)
     pte = mm.ptes[va]
     if folio.refcount == 0 or folio.locked or not pte_none(pte):
@@ -250,7 +257,7 @@ def one(op: Op, at: Index) -> Value:
     return 0
 
 
-def tree(file: File, of_file: Value) -> None:
+def tree(file: AddressSpace, of_file: Value) -> None:
     """Somebody links a vma, or takes one out."""
     if of_file == 1:
         file.i_mmap_rwsem.write_lock()
@@ -278,12 +285,44 @@ def script(file: File, thread: Index, at: Index, last: Index) -> None:
 
 
 def entry(kind: Entry, number: int, how: int = 0) -> int:
-    """An entry as c/rmap.c numbers it."""
+    """An entry as c/rmap_world.h numbers it."""
     return kind + 8 * how + 64 * number
 
 
-def make_world(machine: Machine, file: File, setup: Sequence[int]) -> list[Folio]:
-    """Two processes with a vma each, the entries there, and the frames, in the order in which c/rmap.c numbers them."""
+def make_machine(configuration: Configuration, file: type[AddressSpace], **more: int) -> Machine:
+    """A machine for a configuration, with the arguments of its operations."""
+    tasks = [task for thread in configuration.threads for task in thread]
+    columns = [(*task.arguments, 0, 0, 0)[:3] for task in tasks]
+    data: dict[str, Sequence[int]] = {"conform.rmap.operation": [Op(task.code) for task in tasks]}
+    data |= {f"conform.rmap.{name}": [column[i] for column in columns] for i, name in enumerate(COLUMNS)}
+    sizes = bounds(
+        mms=MMS, pages=PAGES, vmas=MMS, frames=FRAMES + 1, files=1, file_pages=LENGTH, subscribers=1, private_memory=1, owners=1, anon_vmas=MMS, cow=1,
+        swap_slots=SLOTS, lazyfree=1, vma_flags=1, memlock=MMS, **more,
+    )  # fmt: skip
+    return Machine(bounds=sizes, pools={Gpu: MMS, Memory: 1, file: 1}, data=data)
+
+
+def make_processes(machine: Machine) -> None:
+    """The frames, and two processes with a subscriber each."""
+    mem_init()
+    proc_caches_init()
+    for i in range(MMS):
+        gpu = machine.pool(Gpu).alloc()
+        gpu.process = i
+        mn.mmu_interval_notifier_insert(gpu.notifier, mm_alloc(), 0, PAGES)
+
+
+def make_program(machine: Machine, configuration: Configuration, does: Callable[..., object], file: AddressSpace) -> Program:
+    """Each thread runs the rows of its operations."""
+    threads, at = [], 0
+    for number, thread in enumerate(configuration.threads):
+        threads.append(Thread(f"thread {number}", does, (file, number, at, at + len(thread))))
+        at += len(thread)
+    return build(machine, threads, room=Room(THREADS, (does,)))
+
+
+def make_world(machine: Machine, file: AddressSpace, setup: Sequence[int]) -> list[Folio]:
+    """Two processes with a vma each, the entries there, and the frames, in the order in which c/rmap_world.h numbers them."""
     of, rest = [setup[4 * i : 4 * i + 4] for i in range(MMS)], setup[4 * MMS :]
     entries, hows = rest[: MMS * LENGTH], rest[MMS * LENGTH :]
     memory = machine.pool(Memory).alloc()
