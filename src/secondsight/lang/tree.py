@@ -148,7 +148,7 @@ def touches(node: ir.Expr) -> bool:
     while todo:
         one = todo.pop()
         kind = type(one)
-        if kind in _TOUCHING or (kind is ir.Call and one.function.touches):  # type: ignore[attr-defined]
+        if kind in _TOUCHING or (isinstance(one, ir.Call) and one.function.touches):
             return True
         todo += _PARTS[kind](one)
     return False
@@ -163,7 +163,7 @@ def effects(node: ir.Expr) -> bool:
     while todo:
         one = todo.pop()
         kind = type(one)
-        if kind in _DECIDING or (kind is ir.Call and one.function.effects):  # type: ignore[attr-defined]
+        if kind in _DECIDING or (isinstance(one, ir.Call) and one.function.effects):
             return True
         todo += _PARTS[kind](one)
     return False
@@ -178,7 +178,7 @@ def mutates(node: ir.Expr) -> bool:
     while todo:
         one = todo.pop()
         kind = type(one)
-        if kind is ir.Alloc or (kind is ir.Call and one.function.mutates):  # type: ignore[attr-defined]
+        if kind is ir.Alloc or (isinstance(one, ir.Call) and one.function.mutates):
             return True
         todo += _PARTS[kind](one)
     return False
