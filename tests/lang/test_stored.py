@@ -37,7 +37,7 @@ from secondsight.lang import (
     stored,
 )
 from secondsight.lang.code import _shared
-from secondsight.lang.cuts import cuts_of
+from secondsight.lang.cuts import cuts_of, functions_of
 from secondsight.lang.errors import LangError
 from secondsight.lang.native import Native, is_ready
 from secondsight.lang.origin import Origin
@@ -199,6 +199,16 @@ def test_where_functions_are_cut_is_kept_too(folder: Path) -> None:
         assert not again.code.is_lowered
         assert found == cuts._made(again)  # by its own classes and functions
         assert {f.__name__ for f in found} >= {"counts", "ends", "too_much", "bump", "helper"}
+
+
+def test_which_functions_a_program_has_is_kept_too(folder: Path) -> None:
+    first = program(load(folder))
+    own = {f for f in cuts._made(first) if not f.__module__.startswith("secondsight.lang.")}
+    assert functions_of(first) == cuts._made(first).keys() and own
+    again = program(load(folder))
+    assert again.code.origin is not None and functions_of(again) <= again.code.origin.functions.keys()
+    assert not again.code.is_lowered
+    assert {f.__name__ for f in functions_of(again)} == {f.__name__ for f in own}
 
 
 def test_where_functions_of_other_source_are_cut_is_not_used(folder: Path) -> None:

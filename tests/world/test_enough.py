@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -12,11 +13,14 @@ from secondsight.cli import main
 from secondsight.contract import ADVERSARIES, check_scenario, rules_for
 from secondsight.devices.mirror import Mirror
 from secondsight.lang import Bound, LangError, OutOfRecords
+from secondsight.lang.code import Code, _shared
+from secondsight.lang.program import Program
 from secondsight.linux import BOUNDS, bounds, by_hand
 from secondsight.scenario import Recorder, Scenario, show_outcome
-from secondsight.search import Verdict
+from secondsight.search import Result, Verdict
 from secondsight.world import encoder
-from secondsight.world.model import outcomes
+from secondsight.world.enough import with_enough
+from secondsight.world.model import outcomes, program
 
 FILE = "from secondsight import scenario\n\n@scenario\ndef one(s):\n    a = s.mmap(pages=3)\n\n    @s.thread\n    def t():\n        s.write(a, 'A')\n"
 
@@ -64,6 +68,55 @@ def test_a_trace_is_of_the_machine_that_had_enough(monkeypatch: pytest.MonkeyPat
     assert found.rebuild().machine.bound("frames") == 4
     with pytest.raises(OutOfRecords):
         check_scenario(Mirror, "munmap", scenario, rules_for(Mirror), bounds={"frames": 2})
+
+
+def test_what_verdicts_rest_on_is_seen_in_the_programs_that_were_searched(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One scenario's bound was raised: the others are not built once more for that, and what was seen is kept."""
+    rests = importlib.import_module("secondsight.contract.rests")
+    real, watch, watched = encoder.Encoder.bounds, rests.watch, []
+    first = ADVERSARIES["munmap"].scenarios[0].name
+
+    def few(self: encoder.Encoder, driver: object, wanted: dict[str, int]) -> dict[str, int]:
+        return real(self, driver, ({"frames": 2} if self.scenario.name == first else {}) | wanted)  # type: ignore[arg-type]
+
+    def build(*given: object) -> None:
+        raise AssertionError(given)
+
+    def see(*given: object) -> object:
+        watched.append(1)
+        return watch(*given)
+
+    monkeypatch.setattr(encoder.Encoder, "bounds", few)
+    monkeypatch.setattr(rests, "driver_program", build)
+    monkeypatch.setattr(rests, "watch", see)
+    (tmp_path / "mine.py").write_text("from secondsight.devices.mirror import Mirror\n\nclass Mine(Mirror):\n    pass\n")
+    for _ in range(2):
+        assert main(["check", str(tmp_path / "mine.py"), "--adversary", "munmap"]) == 0
+        assert "frames ran out, and was raised to 4" in capsys.readouterr().out
+    assert watched == [1]
+
+
+def test_a_search_with_a_raised_bound_reckons_with_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, codes = encoder.Encoder.bounds, list[Code]()
+    monkeypatch.setattr(encoder.Encoder, "bounds", lambda self, driver, wanted: real(self, driver, {"frames": 2} | wanted))
+
+    def build(enough: dict[str, int]) -> Program:
+        made = program(scenario, wanted=enough)
+        codes.append(made.code)
+        return made
+
+    def search(made: Program) -> Result:
+        if len(codes) == 1:
+            made.code.searched, made.code.searches = 5_000, 2
+            return Result(Verdict.NOT_FINISHED, 1, 0, 0, 0.0, reason="error", error=OutOfRecords("frames", 2))
+        return Result(Verdict.HOLDS, 1, 0, 0, 0.0)
+
+    scenario = three_pages()
+    _shared.clear()  # what other tests have searched
+    assert with_enough(build, search, {}).raised == {"frames": 4}
+    assert [(code.searched, code.searches) for code in codes] == [(5_000, 2)] * 2
 
 
 def test_a_bound_has_one_declaration() -> None:

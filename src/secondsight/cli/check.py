@@ -128,7 +128,7 @@ def _check(
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             interrupted = True
-        rests = {} if interrupted else _rests(drivers, found, rule, running, request.kept)
+        rests = {} if interrupted else _rests(drivers, found, rule, by_hand, running, request.kept)
     answers: dict[int, Confirmation] = {}
     stopped = None if on is None or interrupted else _confirm(on, drivers, found, answers)
     traces = _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, page) if page or form != "json" else []
@@ -173,7 +173,7 @@ def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
 
 
 def _rests(
-    drivers: list[type[Any]], found: list[Checked], rule: list[str] | None, running: Running, kept: bool
+    drivers: list[type[Any]], found: list[Checked], rule: list[str] | None, by_hand: dict[str, int], running: Running, kept: bool
 ) -> dict[str, Rests]:
     """By driver, what its verdicts *holds* rest on; `kept`: as it is known from an earlier check."""
     from secondsight import contract
@@ -187,11 +187,8 @@ def _rests(
                 held.pop(checked.adversary, None)
         if held:
             running.say(f"{kind.__name__}: what the verdicts rest on")
-            enough: dict[str, int] = {}
-            for checked in mine:
-                enough |= {name: max(number, enough.get(name, 0)) for name, number in checked.bounds.items()}
-            known = {checked.scenario: checked.program for checked in mine if checked.program is not None and checked.bounds == enough}
-            rests[kind.__name__] = contract.rests_on(kind, list(held), rule, enough, kept, known)
+            known = {checked.scenario: checked.program for checked in mine if checked.program is not None}
+            rests[kind.__name__] = contract.rests_on(kind, list(held), rule, by_hand, kept, known)
     return rests
 
 

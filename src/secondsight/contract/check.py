@@ -41,7 +41,7 @@ from secondsight.contract.teardown import (
 )
 from secondsight.contract.writeback import moved_as_it_is, saved_before_it_is_dropped
 from secondsight.devices.device import Device, Promise
-from secondsight.lang.cuts import cuts_of
+from secondsight.lang.cuts import functions_of
 from secondsight.lang.errors import LangError, RuleBroken
 from secondsight.lang.frontend import parameters
 from secondsight.lang.modules import load, why_no_file
@@ -277,7 +277,7 @@ def check_scenario(
 def _can_touch(driver: type[Device], made: Program) -> bool:
     """Whether anything in a program can have the device touch a page: an `access` of a driver's own may say that it did, and do nothing. (Whether an importer's engine
     does is seen in the interleavings that are watched.)"""
-    return driver.promise == "importer" or any(getattr(function, "__name__", "") == "device_touches" for function in cuts_of(made))
+    return driver.promise == "importer" or any(getattr(function, "__name__", "") == "device_touches" for function in functions_of(made))
 
 
 def load_drivers(path: str | Path, wanted: Sequence[str] | None = None) -> list[type[Device]]:

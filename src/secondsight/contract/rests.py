@@ -11,7 +11,7 @@ from secondsight.contract.check import RULES, Rule, driver_program, rules_for
 from secondsight.contract.runs import Line, Seen, files_of, methods_of, unseen, watch
 from secondsight.devices.device import Device
 from secondsight.lang import stored
-from secondsight.lang.cuts import cuts_of
+from secondsight.lang.cuts import functions_of
 from secondsight.lang.modules import is_ours
 from secondsight.lang.program import Program
 from secondsight.search.kept import hash_of, identity_of
@@ -132,5 +132,5 @@ def _is_asked(rule: Rule, program: Program) -> bool:
     """
     if rule.name not in RULES:
         return True
-    functions = cuts_of(program)
+    functions = functions_of(program)
     return any(probe in functions for probe in rule.probes)

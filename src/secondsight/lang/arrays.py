@@ -94,7 +94,10 @@ class Array(Generic[T, N]):
         size = machine.bound(kind.size)
         kind = self._type = machine.sized(kind)
         default = kind.element.zero if isinstance(kind.element, IntType) else 0
-        self._items = [fresh(kind.element, machine, f"{path}[{i}]", default) for i in range(size)]
+        if isinstance(kind.element, (IntType, RefType)):
+            self._items = [fresh(kind.element, machine, path, default)] * size
+        else:
+            self._items = [fresh(kind.element, machine, f"{path}[{i}]", default) for i in range(size)]
         return self
 
     def _reset(self) -> None:

@@ -147,6 +147,11 @@ class Code:
             stored.keep(self)
         return self.facts[name]
 
+    def is_like(self, other: Code) -> None:
+        """Its programs are as large at least as those of other code, which had less of something: what was searched of these says so."""
+        if not self.searches:
+            self.searches, self.searched = other.searches, other.searched
+
     def fits(self, machine: Machine) -> bool:
         """Whether a machine has no other state than the one that the code was made for, and the source is as it was."""
         known = self.layout.known.issuperset(machine._states) and self.layout.suits(machine)

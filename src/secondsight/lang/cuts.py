@@ -14,6 +14,7 @@ from types import FunctionType
 from typing import Any
 
 from secondsight.lang import ir, stored, tree
+from secondsight.lang.code import Code
 from secondsight.lang.errors import LangError, Position
 from secondsight.lang.ir import Scalar
 from secondsight.lang.lowering import join
@@ -22,12 +23,13 @@ from secondsight.lang.program import Program
 from secondsight.lang.source import function_tree
 from secondsight.lang.types import ListType
 
-__all__ = ["CutAt", "LinePlaces", "cuts_of", "has_queues"]
+__all__ = ["CutAt", "LinePlaces", "cuts_of", "functions_of", "has_queues"]
 
 LinePlaces = frozenset[tuple[int, int]]
 """Lines and columns of a file."""
 
 _KIND = "cuts"
+_FUNCTIONS = "functions"
 _LANGUAGE = "secondsight.lang."
 _PYTHON = ("builtins", "copyreg")
 
@@ -49,6 +51,23 @@ class CutAt:
 def cuts_of(program: Program) -> dict[Any, CutAt]:
     """Each source function of a program, with where it is cut."""
     return program.code.keep("cuts", lambda: _found(program))
+
+
+def functions_of(program: Program) -> frozenset[Any]:
+    """The functions with a source that a program's threads can call. Of code that comes from the cache folder they are those of the model
+    and its drivers, without the language's own."""
+    return program.code.keep("functions", lambda: _functions(program.code))
+
+
+def _functions(code: Code) -> frozenset[Any]:
+    origin = code.origin
+    if not code.is_lowered and origin is not None and _FUNCTIONS in code.facts:
+        there = list(origin.functions)
+        return frozenset(there[number] for number in code.facts[_FUNCTIONS])
+    found = frozenset(instance.source for instance in code.linked.frontend.instances.values())
+    if origin is not None and all(f in origin.functions or f.__module__.startswith(_LANGUAGE) for f in found if f is not None):
+        code.fact(_FUNCTIONS, lambda: sorted(origin.functions[f] for f in found if f in origin.functions))
+    return found
 
 
 def has_queues(program: Program) -> bool:

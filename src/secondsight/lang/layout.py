@@ -72,6 +72,15 @@ def _has_renamed(kind: Type) -> bool:
     return isinstance(kind, ArrayType) and _has_renamed(kind.element)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Way:
+    """A record's fields: the numbers that are part of the state, what lies below it and where, and those that are constant."""
+
+    numbers: list[tuple[str, Slot]]
+    below: Sequence[tuple[str, Type, int]]
+    constant: list[str]
+
+
 class Layout:
     """Offsets and sizes of a machine's shared state.
 
@@ -83,6 +92,7 @@ class Layout:
     def __init__(self, machine: Machine, written: frozenset[FieldName] | None = None) -> None:
         self.machine, self.written = machine, written
         self._parts: dict[type[Record], dict[str, Type]] = {}
+        self._ways: dict[type[Record], _Way] = {}
         self.declarations = [*machine.pools.values()]
         self.declarations += sorted(
             (d for d in machine._states if d not in self.declarations), key=lambda d: Shared.declared.index(d)
@@ -147,6 +157,7 @@ class Layout:
 
     def _place(self) -> None:
         """Give everything its place, with references of the present width."""
+        self._ways.clear()
         self._sizes: dict[type[Record], int] = {}
         self._offsets: dict[type[Record], dict[str, tuple[int, int, int]]] = {}
         self.base: dict[Shared, int] = {}
@@ -345,7 +356,7 @@ class Layout:
             self._number(self.machine.state(declaration), declaration.kind, self.base[declaration])
         self._held = [
             (thing, name, self._rows[field_of(record, name)], at)
-            for thing, record, at in self._holders for name in self.machine.fields(record) if self.is_constant(record, name)
+            for thing, record, at in self._holders for name in self._way(record).constant
         ]  # fmt: skip
         for thing, name, row, at in self._held:
             row[at] = self._as_number(thing.__dict__[name])
@@ -363,13 +374,24 @@ class Layout:
             raise LangError(f"{thing!r} is not part of this machine's state")
         return place
 
+    def _way(self, record: type[Record]) -> _Way:
+        """How one goes through a record's fields."""
+        way = self._ways.get(record)
+        if way is None:
+            parts = self.parts(record).items()
+            numbers = [(name, self.field(record, name)) for name, kind in parts if isinstance(kind, (IntType, RefType))]
+            below = [(name, kind, self.offset(record, name)) for name, kind in parts if not isinstance(kind, (IntType, RefType))]
+            constant = [name for name in self.machine.fields(record) if self.is_constant(record, name)]
+            way = self._ways[record] = _Way(numbers, below, constant)
+        return way
+
     def _number(self, thing: Any, kind: Type, at: int) -> None:
         if isinstance(thing, Record) and isinstance(kind, RecordType):
             self.addresses[id(thing)] = at
             if self.constants:
                 self._holders.append((thing, kind.record, at))
-            for name, inner in self.parts(kind.record).items():
-                self._number(thing.__dict__[name], inner, at + self.offset(kind.record, name))
+            for name, inner, offset in self._way(kind.record).below:
+                self._number(thing.__dict__[name], inner, at + offset)
         elif isinstance(thing, Array) and isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             stride = self.size(kind.element)
             for i, item in enumerate(thing._items):
@@ -387,12 +409,11 @@ class Layout:
 
     def _encode(self, thing: Any, kind: Type, at: int, out: bytearray, begin: bool) -> None:
         if isinstance(kind, RecordType):
-            for name, inner in self.parts(kind.record).items():
-                item = thing.__dict__[name]
-                if isinstance(inner, (IntType, RefType)):
-                    self._put(item, self.field(kind.record, name), at, out)
-                else:
-                    self._encode(item, inner, at + self.offset(kind.record, name), out, begin)
+            way, there = self._way(kind.record), thing.__dict__
+            for name, slot in way.numbers:
+                self._put(there[name], slot, at, out)
+            for name, inner, offset in way.below:
+                self._encode(there[name], inner, at + offset, out, begin)
         elif isinstance(kind, ArrayType) and isinstance(kind.element, (IntType, RefType)):
             first = self.first(kind)
             for i, item in enumerate(thing._items):

@@ -240,6 +240,8 @@ class Lowering(ABC):
 
     def scalar(self, lowered: Lowered, node: ast.AST) -> ir.Expr:
         """The scalar in a lowered value: a place of a record is a reference to it, a field is read."""
+        if type(lowered) in tree.EXPRESSIONS:
+            return lowered  # type: ignore[return-value]
         if isinstance(lowered, Lvalue):
             kind = lowered.addr.type
             if isinstance(kind, RecordType):

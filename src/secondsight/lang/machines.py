@@ -18,7 +18,7 @@ from secondsight.lang.errors import BadIndex, LangError
 from secondsight.lang.records import Record
 from secondsight.lang.runtime import runtime
 from secondsight.lang.standins import Shared, SharedArray, SharedRecord
-from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, SizedInt, Type, resolve, sized
+from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType, SizedInt, Type, resolve, sized
 
 __all__ = ["SWITCHES", "Bound", "Const", "Machine", "bound", "const", "pool", "shared", "shared_array"]
 
@@ -147,6 +147,7 @@ class Machine:
         self.pools = {cls: _pool_declaration(RecordType(cls), count) for cls, count in (pools or {}).items()}
         self._states: dict[Shared, Any] = {}
         self._fields: dict[type[Record], dict[str, Type]] = {}
+        self._templates: dict[type[Record], tuple[dict[str, Any], list[tuple[str, Type]]]] = {}
         self.rules: list[Any] = []
 
     def bound(self, size: int | str) -> int:
@@ -166,6 +167,15 @@ class Machine:
         if cls not in self._fields:
             self._fields[cls] = {name: self.sized(kind) for name, kind in cls.fields().items()}
         return self._fields[cls]
+
+    def template(self, cls: type[Record]) -> tuple[dict[str, Any], list[tuple[str, Type]]]:
+        """A new record's fields, those that are no numbers still None; and these."""
+        known = self._templates.get(cls)
+        if known is None:
+            kinds = self.fields(cls).items()
+            values = {name: fresh(kind, self, name, cls.default(name)) if isinstance(kind, IntType) else None for name, kind in kinds}
+            known = self._templates[cls] = values, [(name, kind) for name, kind in kinds if not isinstance(kind, (IntType, RefType))]
+        return known
 
     def state(self, declaration: Shared) -> Any:
         """This machine's record or array of a declaration."""

@@ -90,8 +90,10 @@ class Record:
         self = object.__new__(cls)
         slots = self.__dict__
         slots["_path"], slots["_machine"] = path, machine
-        for name, kind in machine.fields(cast(type[Record], cls)).items():
-            slots[name] = fresh(kind, machine, f"{path}.{name}", cls.default(name) if isinstance(kind, IntType) else 0)  # type: ignore[attr-defined]
+        scalars, others = machine.template(cast(type[Record], cls))
+        slots.update(scalars)
+        for name, kind in others:
+            slots[name] = fresh(kind, machine, f"{path}.{name}", 0)
             if isinstance(kind, RecordType):
                 slots[name].__dict__["_container"] = self, name
         return self

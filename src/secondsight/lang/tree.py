@@ -71,6 +71,10 @@ _PARTS: dict[type[ir.Expr], _Parts] = {
 """By class, every class: a chain of tests would take most of the time of lowering."""
 
 
+EXPRESSIONS = frozenset(_PARTS)
+"""The classes of expressions."""
+
+
 def parts(node: ir.Expr) -> Sequence[ir.Expr]:
     """The direct sub-expressions of an expression."""
     return _PARTS[type(node)](node)
@@ -143,26 +147,41 @@ def touches(node: ir.Expr) -> bool:
     todo = [node]
     while todo:
         one = todo.pop()
-        if isinstance(one, _TOUCHING) or (isinstance(one, ir.Call) and one.function.touches):
+        kind = type(one)
+        if kind in _TOUCHING or (isinstance(one, ir.Call) and one.function.touches):
             return True
-        todo += _PARTS[type(one)](one)
+        todo += _PARTS[kind](one)
     return False
 
 
-_TOUCHING = (ir.Load, ir.Choose, ir.ChooseWhere, ir.Alloc, ir.IsUsed)
+_TOUCHING = frozenset((ir.Load, ir.Choose, ir.ChooseWhere, ir.Alloc, ir.IsUsed))
 
 
 def effects(node: ir.Expr) -> bool:
     """Whether evaluating it twice, or not at all, is not the same as once: it writes, chooses or waits."""
-    return any(
-        isinstance(n, (ir.Choose, ir.ChooseWhere, ir.Alloc)) or (isinstance(n, ir.Call) and n.function.effects)
-        for n in walk(node)
-    )
+    todo = [node]
+    while todo:
+        one = todo.pop()
+        kind = type(one)
+        if kind in _DECIDING or (isinstance(one, ir.Call) and one.function.effects):
+            return True
+        todo += _PARTS[kind](one)
+    return False
+
+
+_DECIDING = frozenset((ir.Choose, ir.ChooseWhere, ir.Alloc))
 
 
 def mutates(node: ir.Expr) -> bool:
     """Whether evaluating it may change the state."""
-    return any(isinstance(n, ir.Alloc) or (isinstance(n, ir.Call) and n.function.mutates) for n in walk(node))
+    todo = [node]
+    while todo:
+        one = todo.pop()
+        kind = type(one)
+        if kind is ir.Alloc or (isinstance(one, ir.Call) and one.function.mutates):
+            return True
+        todo += _PARTS[kind](one)
+    return False
 
 
 def reached(roots: Iterable[ir.Function]) -> Iterator[ir.Function]:

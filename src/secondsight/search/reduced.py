@@ -35,8 +35,8 @@ WALKS = 200
 MANY = 1_000_000
 """States after which a livelock is looked for with sequence numbers renamed first."""
 MOST_BEGINNINGS = 100
-IN_HASTE = 100_000
-"""States of a reduced search after which it is begun again with code that was compiled with care: half a second, as care takes more."""
+IN_HASTE = 300_000
+"""States of a reduced search after which it is begun again with code that was compiled with care: they take as long as a compiler does with care."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ def with_enough(
     `build` raises, `OutOfRecords` too where the setup needs more than there can be.
     """
     raised: dict[str, int] = {}
+    before: Program | None = None
     while True:
         try:
             program = build(dict(by_hand) | raised)
@@ -41,6 +42,8 @@ def with_enough(
             if not _raise(error, raised, by_hand):
                 raise
             continue
+        if before is not None:
+            program.code.is_like(before.code)
         result = search(program)
         ran_out = result.error if result.verdict is Verdict.NOT_FINISHED else None
         if not isinstance(ran_out, OutOfRecords) or not _raise(ran_out, raised, by_hand):
@@ -48,6 +51,7 @@ def with_enough(
                 said = [f"{name} ran out, and was raised to {number} (--bound decides by hand)" for name, number in raised.items()]
                 result = replace(result, note="; ".join([*said, *([result.note] if result.note else [])]))
             return Searched(program, result, raised)
+        before = program
 
 
 def _raise(error: OutOfRecords, raised: dict[str, int], by_hand: Mapping[str, int]) -> bool:
