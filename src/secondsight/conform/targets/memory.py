@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from secondsight.conform.target import Configuration, Scene, StateDifference, Ta
 from secondsight.conform.targets.memory_view import FaultView
 from secondsight.conform.targets.memory_world import (
     FRAMES,
+    OF_CHILD,
     PAGES,
     THREADS,
     EntryAs,
@@ -20,6 +22,7 @@ from secondsight.conform.targets.memory_world import (
     MappedAs,
     fault_script,
     fill_pages,
+    make_child,
 )
 from secondsight.lang import Machine
 from secondsight.lang.program import Room, Thread, build
@@ -43,7 +46,7 @@ class MemoryFile(Target):
     file = "mm/memory.c"
     releases = ("6.12", "7.2")
     model = "memory.py"
-    parts = ("memory_zap.py", "memory_wp.py")
+    parts = ("memory_zap.py", "memory_wp.py", "fork_dup.py")
     c = "memory.c"
     linked = ("mm/pgtable-generic.c", "mm/mmu_gather.c")
     functions = (
@@ -64,6 +67,11 @@ class MemoryFile(Target):
         Crossing("zap", "mm.mmap_lock.read_unlock()", Stop("up_read")),
         Crossing("unmap", "mm.mmap_lock.read_lock()", Stop("down_read")),
         Crossing("unmap", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("copy_memory", "parent.mmap_lock.write_lock()", Stop("down_write")),
+        Crossing("copy_memory", "parent.mmap_lock.write_unlock()", Stop("up_write")),
+        Crossing("copy_memory", "with atomic: start = ", Stop("looks_for_vma")),
+        Crossing("copy_page_range", "with atomic: vma = ", Stop("copies_vma")),
+        Crossing("copy_page_range", "copied = copy_pte_range(", Stop("spin_lock")),
         Crossing("handle_mm_fault", "with atomic: require(", None, NOT_YET),
         Crossing("wp_page_copy_user", "with atomic: old = held_for_copy(", None, NOT_YET),
         Crossing("wp_page_copy_user", "with atomic: copied = replace_page(", Stop("spin_lock")),
@@ -77,7 +85,7 @@ class MemoryFile(Target):
         Crossing("unmap_vmas", "gather = zap_pte_range(", Stop("spin_lock")),
         *(Crossing(function, "tlb_finish_mmu(gather)", Stop("free_pages")) for function in ("zap_range", "zap_file_pages", "unmap")),
         # Nobody faults on an entry that is not present: no thread is here.
-        *(Crossing(function, "", Stop("never")) for function in ("do_swap_page", "do_swap_entry", "migration_entry_wait", "remove_device_exclusive_entry", "folio_lock_or_retry")),
+        *(Crossing(function, "", Stop("never")) for function in ("do_swap_page", "do_device_private_page", "do_swap_entry", "migration_entry_wait", "remove_device_exclusive_entry", "folio_lock_or_retry")),
         Crossing("unmap_mapping_range", "mapping.i_mmap_rwsem.read_lock()", Stop("down_read")),
         Crossing("unmap_mapping_range", "with atomic: vma = ", Stop("next_vma")),
         Crossing("unmap_mapping_range", "mapping.i_mmap_rwsem.read_unlock()", Stop("up_read")),
@@ -146,10 +154,17 @@ class MemoryFile(Target):
                 asks = source.choice((0, 1, 1, 2, 4, 5)) if what == FaultOp.FAULT else source.randrange(2)
                 operations.append(task(what, page, end, asks))
             threads.append(tuple(operations))
-        return Configuration(setup(kinds, entries, source.randrange(1 << PAGES)), tuple(threads))
+        forks = source.random() < 0.4
+        if forks:
+            at = source.randint(0, len(threads[0]))
+            then = (replace(one, arguments=(*one.arguments[:2], one.arguments[2] | OF_CHILD)) if source.random() < 0.5 else one for one in threads[0][at:])
+            threads[0] = (*threads[0][:at], task(FaultOp.FORK, 0, PAGES, 0), *then)
+        return Configuration(setup(kinds, entries, source.randrange(1 << PAGES), forks), tuple(threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:
         for kind in MappedAs:
+            for entry in entries_of(kind, release):
+                yield from forked(kind, entry)
             for entry, asks, cached in product(entries_of(kind, release), (0, 1, 2, 5), (0, 1) if kind >= MappedAs.FILE_READ else (0,)):
                 fault = (task(FaultOp.FAULT, 0, 1, asks),)
                 rest = [MappedAs.NONE] * (PAGES - 1)
@@ -167,36 +182,40 @@ class MemoryFile(Target):
 
     def scene(self, configuration: Configuration) -> Scene:
         numbers = configuration.setup
+        forks = numbers[2 * PAGES + 1]
         tasks = [task for thread in configuration.threads for task in thread]
         data: dict[str, Sequence[int]] = {"conform.memory.operation": [FaultOp(task.code) for task in tasks]}
         data |= {f"conform.memory.{name}": [task.arguments[i] for task in tasks] for i, name in enumerate(("first", "second", "third"))}
         sizes = bounds(
-            pages=PAGES, vmas=PAGES, frames=FRAMES, files=1, file_pages=PAGES, cow=1, vma_flags=1, swap_slots=PAGES, migrations=1, owners=1, shmem_swap=1, anon_vmas=1, completed_faults=1, mmu_notifiers=1, subscribers=0,
+            pages=PAGES, vmas=PAGES * (1 + forks), frames=FRAMES, files=1, file_pages=PAGES, cow=1, vma_flags=1, swap_slots=PAGES, migrations=1, owners=1, shmem_swap=1, anon_vmas=1, completed_faults=1, mmu_notifiers=1, subscribers=0, mms=1 + forks, anon_prepared=1, private_memory=1,
         )  # fmt: skip
-        machine = Machine(bounds=sizes, pools={Hears: 1}, data=data)
+        machine = Machine(bounds=sizes, pools={Hears: 1 + forks}, data=data)
         with machine:
             mem_init()
             proc_caches_init()
             mm = mm_alloc()
-            file, hears = memfd_create(PAGES, 0), machine.pool(Hears).alloc()
-            hlist_add(mm.subscriptions, hears)
+            file = memfd_create(PAGES, 0)
             pages = [(MappedAs(numbers[2 * page]), EntryAs(numbers[1 + 2 * page])) for page in range(PAGES)]
             fill_pages(mm, file, pages, numbers[2 * PAGES])
+            mms = (mm, make_child(mm)) if forks else (mm,)
+            hears = [machine.pool(Hears).alloc() for _ in mms]
+            for one, hearing in zip(mms, hears, strict=True):
+                hlist_add(one.subscriptions, hearing)
             threads, at = [], 0
             for number, thread in enumerate(configuration.threads):
-                threads.append(Thread(f"thread {number}", fault_script, (mm, file, number, at, at + len(thread))))
+                threads.append(Thread(f"thread {number}", fault_script, (mm, mms[-1], file, number, at, at + len(thread))))
                 at += len(thread)
             program = build(machine, threads, room=Room(THREADS, (fault_script,)))
-            return FaultView(program, mm, file, hears, len(threads), self.boundaries).scene()
+            return FaultView(program, mms, file, hears, len(threads), self.boundaries).scene()
 
 
-ABSENT = (EntryAs.SWAPPED, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN)
+ABSENT = (EntryAs.SWAPPED, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN, EntryAs.TAKEN_LOCKED)
 """Entries that are not present: they are zapped, and nobody faults there."""
 
 
 def entries_of(kind: MappedAs, release: str) -> tuple[EntryAs, ...]:
     """What the page table can have where something is mapped."""
-    own, written = (EntryAs.READ, EntryAs.SHARED, *(() if release == "7.2" else ABSENT)), (EntryAs.WRITE, EntryAs.WRITTEN)
+    own, written = (EntryAs.READ, EntryAs.SHARED, EntryAs.PINNED, *(() if release == "7.2" else ABSENT)), (EntryAs.WRITE, EntryAs.WRITTEN, EntryAs.PINNED_WRITE)
     of = {
         MappedAs.NONE: (),
         MappedAs.READ: (*own, EntryAs.ZERO),
@@ -209,16 +228,33 @@ def entries_of(kind: MappedAs, release: str) -> tuple[EntryAs, ...]:
     return (EntryAs.NONE, *of[kind])
 
 
+def forked(kind: MappedAs, entry: EntryAs) -> Iterator[Configuration]:
+    """Forks of a process that has the entry, beside a page of the same vma; then either process writes, or unmaps."""
+    rest = [MappedAs.NONE] * (PAGES - 2)
+    beside = EntryAs.NONE if kind == MappedAs.NONE else EntryAs.CACHE_READ if kind in (MappedAs.FILE_READ, MappedAs.FILE_WRITE) else EntryAs.PINNED
+    world = setup([kind, kind, *rest], [entry, beside, *([EntryAs.NONE] * (PAGES - 2))], 1, forks=True)
+    fork = task(FaultOp.FORK, 0, PAGES, 0)
+    if entry in ABSENT:
+        yield Configuration(world, ((fork, task(FaultOp.UNMAP, 0, 1, OF_CHILD)), (task(FaultOp.ZAP, 0, 1, 0),)))
+        yield Configuration(world, ((fork,), (task(FaultOp.PUNCH, 0, PAGES, 1),)))
+        return
+    yield Configuration(world, ((fork, task(FaultOp.FAULT, 0, 1, 1 | OF_CHILD)), (task(FaultOp.FAULT, 0, 1, 1),)))
+    if kind != MappedAs.NONE:
+        yield Configuration(world, ((fork, task(FaultOp.UNMAP, 0, 2, OF_CHILD)), (task(FaultOp.FAULT, 0, 1, 1),)))
+    if kind >= MappedAs.FILE_READ:
+        yield Configuration(world, ((fork,), (task(FaultOp.PUNCH, 0, PAGES, 1),)))
+
+
 def task(op: FaultOp, first: int, end: int, asks: int) -> TargetOperation:
     """An operation of a thread on the pages `first` to before `end`."""
     return TargetOperation(op, op.name.lower(), (first, end, asks))
 
 
-def setup(kinds: Sequence[MappedAs], entries: Sequence[EntryAs], cached: int) -> tuple[int, ...]:
+def setup(kinds: Sequence[MappedAs], entries: Sequence[EntryAs], cached: int, forks: bool = False) -> tuple[int, ...]:
     """A configuration's numbers. A page of the file that is mapped is in it."""
     numbers: list[int] = []
     for page, (kind, entry) in enumerate(zip(kinds, entries, strict=True)):
         numbers += [kind, entry]
         if EntryAs.CACHE_READ <= entry <= EntryAs.CACHE_WRITTEN:
             cached |= 1 << page
-    return (*(int(number) for number in numbers), cached)
+    return (*(int(number) for number in numbers), cached, int(forks))

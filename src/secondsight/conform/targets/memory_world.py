@@ -7,7 +7,10 @@ from enum import IntEnum
 from typing import Annotated, Literal
 
 from secondsight.lang import Array, Bounds, Record, atomic, const, shared
-from secondsight.linux.errno import SIGBUS, SIGSEGV
+from secondsight.linux.errno import ENOMEM, SIGBUS, SIGSEGV
+from secondsight.linux.fork import mm_alloc, mms
+from secondsight.linux.fork_dup import copy_page_range, dup_vma
+from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_UNSHARE,
@@ -20,19 +23,22 @@ from secondsight.linux.memory import (
 )
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_mapping_range, unmap_vmas, zap_page_range_single
 from secondsight.linux.mm_flags import VM_PRIVATE
-from secondsight.linux.mm_types import Count, Event, Flags, Mm, MmuNotifier, PteKind, Range, Va
+from secondsight.linux.mm_types import Count, Event, Flags, Mm, MmuNotifier, PteKind, Range, Va, VaEnd
 from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, put_page
-from secondsight.linux.rmap import folio_add_new_anon_rmap
+from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["FRAMES", "PAGES", "THREADS", "EntryAs", "FaultOp", "Hears", "MappedAs", "faults", "fill_pages", "fault_script"]
+__all__ = ["FRAMES", "OF_CHILD", "PAGES", "THREADS", "EntryAs", "FaultOp", "Hears", "MappedAs", "faults", "fill_pages", "fault_script", "make_child"]
 
-PAGES, THREADS, FRAMES = 4, 3, 12
+PAGES, THREADS, FRAMES = 4, 3, 16
 
 ASKS_WRITE, ASKS_UNSHARE, ASKS_RETRY = 1, 2, 4
 """Of a fault: FAULT_FLAG_WRITE, FAULT_FLAG_UNSHARE, FAULT_FLAG_ALLOW_RETRY."""
+
+OF_CHILD = 8
+"""Of all but punches and forks: the second process does it."""
 
 
 class FaultOp(IntEnum):
@@ -42,6 +48,7 @@ class FaultOp(IntEnum):
     ZAP = 1
     UNMAP = 2
     PUNCH = 3
+    FORK = 4
 
 
 class MappedAs(IntEnum):
@@ -58,7 +65,8 @@ class MappedAs(IntEnum):
 
 class EntryAs(IntEnum):
     """What the page table has for a page; the numbers are those of c/memory.c. SHARED: somebody else has the page too. SWAPPED: so has somebody else its
-    slot. MOVED: a migration entry. PRIVATE, TAKEN: device-private, device-exclusive. Nobody faults on those four."""
+    slot. MOVED: a migration entry. PRIVATE, TAKEN: device-private, device-exclusive. Nobody faults on those four. PINNED, PINNED_WRITE: the process's own, and
+    pinned. TAKEN_LOCKED: somebody has its folio locked."""
 
     NONE = 0
     READ = 1
@@ -73,9 +81,13 @@ class EntryAs(IntEnum):
     MOVED = 10
     PRIVATE = 11
     TAKEN = 12
+    PINNED = 13
+    PINNED_WRITE = 14
+    TAKEN_LOCKED = 15
 
 
-KIND_OF = {EntryAs.MOVED: PteKind.MIGRATION, EntryAs.PRIVATE: PteKind.DEVICE_PRIVATE, EntryAs.TAKEN: PteKind.DEVICE_EXCLUSIVE}
+PINNED = (EntryAs.PINNED, EntryAs.PINNED_WRITE)
+KIND_OF = {EntryAs.MOVED: PteKind.MIGRATION, EntryAs.PRIVATE: PteKind.DEVICE_PRIVATE, EntryAs.TAKEN: PteKind.DEVICE_EXCLUSIVE, EntryAs.TAKEN_LOCKED: PteKind.DEVICE_EXCLUSIVE}
 
 
 FaultNumber = Annotated[int, Bounds(-200, 255)]
@@ -151,17 +163,43 @@ def unmap(mm: Mm, start: Va, end: FaultIndex) -> None:
     mm.mmap_lock.read_unlock()
 
 
-def fault_script(mm: Mm, file: ShmemFile, thread: FaultIndex, at: FaultIndex, end: FaultIndex) -> None:
+def copy_memory(parent: Mm, child: Mm) -> FaultNumber:
+    """What of dup_mmap() is this file's: the child's vmas are there, and nothing is in its page tables."""
+    parent.mmap_lock.write_lock()
+    at: VaEnd = 0
+    whole = True
+    while at < PAGES and whole:
+        with atomic:
+            start = find_vma_from(parent, at, PAGES)
+            at = start
+            if start < PAGES:
+                vma = parent.mm_mt[start]
+                assert vma is not None
+                at = vma.vm_end
+        if start < PAGES:
+            whole = copy_page_range(child, parent, start, at)
+    parent.mmap_lock.write_unlock()
+    return 0 if whole else -ENOMEM
+
+
+def fault_script(mm: Mm, child: Mm, file: ShmemFile, thread: FaultIndex, at: FaultIndex, end: FaultIndex) -> None:
     """What a thread does: the operations from `at` to before `end`."""
     while at < end:
         op = operation[at]
         ret: FaultNumber = 0
+        whose = mm
+        if len(mms) > 1:
+            if op < FaultOp.PUNCH and third[at] & OF_CHILD != 0:
+                whose = child
         if op == FaultOp.FAULT:
-            ret = fault(mm, first[at], third[at])
+            ret = fault(whose, first[at], third[at])
         elif op == FaultOp.ZAP:
-            zap(mm, first[at], second[at])
+            zap(whose, first[at], second[at])
         elif op == FaultOp.UNMAP:
-            unmap(mm, first[at], second[at])
+            unmap(whose, first[at], second[at])
+        elif op == FaultOp.FORK:
+            if len(mms) > 1:
+                ret = copy_memory(mm, child)
         else:
             unmap_mapping_range(file, first[at], second[at] - 1, third[at] != 0)
         faults.of[thread] = ret
@@ -187,13 +225,27 @@ def fill_pages(mm: Mm, file: ShmemFile, pages: Sequence[tuple[MappedAs, EntryAs]
             file.pages[page] = None
             put_page(folio)
         own[page].contents = 1 + page
-        if not (EntryAs.READ <= pages[page][1] <= EntryAs.WRITTEN or pages[page][1] in KIND_OF):
+        if not (EntryAs.READ <= pages[page][1] <= EntryAs.WRITTEN or pages[page][1] in (*KIND_OF, *PINNED)):
             put_page(own[page])
+
+
+def make_child(mm: Mm) -> Mm:
+    """A second process with the same vmas and nothing in its page tables; its memory is a copy when it has been forked."""
+    child = mm_alloc()
+    at = 0
+    while at < PAGES:
+        vma = mm.mm_mt[at]
+        at = vma.vm_end if vma is not None else at + 1
+        if vma is not None:
+            dup_vma(child, mm, vma)
+    return child
 
 
 def enter(mm: Mm, file: ShmemFile, page: int, entry: EntryAs) -> None:
     """An entry that the world begins with."""
     pte = mm.ptes[page]
+    if entry != EntryAs.ZERO and not EntryAs.CACHE_READ <= entry <= EntryAs.CACHE_WRITTEN:
+        anon_vma_is_prepared(mm, page)
     if entry == EntryAs.SWAPPED:
         swap_slots[page].count = 2
         pte.swap, pte.kind, pte.exclusive = page, PteKind.SWAP, False
@@ -209,10 +261,17 @@ def enter(mm: Mm, file: ShmemFile, page: int, entry: EntryAs) -> None:
         assert vma is not None
         folio_add_new_anon_rmap(folio, vma, page)
         folio.shared[0] = entry == EntryAs.SHARED
+        if entry in PINNED:
+            folio.pins = 1
+            get_page(folio)
         if entry == EntryAs.SHARED:
             get_page(folio)
     pte.frame = folio
-    folio.locked = entry == EntryAs.MOVED
+    folio.locked = entry in (EntryAs.MOVED, EntryAs.TAKEN_LOCKED)
     pte.kind = KIND_OF.get(entry, PteKind.PRESENT)
-    pte.writable = entry in (EntryAs.WRITE, EntryAs.WRITTEN, EntryAs.CACHE_WRITE, EntryAs.CACHE_WRITTEN)
+    pte.writable = entry in (EntryAs.WRITE, EntryAs.WRITTEN, EntryAs.CACHE_WRITE, EntryAs.CACHE_WRITTEN, EntryAs.PINNED_WRITE)
+    if entry in KIND_OF:
+        there = mm.mm_mt[page]
+        pte.writable = there is not None and there.write
+        pte.exclusive = entry == EntryAs.MOVED
     pte.dirty = entry in (EntryAs.WRITTEN, EntryAs.CACHE_WRITTEN)
