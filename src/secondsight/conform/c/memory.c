@@ -58,6 +58,7 @@ static struct page *early_page[SS_THREADS][PAGES];
 
 static struct mm_struct *mm_of(int who) { return who ? child : mm; }
 static unsigned long *entry_of(int who, int page) { return who ? child_table[3] + pte_index(ADDRESS(page)) : entry(page); }
+static pgoff_t place_of(swp_entry_t of) { return swp_offset(of) - 1; } /* the first page of a swap device is its header */
 static struct vm_area_struct *vma_of(int who, unsigned long address)
 {
 	struct vm_area_struct *of;
@@ -154,13 +155,13 @@ void FREE_SWAP(swp_entry_t of, int nr) /* mm/swapfile.c: no page of it is in the
 {
 	pgoff_t i;
 
-	for (i = swp_offset(of); nr--; i++)
+	for (i = place_of(of); nr--; i++)
 		if (!slot[i]--)
 			ss_warned();
 }
 int SWAP_DUPLICATE(swp_entry_t of)
 {
-	slot[swp_offset(of)]++;
+	slot[place_of(of)]++;
 	return 0;
 }
 bool folio_mark_dirty(struct folio *folio)
@@ -222,6 +223,7 @@ unsigned long copy_mc_to_kernel(void *to, const void *from, unsigned len)
 	contents[frame_at(to)] = contents[frame_at(from)];
 	return 0;
 }
+bool can_change_pte_writable(struct vm_area_struct *of, unsigned long address, pte_t pte) { return PageAnonExclusive(pte_page(pte)); }
 pte_t pte_mkwrite(pte_t pte, struct vm_area_struct *of) { return pte_mkwrite_novma(pte); }
 int ptep_set_access_flags(struct vm_area_struct *of, unsigned long address, pte_t *ptep, pte_t entry, int changed)
 {
@@ -312,8 +314,12 @@ void fput(struct file *of) { }
 
 /* The world. */
 
-enum { ENTRY_NONE, ENTRY_READ, ENTRY_SHARED, ENTRY_WRITE, ENTRY_WRITTEN, ENTRY_ZERO, ENTRY_CACHE_READ, ENTRY_CACHE_WRITE, ENTRY_CACHE_WRITTEN, ENTRY_SWAPPED, ENTRY_MOVED, ENTRY_PRIVATE, ENTRY_TAKEN, ENTRY_PINNED, ENTRY_PINNED_WRITE, ENTRY_TAKEN_LOCKED };
+enum { ENTRY_NONE, ENTRY_READ, ENTRY_SHARED, ENTRY_WRITE, ENTRY_WRITTEN, ENTRY_ZERO, ENTRY_CACHE_READ, ENTRY_CACHE_WRITE, ENTRY_CACHE_WRITTEN, ENTRY_SWAPPED, ENTRY_MOVED, ENTRY_PRIVATE, ENTRY_TAKEN, ENTRY_PINNED, ENTRY_PINNED_WRITE, ENTRY_TAKEN_LOCKED, ENTRY_SWAPPED_ALONE };
 
+static int is_present(long what)
+{
+	return what && what != ENTRY_SWAPPED && what != ENTRY_SWAPPED_ALONE && (what < ENTRY_MOVED || what > ENTRY_TAKEN) && what != ENTRY_TAKEN_LOCKED;
+}
 static int is_own(long what) { return what && what != ENTRY_ZERO && (what < ENTRY_CACHE_READ || what > ENTRY_CACHE_WRITTEN); }
 
 /* A frame that the world begins with, and a reference to it. */
@@ -335,9 +341,11 @@ static void make_entry(int i, long kind, long what)
 		bits |= _PAGE_RW;
 	if (what == ENTRY_WRITTEN || what == ENTRY_CACHE_WRITTEN)
 		bits |= _PAGE_DIRTY;
-	if (what == ENTRY_SWAPPED) {
-		slot[i] = 2; /* somebody else's, too */
-		*entry(i) = swp_entry_to_pte(swp_entry(0, (pgoff_t)i)).pte;
+	if (what == ENTRY_SWAPPED || what == ENTRY_SWAPPED_ALONE) {
+		pte_t is = swp_entry_to_pte(swp_entry(0, (pgoff_t)i + 1));
+
+		slot[i] = what == ENTRY_SWAPPED ? 2 : 1; /* somebody else's, too */
+		*entry(i) = what == ENTRY_SWAPPED ? is.pte : pte_swp_mkexclusive(is).pte;
 		return;
 	}
 	if (what == ENTRY_ZERO) {
@@ -357,7 +365,7 @@ static void make_entry(int i, long kind, long what)
 		if (what == ENTRY_PINNED || what == ENTRY_PINNED_WRITE)
 			page_ref_add(page, GUP_PIN_COUNTING_BIAS);
 	}
-	if ((what >= ENTRY_MOVED && what <= ENTRY_TAKEN) || what == ENTRY_TAKEN_LOCKED) {
+	if (!is_present(what)) {
 		unsigned long pfn = first_pfn + (unsigned long)frame_of(page);
 		int writable = kind == VMA_WRITE || kind == VMA_PRIVATE_WRITE;
 		swp_entry_t is = what == ENTRY_MOVED ? writable ? make_writable_migration_entry(pfn) : make_readable_exclusive_migration_entry(pfn) :
@@ -367,11 +375,15 @@ static void make_entry(int i, long kind, long what)
 		*entry(i) = swp_entry_to_pte(is).pte;
 		if (what == ENTRY_MOVED || what == ENTRY_TAKEN_LOCKED)
 			__set_bit(PG_locked, (unsigned long *)&page->flags);
-		if (what != ENTRY_PRIVATE)
+		if (what == ENTRY_TAKEN || what == ENTRY_TAKEN_LOCKED) {
+			SetPageDirty(page); /* by the FOLL_WRITE of who made it exclusive */
+			dirty[frame_of(page)] = 1;
+		}
+		if (what == ENTRY_MOVED || (what != ENTRY_PRIVATE && !EXCLUSIVE_IS_MAPPED))
 			return;
 	}
 	atomic_inc(&page->_mapcount);
-	if (what == ENTRY_PRIVATE)
+	if (!is_present(what))
 		return;
 	*entry(i) = (first_pfn + (unsigned long)frame_of(page)) << PAGE_SHIFT | bits;
 }
@@ -585,6 +597,21 @@ long ss_operate(int operation, const long *at)
 
 /* The look. */
 
+/* How many device-exclusive entries count in how often a page is mapped; in the model none does. */
+static int taken(const struct page *page)
+{
+	int who, i, count = 0;
+
+	for (who = 0; EXCLUSIVE_IS_MAPPED && who <= !!child; who++)
+		for (i = 0; i < PAGES; i++) {
+			pte_t value = { *entry_of(who, i) };
+
+			if (!pte_none(value) && !pte_present(value) && is_device_exclusive_entry(pte_to_swp_entry(value)))
+				count += pfn_swap_entry_to_page(pte_to_swp_entry(value)) == page;
+		}
+	return count;
+}
+
 static void look_frame(int frame)
 {
 	struct page *page = page_of(frame);
@@ -594,7 +621,7 @@ static void look_frame(int frame)
 	ss_text(":");
 	ss_number(page_count(page));
 	ss_text(":");
-	ss_number(mapped(frame));
+	ss_number(mapped(frame) - taken(page));
 	ss_text(":");
 	ss_number(contents[frame]);
 	ss_text(PageAnon(page) ? PageAnonExclusive(page) ? "e" : "s" : "f");
@@ -619,8 +646,10 @@ static void look_entry(int who, int page)
 		swp_entry_t is = pte_to_swp_entry((pte_t){ value });
 
 		ss_text(is_migration_entry(is) ? "M" : is_device_private_entry(is) ? "P" : is_device_exclusive_entry(is) ? "X" : "S");
-		ss_number(non_swap_entry(is) ? number_of[frame_of(pfn_swap_entry_to_page(is))] : (long)swp_offset(is));
-		if (non_swap_entry(is))
+		ss_number(non_swap_entry(is) ? number_of[frame_of(pfn_swap_entry_to_page(is))] : (long)place_of(is));
+		if (!non_swap_entry(is))
+			ss_text(pte_swp_exclusive((pte_t){ value }) ? "x" : "");
+		else
 			ss_text(is_writable(is) ? "w" : is_readable_exclusive_migration_entry(is) ? "x" : "r");
 	}
 }

@@ -76,7 +76,6 @@ SS_NEVER(add_wait_queue);
 SS_NEVER(alloc_pages_noprof);
 SS_NEVER(arch_sync_kernel_mappings);
 SS_NEVER(call_rcu);
-SS_NEVER(can_change_pte_writable);
 SS_NEVER_DATA(cc_mask);
 SS_NEVER(cc_mkdec);
 SS_NEVER(clear_page_erms);

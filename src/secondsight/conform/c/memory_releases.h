@@ -4,6 +4,7 @@
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 
 #define CONST
+#define EXCLUSIVE_IS_MAPPED 0 /* whether a device-exclusive entry counts in how often its page is mapped */
 #define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address, bool hugepage)
 #define FREE_SWAP free_swap_and_cache_nr
 #define SWAP_DUPLICATE swap_duplicate
@@ -23,6 +24,7 @@ static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_ar
 #else
 
 #define CONST const
+#define EXCLUSIVE_IS_MAPPED 1
 #define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address)
 #define FREE_SWAP swap_put_entries_direct
 #define SWAP_DUPLICATE swap_dup_entry_direct

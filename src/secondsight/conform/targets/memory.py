@@ -209,13 +209,16 @@ class MemoryFile(Target):
             return FaultView(program, mms, file, hears, len(threads), self.boundaries).scene()
 
 
-ABSENT = (EntryAs.SWAPPED, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN, EntryAs.TAKEN_LOCKED)
+ABSENT = (EntryAs.SWAPPED, EntryAs.SWAPPED_ALONE, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN, EntryAs.TAKEN_LOCKED)
 """Entries that are not present: they are zapped, and nobody faults there."""
 
 
 def entries_of(kind: MappedAs, release: str) -> tuple[EntryAs, ...]:
     """What the page table can have where something is mapped."""
-    own, written = (EntryAs.READ, EntryAs.SHARED, EntryAs.PINNED, *(() if release == "7.2" else ABSENT)), (EntryAs.WRITE, EntryAs.WRITTEN, EntryAs.PINNED_WRITE)
+    taken = (EntryAs.TAKEN, EntryAs.TAKEN_LOCKED)
+    absent = [entry for entry in ABSENT if entry not in taken]
+    own = (EntryAs.READ, EntryAs.SHARED, EntryAs.PINNED, *absent, *(() if release == "7.2" else taken))  # there they can be written
+    written = (EntryAs.WRITE, EntryAs.WRITTEN, EntryAs.PINNED_WRITE, *(taken if release == "7.2" else ()))
     of = {
         MappedAs.NONE: (),
         MappedAs.READ: (*own, EntryAs.ZERO),

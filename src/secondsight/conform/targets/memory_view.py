@@ -113,7 +113,7 @@ class FaultView:
             mapped[number] += 1
             text += f"{number}{'rw'[writable]}{'d' if dirty else ''}"
         elif kind == PteKind.SWAP:
-            text += f"S{swap}"
+            text += f"S{swap}{'x' if exclusive else ''}"
         elif kind != PteKind.PRESENT:
             number = self.frame_at[frame]
             mapped[number] += kind == PteKind.DEVICE_PRIVATE

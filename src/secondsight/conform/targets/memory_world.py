@@ -65,7 +65,7 @@ class MappedAs(IntEnum):
 
 class EntryAs(IntEnum):
     """What the page table has for a page; the numbers are those of c/memory.c. SHARED: somebody else has the page too. SWAPPED: so has somebody else its
-    slot. MOVED: a migration entry. PRIVATE, TAKEN: device-private, device-exclusive. Nobody faults on those four. PINNED, PINNED_WRITE: the process's own, and
+    slot; SWAPPED_ALONE: nobody has. MOVED: a migration entry. PRIVATE, TAKEN: device-private, device-exclusive. Nobody faults on those four. PINNED, PINNED_WRITE: the process's own, and
     pinned. TAKEN_LOCKED: somebody has its folio locked."""
 
     NONE = 0
@@ -84,6 +84,7 @@ class EntryAs(IntEnum):
     PINNED = 13
     PINNED_WRITE = 14
     TAKEN_LOCKED = 15
+    SWAPPED_ALONE = 16
 
 
 PINNED = (EntryAs.PINNED, EntryAs.PINNED_WRITE)
@@ -246,9 +247,9 @@ def enter(mm: Mm, file: ShmemFile, page: int, entry: EntryAs) -> None:
     pte = mm.ptes[page]
     if entry != EntryAs.ZERO and not EntryAs.CACHE_READ <= entry <= EntryAs.CACHE_WRITTEN:
         anon_vma_is_prepared(mm, page)
-    if entry == EntryAs.SWAPPED:
-        swap_slots[page].count = 2
-        pte.swap, pte.kind, pte.exclusive = page, PteKind.SWAP, False
+    if entry in (EntryAs.SWAPPED, EntryAs.SWAPPED_ALONE):
+        swap_slots[page].count = 2 if entry == EntryAs.SWAPPED else 1
+        pte.swap, pte.kind, pte.exclusive = page, PteKind.SWAP, entry == EntryAs.SWAPPED_ALONE
         return
     if entry == EntryAs.ZERO:
         folio = frames[ZERO_PFN]
@@ -267,6 +268,7 @@ def enter(mm: Mm, file: ShmemFile, page: int, entry: EntryAs) -> None:
         if entry == EntryAs.SHARED:
             get_page(folio)
     pte.frame = folio
+    folio.dirty = folio.dirty or entry in (EntryAs.TAKEN, EntryAs.TAKEN_LOCKED)  # by the FOLL_WRITE of who made it exclusive
     folio.locked = entry in (EntryAs.MOVED, EntryAs.TAKEN_LOCKED)
     pte.kind = KIND_OF.get(entry, PteKind.PRESENT)
     pte.writable = entry in (EntryAs.WRITE, EntryAs.WRITTEN, EntryAs.CACHE_WRITE, EntryAs.CACHE_WRITTEN, EntryAs.PINNED_WRITE)
