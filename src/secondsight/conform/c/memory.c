@@ -29,15 +29,14 @@ enum { VMA_NONE, VMA_READ, VMA_WRITE, VMA_FILE_READ, VMA_FILE_WRITE, VMA_PRIVATE
 enum { STILL = 1, CALLED = 2 };
 
 /* What one is given before it looks at the entry: that it has been another since the model looked, whose fault returns; that the page is the process's alone by now, which
- * the model notes before it returns. */
-enum { RETURNS = 1, REUSES = 2 };
+ * the model notes before it returns; that the model holds the folio of a device-exclusive entry and has not tried to lock it yet. */
+enum { RETURNS = 1, REUSES = 2, HOLDS = 4 };
 
 static struct page *pages;
 static unsigned long first_pfn;
 static int number_of[ALL], dirty[ALL], contents[ALL];
 static int fresh, fresh_of_file, fresh_of_child[PAGES]; /* the numbers of the frames that the model allocates in this step; the child's by page */
 static struct page *cache[PAGES];
-static int slot[PAGES]; /* how many entries stand for each place in swap */
 static struct address_space *mapping;
 static struct file *file;
 
@@ -55,10 +54,10 @@ static struct page *early_page[SS_THREADS][PAGES];
 #include "user_memory.h"
 #include "memory_releases.h"
 #include "memory_others.h"
+#include "memory_swap.h"
 
 static struct mm_struct *mm_of(int who) { return who ? child : mm; }
 static unsigned long *entry_of(int who, int page) { return who ? child_table[3] + pte_index(ADDRESS(page)) : entry(page); }
-static pgoff_t place_of(swp_entry_t of) { return swp_offset(of) - 1; } /* the first page of a swap device is its header */
 static struct vm_area_struct *vma_of(int who, unsigned long address)
 {
 	struct vm_area_struct *of;
@@ -126,6 +125,11 @@ void __folio_put(struct folio *folio)
 	number_of[frame] = dirty[frame] = 0;
 	folio->mapping = NULL;
 }
+static void put_freed(struct page *page)
+{
+	free_swap_cache(page_folio(page));
+	put_page(page);
+}
 static void put_early(void)
 {
 	int self = ss_self();
@@ -134,7 +138,7 @@ static void put_early(void)
 		return;
 	ss_stop("free_pages", 0, 0, 0);
 	while (early[self])
-		put_page(early_page[self][--early[self]]);
+		put_freed(early_page[self][--early[self]]);
 }
 void free_pages_and_swap_cache(struct encoded_page **of, int nr)
 {
@@ -146,23 +150,9 @@ void free_pages_and_swap_cache(struct encoded_page **of, int nr)
 		if (within[self])
 			early_page[self][early[self]++] = encoded_page_ptr(of[i]);
 		else
-			put_page(encoded_page_ptr(of[i]));
+			put_freed(encoded_page_ptr(of[i]));
 	while (!within[self] && early[self])
-		put_page(early_page[self][--early[self]]);
-}
-void free_swap_cache(struct folio *folio) { }
-void FREE_SWAP(swp_entry_t of, int nr) /* mm/swapfile.c: no page of it is in the swap cache */
-{
-	pgoff_t i;
-
-	for (i = place_of(of); nr--; i++)
-		if (!slot[i]--)
-			ss_warned();
-}
-int SWAP_DUPLICATE(swp_entry_t of)
-{
-	slot[place_of(of)]++;
-	return 0;
+		put_freed(early_page[self][--early[self]]);
 }
 bool folio_mark_dirty(struct folio *folio)
 {
@@ -173,9 +163,11 @@ bool folio_mark_dirty(struct folio *folio)
 }
 void folio_unlock(struct folio *folio)
 {
+	ss_stop("folio_unlock", SS_FROM, 0, 0);
 	if (!folio_test_locked(folio))
 		ss_warned();
 	clear_bit(PG_locked, (unsigned long *)&folio->flags);
+	ss_stop("folio_unlocked", SS_FROM, 0, 0);
 }
 void unlock_page(struct page *page) { folio_unlock(page_folio(page)); }
 void __folio_lock(struct folio *folio) { ss_die("a folio lock is waited for", SS_FROM); }
@@ -186,9 +178,10 @@ void folio_add_new_anon_rmap(struct folio *folio, struct vm_area_struct *of, uns
 {
 	int frame = frame_of(&folio->page), number = of->vm_mm == child ? fresh_of_child[(address - base) >> PAGE_SHIFT] : fresh;
 
-	if (!number || mapped(frame))
+	if (!(number_of[frame] ? number_of[frame] : number) || mapped(frame))
 		ss_warned();
-	number_of[frame] = number;
+	if (!number_of[frame]) /* else it has been read from swap */
+		number_of[frame] = number;
 	folio->mapping = (void *)((unsigned long)mapping | PAGE_MAPPING_ANON);
 	atomic_set(&folio->_mapcount, 0);
 	if (flags & RMAP_EXCLUSIVE)
@@ -201,6 +194,8 @@ void folio_add_file_rmap_ptes(struct folio *folio, struct page *page, int nr, st
 void folio_add_anon_rmap_ptes(struct folio *folio, struct page *page, int nr, struct vm_area_struct *of, unsigned long address, rmap_t flags)
 {
 	atomic_inc(&page->_mapcount);
+	if (flags & RMAP_EXCLUSIVE)
+		SetPageAnonExclusive(page);
 }
 void folio_remove_rmap_ptes(struct folio *folio, struct page *page, int nr, struct vm_area_struct *of)
 {
@@ -314,11 +309,11 @@ void fput(struct file *of) { }
 
 /* The world. */
 
-enum { ENTRY_NONE, ENTRY_READ, ENTRY_SHARED, ENTRY_WRITE, ENTRY_WRITTEN, ENTRY_ZERO, ENTRY_CACHE_READ, ENTRY_CACHE_WRITE, ENTRY_CACHE_WRITTEN, ENTRY_SWAPPED, ENTRY_MOVED, ENTRY_PRIVATE, ENTRY_TAKEN, ENTRY_PINNED, ENTRY_PINNED_WRITE, ENTRY_TAKEN_LOCKED, ENTRY_SWAPPED_ALONE };
+enum { ENTRY_NONE, ENTRY_READ, ENTRY_SHARED, ENTRY_WRITE, ENTRY_WRITTEN, ENTRY_ZERO, ENTRY_CACHE_READ, ENTRY_CACHE_WRITE, ENTRY_CACHE_WRITTEN, ENTRY_SWAPPED, ENTRY_MOVED, ENTRY_PRIVATE, ENTRY_TAKEN, ENTRY_PINNED, ENTRY_PINNED_WRITE, ENTRY_TAKEN_LOCKED, ENTRY_SWAPPED_ALONE, ENTRY_CACHED, ENTRY_CACHED_LOCKED };
 
 static int is_present(long what)
 {
-	return what && what != ENTRY_SWAPPED && what != ENTRY_SWAPPED_ALONE && (what < ENTRY_MOVED || what > ENTRY_TAKEN) && what != ENTRY_TAKEN_LOCKED;
+	return what && what != ENTRY_SWAPPED && what < ENTRY_TAKEN_LOCKED && (what < ENTRY_MOVED || what > ENTRY_TAKEN);
 }
 static int is_own(long what) { return what && what != ENTRY_ZERO && (what < ENTRY_CACHE_READ || what > ENTRY_CACHE_WRITTEN); }
 
@@ -341,11 +336,19 @@ static void make_entry(int i, long kind, long what)
 		bits |= _PAGE_RW;
 	if (what == ENTRY_WRITTEN || what == ENTRY_CACHE_WRITTEN)
 		bits |= _PAGE_DIRTY;
-	if (what == ENTRY_SWAPPED || what == ENTRY_SWAPPED_ALONE) {
+	if (what == ENTRY_SWAPPED || what >= ENTRY_SWAPPED_ALONE) {
 		pte_t is = swp_entry_to_pte(swp_entry(0, (pgoff_t)i + 1));
 
 		slot[i] = what == ENTRY_SWAPPED ? 2 : 1; /* somebody else's, too */
 		*entry(i) = what == ENTRY_SWAPPED ? is.pte : pte_swp_mkexclusive(is).pte;
+		if (what < ENTRY_CACHED)
+			return;
+		page = begins_with(1 + i);
+		page->mapping = (void *)((unsigned long)mapping | PAGE_MAPPING_ANON);
+		add_to_swap_cache_at(page_folio(page), (pgoff_t)i);
+		dirty[frame_of(page)] = 1;
+		if (what == ENTRY_CACHED_LOCKED)
+			__set_bit(PG_locked, (unsigned long *)&page->flags);
 		return;
 	}
 	if (what == ENTRY_ZERO) {
@@ -383,6 +386,8 @@ static void make_entry(int i, long kind, long what)
 			return;
 	}
 	atomic_inc(&page->_mapcount);
+	if (what == ENTRY_PRIVATE)
+		page->pgmap = pagemap;
 	if (!is_present(what))
 		return;
 	*entry(i) = (first_pfn + (unsigned long)frame_of(page)) << PAGE_SHIFT | bits;
@@ -426,6 +431,7 @@ void ss_setup(const long *arguments)
 	};
 	int i, count = 0;
 
+	make_devices();
 	entries_are_numbers();
 	pv_ops.mmu.set_pte = plain_set_pte;
 	LAZY_MODE(does_nothing);
@@ -471,7 +477,7 @@ void ss_setup(const long *arguments)
 			of->vm_mm = mm;
 			of->vm_start = ADDRESS(i);
 			of->vm_pgoff = (unsigned long)i;
-			*(unsigned long *)&of->vm_flags = flags[what];
+			*(unsigned long *)&of->vm_flags = flags[what] | VM_SOFTDIRTY; /* as every mapping until somebody clears it */
 			of->vm_ops = what < VMA_FILE_READ ? NULL : &of_file;
 			of->vm_file = what < VMA_FILE_READ ? NULL : file;
 			of->vm_page_prot = what == VMA_FILE_WRITE ? PAGE_SHARED : PAGE_READONLY;
@@ -499,7 +505,7 @@ void ss_poke(int what, const long *arguments)
 
 /* Operations; their numbers are those of `FaultOp` in conform/targets/memory_world.py. */
 
-enum { OP_FAULT, OP_ZAP, OP_UNMAP, OP_PUNCH, OP_FORK };
+enum { OP_FAULT, OP_ZAP, OP_UNMAP, OP_PUNCH, OP_FORK, OP_UNLOCK };
 
 #define OF_CHILD 8 /* of all but OP_PUNCH and OP_FORK, in the third argument: the second process does it */
 
@@ -508,10 +514,18 @@ static long fault(int who, int page, long flags)
 	unsigned int of = (flags & 1 ? FAULT_FLAG_WRITE : 0) | (flags & 2 ? FAULT_FLAG_UNSHARE : 0) | (flags & 4 ? FAULT_FLAG_ALLOW_RETRY : 0);
 	struct vm_area_struct *there;
 	vm_fault_t ret;
+	struct page *held;
 	long given;
 
 	mmap_read_lock(mm_of(who));
+	fault_flags[ss_self()] = flags;
 	given = ss_stop("enter", 0, 0, 0);
+	if (given & HOLDS) {
+		held = pfn_to_page(PFN_OF(pte_to_swp_entry((pte_t){ *entry_of(who, page) })));
+		page_ref_inc(held);
+		ss_stop("held", 0, 0, 0);
+		page_ref_dec(held);
+	}
 	if (given & REUSES)
 		SetPageAnonExclusive(pfn_to_page((*entry_of(who, page) & PTE_PFN_MASK) >> PAGE_SHIFT));
 	if (given & RETURNS) {
@@ -547,6 +561,17 @@ static long unmap(int who, int from, int to)
 	}
 	mmap_read_unlock(mm_of(who));
 	return 0;
+}
+
+/* Page i's own frame, which somebody has locked. */
+static struct page *own_page(int i)
+{
+	int frame;
+
+	for (frame = 1; frame < ALL; frame++)
+		if (number_of[frame] == 1 + i && page_count(page_of(frame)))
+			return page_of(frame);
+	ss_die("the page is gone", SS_FROM);
 }
 
 /* What of dup_mmap() is this file's. */
@@ -591,6 +616,9 @@ long ss_operate(int operation, const long *at)
 		break;
 	case OP_FORK:
 		return do_fork();
+	case OP_UNLOCK:
+		folio_unlock(page_folio(own_page((int)at[0])));
+		break;
 	}
 	return 0;
 }
@@ -607,7 +635,7 @@ static int taken(const struct page *page)
 			pte_t value = { *entry_of(who, i) };
 
 			if (!pte_none(value) && !pte_present(value) && is_device_exclusive_entry(pte_to_swp_entry(value)))
-				count += pfn_swap_entry_to_page(pte_to_swp_entry(value)) == page;
+				count += pfn_to_page(PFN_OF(pte_to_swp_entry(value))) == page;
 		}
 	return count;
 }
@@ -624,7 +652,7 @@ static void look_frame(int frame)
 	ss_number(mapped(frame) - taken(page));
 	ss_text(":");
 	ss_number(contents[frame]);
-	ss_text(PageAnon(page) ? PageAnonExclusive(page) ? "e" : "s" : "f");
+	ss_text(page->mapping == mapping ? "f" : !page->mapping || PageAnonExclusive(page) ? "e" : "s");
 	ss_text(dirty[frame] ? "d" : "");
 	ss_text(PageLocked(page) ? "l" : "");
 }
@@ -646,7 +674,7 @@ static void look_entry(int who, int page)
 		swp_entry_t is = pte_to_swp_entry((pte_t){ value });
 
 		ss_text(is_migration_entry(is) ? "M" : is_device_private_entry(is) ? "P" : is_device_exclusive_entry(is) ? "X" : "S");
-		ss_number(non_swap_entry(is) ? number_of[frame_of(pfn_swap_entry_to_page(is))] : (long)place_of(is));
+		ss_number(non_swap_entry(is) ? number_of[frame_of(pfn_to_page(PFN_OF(is)))] : (long)place_of(is));
 		if (!non_swap_entry(is))
 			ss_text(pte_swp_exclusive((pte_t){ value }) ? "x" : "");
 		else

@@ -7,6 +7,7 @@
 #define EXCLUSIVE_IS_MAPPED 0 /* whether a device-exclusive entry counts in how often its page is mapped */
 #define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address, bool hugepage)
 #define FREE_SWAP free_swap_and_cache_nr
+#define PFN_OF swp_offset_pfn
 #define SWAP_DUPLICATE swap_duplicate
 #define ZERO_PFN_VARIABLE zero_pfn
 #define LAZY_MODE(function) (pv_ops.mmu.lazy_mode.enter = pv_ops.mmu.lazy_mode.leave = pv_ops.mmu.lazy_mode.flush = function)
@@ -37,7 +38,7 @@ static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_ar
 #define is_device_private_entry softleaf_is_device_private
 #define is_device_exclusive_entry softleaf_is_device_exclusive
 #define non_swap_entry(entry) (!softleaf_is_swap(entry))
-#define pfn_swap_entry_to_page softleaf_to_page
+#define PFN_OF softleaf_to_pfn
 
 #define HAS_PINNED(of) mm_flags_set(MMF_HAS_PINNED, of)
 #define is_writable(entry) (softleaf_is_migration_write(entry) || softleaf_is_device_private_write(entry) || softleaf_is_device_exclusive(entry))

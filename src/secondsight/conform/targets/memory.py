@@ -16,6 +16,7 @@ from secondsight.conform.targets.memory_world import (
     OF_CHILD,
     PAGES,
     THREADS,
+    Brings,
     EntryAs,
     FaultOp,
     Hears,
@@ -84,8 +85,31 @@ class MemoryFile(Target):
         Crossing("zap_file_pages", "gather = zap_pte_range(", Stop("spin_lock")),
         Crossing("unmap_vmas", "gather = zap_pte_range(", Stop("spin_lock")),
         *(Crossing(function, "tlb_finish_mmu(gather)", Stop("free_pages")) for function in ("zap_range", "zap_file_pages", "unmap")),
-        # Nobody faults on an entry that is not present: no thread is here.
-        *(Crossing(function, "", Stop("never")) for function in ("do_swap_page", "do_device_private_page", "do_swap_entry", "migration_entry_wait", "remove_device_exclusive_entry", "folio_lock_or_retry")),
+        # Faults on entries that are not present: the model looks several times what there is.
+        Crossing("do_swap_page", "with atomic:", None, NOT_YET),
+        Crossing("do_device_private_page", "with atomic: pte = ", None, NOT_YET),
+        Crossing("do_device_private_page", "ret = pgmap.migrate_to_ram(", Stop("migrate_to_ram")),
+        Crossing("Brings.migrate_to_ram", "", Stop("migrate_to_ram")),
+        Crossing("do_device_private_page", "with atomic: device_page_wanted(", Stop("has_migrated")),
+        Crossing("remove_device_exclusive_entry", "there = folio_try_get(", None, NOT_YET),
+        Crossing("folio_lock_or_retry", "locked = folio_trylock(", Stop("held")),
+        Crossing("folio_lock_or_retry", "release_fault_lock(", Stop("up_read")),
+        Crossing("folio_lock_or_retry", "wait_until(", Stop("folio_wait")),
+        Crossing("folio_lock_or_retry", "folio_lock(", Stop("folio_lock")),
+        Crossing("release_fault_lock", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("remove_device_exclusive_entry", "put_page(folio) return ret", Stop("folio_waited")),
+        Crossing("remove_device_exclusive_entry", "rng = Range(", None, (ELSEWHERE,)),
+        Crossing("remove_device_exclusive_entry", "restore_exclusive_pte(", Stop("spin_lock")),
+        Crossing("remove_device_exclusive_entry", "folio_unlock(", Stop("folio_unlock")),
+        Crossing("remove_device_exclusive_entry", "put_page(folio) mmu", Stop("folio_unlocked")),
+        Crossing("migration_entry_wait", "with atomic: pte = ", None, NOT_YET),
+        Crossing("migration_entry_wait", "wait_until(", Stop("migration_wait")),
+        Crossing("do_swap_entry", "with atomic: pte = ", None, NOT_YET),
+        Crossing("do_swap_entry", "if map_swapped_page(", Stop("found")),
+        Crossing("do_swap_entry", "release_fault_lock(", Stop("up_read")),
+        Crossing("do_swap_entry", "wait_until(", Stop("folio_wait")),
+        Crossing("do_swap_entry", "put_page(folio) return", Stop("folio_waited")),
+        Crossing("fault_script", "folio_unlock(", Stop("folio_unlock")),
         Crossing("unmap_mapping_range", "mapping.i_mmap_rwsem.read_lock()", Stop("down_read")),
         Crossing("unmap_mapping_range", "with atomic: vma = ", Stop("next_vma")),
         Crossing("unmap_mapping_range", "mapping.i_mmap_rwsem.read_unlock()", Stop("up_read")),
@@ -101,6 +125,9 @@ class MemoryFile(Target):
         Stop("spin_lock"): "a fault looks at the entry and at what it needs, and once more under the page-table lock: the model does all of it in one step",
         Stop("bracket_closed"): "where our own mmu_notifier_invalidate_range_end() returns",
         ELSEWHERE: "where our own stub for another file's function is left at once",
+        Stop("folio_unlock"): "a folio is unlocked in the step in which it was locked",
+        Stop("folio_unlocked"): "as it is unlocked",
+        Stop("held"): "where our own stub has not tried the lock of a device-exclusive entry's folio yet",
         Stop("up_read"): "a fault that has made a page dirty gives the mmap lock up",
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -173,6 +200,8 @@ class MemoryFile(Target):
                     if asks < 2:
                         yield Configuration(world, ((task(FaultOp.ZAP, 0, 1, 0),), (task(FaultOp.UNMAP, 0, 1, 0),)))
                         yield Configuration(world, ((task(FaultOp.PUNCH, 0, PAGES, asks),),))
+                    if release != "7.2":
+                        yield from absent_faults(world, entry, asks)
                     continue
                 yield Configuration(world, (fault, fault))
                 if kind != MappedAs.NONE:
@@ -189,14 +218,14 @@ class MemoryFile(Target):
         sizes = bounds(
             pages=PAGES, vmas=PAGES * (1 + forks), frames=FRAMES, files=1, file_pages=PAGES, cow=1, vma_flags=1, swap_slots=PAGES, migrations=1, owners=1, shmem_swap=1, anon_vmas=1, completed_faults=1, mmu_notifiers=1, subscribers=0, mms=1 + forks, anon_prepared=1, private_memory=1,
         )  # fmt: skip
-        machine = Machine(bounds=sizes, pools={Hears: 1 + forks}, data=data)
+        machine = Machine(bounds=sizes, pools={Hears: 1 + forks, Brings: 1}, data=data)
         with machine:
             mem_init()
             proc_caches_init()
             mm = mm_alloc()
             file = memfd_create(PAGES, 0)
             pages = [(MappedAs(numbers[2 * page]), EntryAs(numbers[1 + 2 * page])) for page in range(PAGES)]
-            fill_pages(mm, file, pages, numbers[2 * PAGES])
+            fill_pages(mm, file, pages, numbers[2 * PAGES], machine.pool(Brings).alloc())
             mms = (mm, make_child(mm)) if forks else (mm,)
             hears = [machine.pool(Hears).alloc() for _ in mms]
             for one, hearing in zip(mms, hears, strict=True):
@@ -209,7 +238,7 @@ class MemoryFile(Target):
             return FaultView(program, mms, file, hears, len(threads), self.boundaries).scene()
 
 
-ABSENT = (EntryAs.SWAPPED, EntryAs.SWAPPED_ALONE, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN, EntryAs.TAKEN_LOCKED)
+ABSENT = (EntryAs.SWAPPED, EntryAs.SWAPPED_ALONE, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN, EntryAs.TAKEN_LOCKED, EntryAs.CACHED, EntryAs.CACHED_LOCKED)
 """Entries that are not present: they are zapped, and nobody faults there."""
 
 
@@ -229,6 +258,19 @@ def entries_of(kind: MappedAs, release: str) -> tuple[EntryAs, ...]:
         MappedAs.PRIVATE_WRITE: (*own, *written, EntryAs.CACHE_READ),
     }
     return (EntryAs.NONE, *of[kind])
+
+
+def absent_faults(world: tuple[int, ...], entry: EntryAs, asks: int) -> Iterator[Configuration]:
+    """Faults on an entry that is not present, beside who changes it, and beside who unlocks its folio."""
+    fault, unlock = task(FaultOp.FAULT, 0, 1, asks), (task(FaultOp.UNLOCK, 0, 1, 0),)
+    locked = entry in (EntryAs.MOVED, EntryAs.TAKEN_LOCKED, EntryAs.CACHED_LOCKED)
+    if asks & 1 and entry == EntryAs.SWAPPED:
+        return  # the C goes on to do_wp_page(), in the model the access is tried again
+    for retries in (fault, task(FaultOp.FAULT, 0, 1, asks | 4)):
+        yield Configuration(world, ((retries,), *([unlock] if locked else [])))
+        if entry not in (EntryAs.MOVED, EntryAs.TAKEN, EntryAs.TAKEN_LOCKED):
+            yield Configuration(world, ((retries,), (fault,), *([unlock] if locked else [])))
+            yield Configuration(world, ((retries,), (task(FaultOp.ZAP, 0, 1, 0),), *([unlock] if locked else [])))
 
 
 def forked(kind: MappedAs, entry: EntryAs) -> Iterator[Configuration]:

@@ -19,14 +19,17 @@ __all__ = ["FaultView"]
 STILL, CALLED = 1, 2
 """What the C is given in mmu_notifier_invalidate_range_start() and _end(): that the model's has not returned; that the subscriber has been called."""
 
-RETURNS, REUSES = 1, 2
+RETURNS, REUSES, HOLDS = 1, 2, 4
 """What the C is given before it looks at the entry: that the model's fault, which has looked before, finds another there and returns; or that the page is the
-process's alone by now, marks it so and returns (the access is tried again)."""
+process's alone by now, marks it so and returns (the access is tried again); that it has a reference to the folio of a device-exclusive entry, and has not tried to lock it yet."""
 
 
 LETTERS = {PteKind.MIGRATION: "M", PteKind.DEVICE_PRIVATE: "P", PteKind.DEVICE_EXCLUSIVE: "X"}
 """How the look writes entries that are not present."""
 
+
+LOOKS_AGAIN = ("do_swap_page", "do_device_private_page", "remove_device_exclusive_entry", "migration_entry_wait", "do_swap_entry")
+"""Functions of the model that look at an entry that is not present while the C has not looked yet."""
 
 NO_FRAMES = (0,) * (2 + PAGES)
 """No step has allocated any."""
@@ -51,6 +54,7 @@ class FaultView:
         self.frames = [(eyes.array(f, "shared")[0], *(eyes.field(f, name) for name in names)) for f in frames]
         self.slots = [eyes.field(slot, "count") for slot in swap_slots]
         self.kinds = {number: boundary.stop.kind for number, boundary in stops_of(program, boundaries, "mm/memory.c").items() if boundary.stop}
+        self.looks = {number for number, place in enumerate(program.code.places, 1) if place.function in LOOKS_AGAIN}
         self.copies = {number for number, place in enumerate(program.code.places, 1) if place.function == "wp_page_copy_user"}
         self.asked = [eyes.local(i, "wp_page_copy_user", "va") if self.copies else None for i in range(threads)]
         self.whose = [eyes.local(i, "wp_page_copy_user", "mm") if self.copies and self.second else None for i in range(threads)]
@@ -81,6 +85,8 @@ class FaultView:
             who = int(whose is not None and whose(before) == self.second)
             frame, writable, _, kind, *_ = (read(before) for read in self.ptes[who][asked(before)])
             return RETURNS if not frame or writable or kind != PteKind.PRESENT else RETURNS + REUSES
+        if self.counters[thread](before) in self.looks:
+            return RETURNS * (now == "up_read") + HOLDS * (now == "held")
         if at != "elsewhere":
             return 0
         called = any(read(before) != read(after) for reads in (*self.brackets, *self.event) for read in reads)
