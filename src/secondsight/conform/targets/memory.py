@@ -1,4 +1,4 @@
-"""mm/memory.c beside `linux.memory_zap`, `linux.memory` and `linux.memory_wp`, on real page tables: see c/memory.c, which has the same world."""
+"""mm/memory.c beside `linux.memory_zap`, `linux.memory`, `linux.memory_wp`, `linux.memory_swap` and the part of `linux.fork_dup` that is its, on real page tables: see c/memory.c, which has the same world."""
 
 from __future__ import annotations
 
@@ -47,18 +47,20 @@ class MemoryFile(Target):
     file = "mm/memory.c"
     releases = ("6.12", "7.2")
     model = "memory.py"
-    parts = ("memory_zap.py", "memory_wp.py", "fork_dup.py")
+    parts = ("memory_zap.py", "memory_wp.py", "memory_swap.py", "fork_dup.py")
     c = "memory.c"
     linked = ("mm/pgtable-generic.c", "mm/mmu_gather.c")
     functions = (
         "handle_mm_fault", "__handle_mm_fault", "handle_pte_fault", "do_pte_missing", "do_anonymous_page", "do_fault", "do_read_fault", "do_fault_around", "do_cow_fault", "do_shared_fault",
         "finish_fault", "set_pte_range", "do_wp_page", "wp_can_reuse_anon_folio", "wp_page_reuse", "wp_page_shared", "wp_page_copy", "fault_dirty_shared_page", "zap_page_range_single",
-        "unmap_vmas", "unmap_page_range", "zap_pte_range", "should_zap_folio", "unmap_mapping_pages", "unmap_mapping_range_tree",
+        "unmap_vmas", "unmap_page_range", "zap_pte_range", "should_zap_folio", "unmap_mapping_pages", "unmap_mapping_range_tree", "copy_page_range", "vma_needs_copy", "copy_pte_range",
+        "copy_present_ptes", "copy_present_page", "copy_nonpresent_pte", "try_restore_exclusive_pte", "restore_exclusive_pte", "do_swap_page", "remove_device_exclusive_entry",
     )  # fmt: skip
     model_functions = (
         "handle_mm_fault", "handle_pte_fault", "do_anonymous_page", "do_fault_around", "finish_fault", "insert_page", "insert_cow_page", "do_wp_page", "fault_dirty_shared_page",
         "wp_can_reuse_anon_folio", "map_new_page", "wp_page_copy", "wp_page_copy_user", "zap_nonpresent_pte", "held_for_copy", "replace_page", "drop_copied", "zap_page_range_single", "zap_range", "zap_file_pages",
-        "zap_pte_range", "zap_entry", "is_cow_page", "tlb_finish_mmu", "unmap_vmas", "unmap_mapping_range",
+        "zap_pte_range", "zap_entry", "is_cow_page", "tlb_finish_mmu", "unmap_vmas", "unmap_mapping_range", "copy_page_range", "copy_pte_range", "is_exclusive_and_locked", "copy_nonpresent_pte", "copy_present_pte",
+        "copy_present_page", "do_swap_page", "do_swap_entry", "map_swapped_page", "do_device_private_page", "remove_device_exclusive_entry", "restore_exclusive_pte",
     )  # fmt: skip
     boundaries = (
         Crossing("fault_script", "faults.of[thread] = ret", Stop("result")),
@@ -144,15 +146,26 @@ class MemoryFile(Target):
             "may hide",
         ),
         StateDifference(
-            "faults on entries that are not present; userfaultfd; huge pages; PFN mappings; fork",
-            "not in this world: such entries are zapped only",
+            "a write on a page in swap that is shared",
+            "the C goes on to do_wp_page() under the same lock, in the model the access is tried again: such a write is not asked",
             "may hide",
         ),
         StateDifference(
-            "entries that are not present, in 7.2",
-            "since 6.15 a device-exclusive entry counts in folio_mapcount(), in the model it does not; and a zap of swap entries takes the page-table lock twice here. Not asked of 7.2",
+            "what changes a device-exclusive or a migration entry while a fault on it begins",
+            "the model looks at the entry steps before it holds its folio, the C at once: beside such a fault the folio is unlocked and nothing else",
             "may hide",
         ),
+        StateDifference(
+            "a fork that copies a pinned page",
+            "the C gives both page-table locks up to allocate the copy, and goes on at the same page; in the model, and here, nothing comes between",
+            "may hide",
+        ),
+        StateDifference(
+            "faults on entries that are not present, in 7.2",
+            "there they are copied and zapped, and nobody faults on them. That a device-exclusive entry counts in folio_mapcount() since 6.15 is left out of the look",
+            "may hide",
+        ),
+        StateDifference("userfaultfd; huge pages; PFN mappings; write_protect_seq; hardware poison", "not in this world", "may hide"),
         StateDifference("6.1", "it has other functions of rmap, of mmu_gather and of zaps: not compiled yet", "may hide"),
     )
 
