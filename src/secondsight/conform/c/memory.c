@@ -387,7 +387,7 @@ static void make_entry(int i, long kind, long what)
 	}
 	atomic_inc(&page->_mapcount);
 	if (what == ENTRY_PRIVATE)
-		page->pgmap = pagemap;
+		give_to_device(page);
 	if (!is_present(what))
 		return;
 	*entry(i) = (first_pfn + (unsigned long)frame_of(page)) << PAGE_SHIFT | bits;

@@ -7,7 +7,6 @@
 static int slot[PAGES]; /* how many entries stand for each place in swap */
 static struct folio *swap_cached[PAGES];
 static struct swap_info_struct *swap_device;
-static struct dev_pagemap *pagemap;
 static long fault_flags[SS_THREADS]; /* of the fault that a thread is in, as `ss_operate` has them */
 
 static int frame_of(const struct page *page);
@@ -19,7 +18,7 @@ static int is_unlocked(void *folio) { return !folio_test_locked((struct folio *)
 static void add_to_swap_cache_at(struct folio *folio, pgoff_t place)
 {
 	folio->swap = swp_entry(0, place + 1);
-	folio->flags |= BIT(PG_swapbacked) | BIT(PG_swapcache) | BIT(PG_uptodate);
+	*(unsigned long *)&folio->flags |= BIT(PG_swapbacked) | BIT(PG_swapcache) | BIT(PG_uptodate);
 	swap_cached[place] = folio;
 }
 bool folio_free_swap(struct folio *folio)
@@ -28,7 +27,7 @@ bool folio_free_swap(struct folio *folio)
 
 	if (!folio_test_swapcache(folio) || slot[place])
 		return false;
-	folio->flags &= ~BIT(PG_swapcache);
+	*(unsigned long *)&folio->flags &= ~BIT(PG_swapcache);
 	folio->swap.val = 0;
 	swap_cached[place] = NULL;
 	dirty[frame_of(&folio->page)] = 1;
@@ -131,8 +130,10 @@ static vm_fault_t migrate_to_ram(struct vm_fault *vmf)
 	ss_stop("has_migrated", SS_FROM, 0, 0);
 	return (vmf->address - base) >> PAGE_SHIFT & 1 ? VM_FAULT_SIGBUS : 0;
 }
+static struct dev_pagemap *pagemap;
 static const struct dev_pagemap_ops pagemap_ops = { .migrate_to_ram = migrate_to_ram };
 
+static void give_to_device(struct page *page) { page->pgmap = pagemap; }
 static void make_devices(void)
 {
 	swap_device = ss_alloc(sizeof(*swap_device));
@@ -143,6 +144,8 @@ static void make_devices(void)
 
 #else
 
-static void make_devices(void) { } /* nobody faults on such entries */
+/* Nobody faults on such entries. */
+static void give_to_device(struct page *page) { }
+static void make_devices(void) { }
 
 #endif
