@@ -130,11 +130,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "madvise_free.py": ("agreement", "mm/madvise.c: as madvise.py"),
     "madvise_populate.py": ("agreement", "mm/madvise.c: as madvise.py"),
     "madvise_remove.py": ("agreement", "mm/madvise.c: as madvise.py"),
-    "memory_swap.py": (
-        "agreement",
-        "do_swap_page() of mm/memory.c: its conformer zaps entries that are not present, and nobody faults on them. Needed are the swap cache, folio locks that are waited for, "
-        "and migrate_to_ram() as places",
-    ),
     "migrate_device_range.py": (
         "agreement",
         "mm/migrate_device.c: migrate_device_range() needs try_to_migrate() in the file's conformer, for what is mapped still; on kernels a driver empties its memory by it",
@@ -177,10 +172,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
         "neither",
         "mm/filemap.c (163 outside symbols): of it the folio lock alone is modelled, one bit and who waits for it; mm/hmm.c's "
         "conformer has no folios",
-    ),
-    "fork_dup.py": (
-        "agreement",
-        "kernel/fork.c (274 outside symbols): dup_mmap() needs the maple tree, copy_page_range() of mm/memory.c two real page tables",
     ),
     "mm.py": ("agreement", "inline functions of headers, which have no file to compile"),
     "mprotect.py": (

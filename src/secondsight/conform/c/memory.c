@@ -16,10 +16,10 @@
 #include "conform.h"
 
 #define PAGES 4
-#define FRAMES 12
+#define FRAMES 16
 #define SPARE 4 /* those without a number */
 #define ALL (FRAMES + SPARE)
-#define TABLES 6
+#define TABLES 10 /* five of each process */
 #define FIRST_PFN 0
 #define THREADS 3
 
@@ -28,20 +28,24 @@ enum { VMA_NONE, VMA_READ, VMA_WRITE, VMA_FILE_READ, VMA_FILE_WRITE, VMA_PRIVATE
 /* What a thread is given in mmu_notifier_invalidate_range_start() and _end(): that it is still there; that the subscriber has been called. */
 enum { STILL = 1, CALLED = 2 };
 
-/* What one is given before it looks at the entry: that it has been another since the model looked, whose fault returns. */
-#define RETURNS 1
+/* What one is given before it looks at the entry: that it has been another since the model looked, whose fault returns; that the page is the process's alone by now, which
+ * the model notes before it returns; that the model holds the folio of a device-exclusive entry and has not tried to lock it yet. */
+enum { RETURNS = 1, REUSES = 2, HOLDS = 4 };
 
 static struct page *pages;
 static unsigned long first_pfn;
-static int number_of[ALL], dirty[ALL], mapped[ALL], contents[ALL];
-static int fresh, fresh_of_file; /* the numbers of the frames that the model allocates in this step */
+static int number_of[ALL], dirty[ALL], contents[ALL];
+static int fresh, fresh_of_file, fresh_of_child[PAGES]; /* the numbers of the frames that the model allocates in this step; the child's by page */
 static struct page *cache[PAGES];
-static int slot[PAGES]; /* how many entries stand for each place in swap */
 static struct address_space *mapping;
 static struct file *file;
 
-/* For the look: how often each page is in a bracket, and the event of the last. */
-static int brackets[PAGES], event[PAGES];
+/* The second process, if there is one: what it has is behind what the first has. */
+static struct mm_struct *child;
+static unsigned long *child_table[5];
+
+/* For the look: how often each page is in a bracket, and the event of the last; of each process. */
+static int brackets[2][PAGES], event[2][PAGES];
 
 /* Pages whose references a zap drops before its bracket ends; the model after it. */
 static int within[SS_THREADS], early[SS_THREADS];
@@ -50,22 +54,36 @@ static struct page *early_page[SS_THREADS][PAGES];
 #include "user_memory.h"
 #include "memory_releases.h"
 #include "memory_others.h"
+#include "memory_swap.h"
 
+static struct mm_struct *mm_of(int who) { return who ? child : mm; }
+static unsigned long *entry_of(int who, int page) { return who ? child_table[3] + pte_index(ADDRESS(page)) : entry(page); }
+static struct vm_area_struct *vma_of(int who, unsigned long address)
+{
+	struct vm_area_struct *of;
+
+	for (of = vma + who * PAGES; of < vma + (1 + who) * PAGES; of++)
+		if (of->vm_end > address)
+			return of;
+	return NULL;
+}
 static int frame_of(const struct page *page) { return (int)(page - pages) - TABLES; }
 static struct page *page_of(int frame) { return &pages[TABLES + frame]; }
+static int mapped(int frame) { return atomic_read(&page_of(frame)->_mapcount) + 1; }
 
 /* mm/mmu_notifier.c: the model's runs. */
 
 static void notify(const struct mmu_notifier_range *range, int change, const void *from)
 {
+	int who = range->mm == child;
 	long given, page;
 
 	do {
 		given = ss_stop("elsewhere", from, 0, 0);
 		if (given & CALLED)
 			for (page = (long)(range->start - base) >> PAGE_SHIFT; page < (long)(range->end - base) >> PAGE_SHIFT; page++) {
-				brackets[page] += change;
-				event[page] = (int)range->event;
+				brackets[who][page] += change;
+				event[who][page] = (int)range->event;
 			}
 	} while (given & STILL);
 }
@@ -93,7 +111,7 @@ struct folio *VMA_ALLOC_FOLIO(gfp_t gfp, int order, struct vm_area_struct *of, u
 			memset(page_of(i), 0, sizeof(struct page));
 			set_page_count(page_of(i), 1);
 			atomic_set(&page_of(i)->_mapcount, -1);
-			number_of[i] = dirty[i] = contents[i] = mapped[i] = 0;
+			number_of[i] = dirty[i] = contents[i] = 0;
 			return (struct folio *)page_of(i);
 		}
 	ss_die("no frame is free", SS_FROM);
@@ -102,10 +120,15 @@ void __folio_put(struct folio *folio)
 {
 	int frame = frame_of(&folio->page);
 
-	if (mapped[frame])
+	if (mapped(frame))
 		ss_warned();
 	number_of[frame] = dirty[frame] = 0;
 	folio->mapping = NULL;
+}
+static void put_freed(struct page *page)
+{
+	free_swap_cache(page_folio(page));
+	put_page(page);
 }
 static void put_early(void)
 {
@@ -115,7 +138,7 @@ static void put_early(void)
 		return;
 	ss_stop("free_pages", 0, 0, 0);
 	while (early[self])
-		put_page(early_page[self][--early[self]]);
+		put_freed(early_page[self][--early[self]]);
 }
 void free_pages_and_swap_cache(struct encoded_page **of, int nr)
 {
@@ -127,18 +150,9 @@ void free_pages_and_swap_cache(struct encoded_page **of, int nr)
 		if (within[self])
 			early_page[self][early[self]++] = encoded_page_ptr(of[i]);
 		else
-			put_page(encoded_page_ptr(of[i]));
+			put_freed(encoded_page_ptr(of[i]));
 	while (!within[self] && early[self])
-		put_page(early_page[self][--early[self]]);
-}
-void free_swap_cache(struct folio *folio) { }
-void FREE_SWAP(swp_entry_t of, int nr) /* mm/swapfile.c: no page of it is in the swap cache */
-{
-	pgoff_t i;
-
-	for (i = swp_offset(of); nr--; i++)
-		if (!slot[i]--)
-			ss_warned();
+		put_freed(early_page[self][--early[self]]);
 }
 bool folio_mark_dirty(struct folio *folio)
 {
@@ -149,9 +163,11 @@ bool folio_mark_dirty(struct folio *folio)
 }
 void folio_unlock(struct folio *folio)
 {
+	ss_stop("folio_unlock", SS_FROM, 0, 0);
 	if (!folio_test_locked(folio))
 		ss_warned();
 	clear_bit(PG_locked, (unsigned long *)&folio->flags);
+	ss_stop("folio_unlocked", SS_FROM, 0, 0);
 }
 void unlock_page(struct page *page) { folio_unlock(page_folio(page)); }
 void __folio_lock(struct folio *folio) { ss_die("a folio lock is waited for", SS_FROM); }
@@ -160,25 +176,30 @@ void __folio_lock(struct folio *folio) { ss_die("a folio lock is waited for", SS
 
 void folio_add_new_anon_rmap(struct folio *folio, struct vm_area_struct *of, unsigned long address, rmap_t flags)
 {
-	int frame = frame_of(&folio->page);
+	int frame = frame_of(&folio->page), number = of->vm_mm == child ? fresh_of_child[(address - base) >> PAGE_SHIFT] : fresh;
 
-	if (!fresh || mapped[frame])
+	if (!(number_of[frame] ? number_of[frame] : number) || mapped(frame))
 		ss_warned();
-	number_of[frame] = fresh;
+	if (!number_of[frame]) /* else it has been read from swap */
+		number_of[frame] = number;
 	folio->mapping = (void *)((unsigned long)mapping | PAGE_MAPPING_ANON);
 	atomic_set(&folio->_mapcount, 0);
-	mapped[frame]++;
 	if (flags & RMAP_EXCLUSIVE)
 		SetPageAnonExclusive(&folio->page);
 }
 void folio_add_file_rmap_ptes(struct folio *folio, struct page *page, int nr, struct vm_area_struct *of)
 {
 	atomic_inc(&page->_mapcount);
-	mapped[frame_of(page)]++;
+}
+void folio_add_anon_rmap_ptes(struct folio *folio, struct page *page, int nr, struct vm_area_struct *of, unsigned long address, rmap_t flags)
+{
+	atomic_inc(&page->_mapcount);
+	if (flags & RMAP_EXCLUSIVE)
+		SetPageAnonExclusive(page);
 }
 void folio_remove_rmap_ptes(struct folio *folio, struct page *page, int nr, struct vm_area_struct *of)
 {
-	if (!mapped[frame_of(page)]--)
+	if (!mapped(frame_of(page)))
 		ss_warned();
 	atomic_dec(&page->_mapcount);
 }
@@ -197,6 +218,7 @@ unsigned long copy_mc_to_kernel(void *to, const void *from, unsigned len)
 	contents[frame_at(to)] = contents[frame_at(from)];
 	return 0;
 }
+bool can_change_pte_writable(struct vm_area_struct *of, unsigned long address, pte_t pte) { return PageAnonExclusive(pte_page(pte)); }
 pte_t pte_mkwrite(pte_t pte, struct vm_area_struct *of) { return pte_mkwrite_novma(pte); }
 int ptep_set_access_flags(struct vm_area_struct *of, unsigned long address, pte_t *ptep, pte_t entry, int changed)
 {
@@ -250,27 +272,33 @@ static vm_fault_t shmem_map_pages(struct vm_fault *vmf, pgoff_t from, pgoff_t to
 }
 static const struct vm_operations_struct of_file = { .fault = shmem_fault, .map_pages = shmem_map_pages };
 
-static struct vm_area_struct *of_tree(struct vm_area_struct *from, unsigned long first, unsigned long last)
+/* The file's tree: the child's vmas are behind their parents'. */
+static struct vm_area_struct *of_tree(long at, unsigned long first, unsigned long last)
 {
-	for (; from < vma + PAGES; from++)
-		if (from->vm_file && from->vm_pgoff <= last && from->vm_pgoff + vma_pages(from) > first)
-			return from;
+	for (; at < 2 * PAGES; at++) {
+		struct vm_area_struct *of = &vma[at / 2 + at % 2 * PAGES];
+
+		if (of->vm_file && of->vm_pgoff <= last && of->vm_pgoff + vma_pages(of) > first)
+			return of;
+	}
 	return NULL;
 }
 struct vm_area_struct *vma_interval_tree_iter_first(struct rb_root_cached *root, unsigned long first, unsigned long last)
 {
 	ss_stop("next_vma", SS_FROM, 0, 0);
-	return of_tree(vma, first, last);
+	return of_tree(0, first, last);
 }
 struct vm_area_struct *vma_interval_tree_iter_next(struct vm_area_struct *from, unsigned long first, unsigned long last)
 {
+	long at = from - vma;
+
 	put_early();
 	ss_stop("next_vma", SS_FROM, 0, 0);
-	return of_tree(from + 1, first, last);
+	return of_tree(at < PAGES ? 2 * at + 1 : 2 * (at - PAGES) + 2, first, last);
 }
 void *mas_find(struct ma_state *mas, unsigned long max)
 {
-	struct vm_area_struct *there = next_vma(mas->index);
+	struct vm_area_struct *there = vma_of(current->mm == child, mas->index);
 
 	if (!there || there->vm_start > max)
 		return NULL;
@@ -281,7 +309,13 @@ void fput(struct file *of) { }
 
 /* The world. */
 
-enum { ENTRY_NONE, ENTRY_READ, ENTRY_SHARED, ENTRY_WRITE, ENTRY_WRITTEN, ENTRY_ZERO, ENTRY_CACHE_READ, ENTRY_CACHE_WRITE, ENTRY_CACHE_WRITTEN, ENTRY_SWAPPED, ENTRY_MOVED, ENTRY_PRIVATE, ENTRY_TAKEN };
+enum { ENTRY_NONE, ENTRY_READ, ENTRY_SHARED, ENTRY_WRITE, ENTRY_WRITTEN, ENTRY_ZERO, ENTRY_CACHE_READ, ENTRY_CACHE_WRITE, ENTRY_CACHE_WRITTEN, ENTRY_SWAPPED, ENTRY_MOVED, ENTRY_PRIVATE, ENTRY_TAKEN, ENTRY_PINNED, ENTRY_PINNED_WRITE, ENTRY_TAKEN_LOCKED, ENTRY_SWAPPED_ALONE, ENTRY_CACHED, ENTRY_CACHED_LOCKED };
+
+static int is_present(long what)
+{
+	return what && what != ENTRY_SWAPPED && what < ENTRY_TAKEN_LOCKED && (what < ENTRY_MOVED || what > ENTRY_TAKEN);
+}
+static int is_own(long what) { return what && what != ENTRY_ZERO && (what < ENTRY_CACHE_READ || what > ENTRY_CACHE_WRITTEN); }
 
 /* A frame that the world begins with, and a reference to it. */
 static struct page *begins_with(int frame)
@@ -291,20 +325,30 @@ static struct page *begins_with(int frame)
 	return page_of(frame);
 }
 
-static void make_entry(int i, long what)
+static void make_entry(int i, long kind, long what)
 {
 	pteval_t bits = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED;
 	struct page *page;
 
 	if (what == ENTRY_NONE)
 		return;
-	if (what == ENTRY_WRITE || what == ENTRY_WRITTEN || what == ENTRY_CACHE_WRITE || what == ENTRY_CACHE_WRITTEN)
+	if (what == ENTRY_WRITE || what == ENTRY_WRITTEN || what == ENTRY_CACHE_WRITE || what == ENTRY_CACHE_WRITTEN || what == ENTRY_PINNED_WRITE)
 		bits |= _PAGE_RW;
 	if (what == ENTRY_WRITTEN || what == ENTRY_CACHE_WRITTEN)
 		bits |= _PAGE_DIRTY;
-	if (what == ENTRY_SWAPPED) {
-		slot[i] = 2; /* somebody else's, too */
-		*entry(i) = swp_entry_to_pte(swp_entry(0, (pgoff_t)i)).pte;
+	if (what == ENTRY_SWAPPED || what >= ENTRY_SWAPPED_ALONE) {
+		pte_t is = swp_entry_to_pte(swp_entry(0, (pgoff_t)i + 1));
+
+		slot[i] = what == ENTRY_SWAPPED ? 2 : 1; /* somebody else's, too */
+		*entry(i) = what == ENTRY_SWAPPED ? is.pte : pte_swp_mkexclusive(is).pte;
+		if (what < ENTRY_CACHED)
+			return;
+		page = begins_with(1 + i);
+		page->mapping = (void *)((unsigned long)mapping | PAGE_MAPPING_ANON);
+		add_to_swap_cache_at(page_folio(page), (pgoff_t)i);
+		dirty[frame_of(page)] = 1;
+		if (what == ENTRY_CACHED_LOCKED)
+			__set_bit(PG_locked, (unsigned long *)&page->flags);
 		return;
 	}
 	if (what == ENTRY_ZERO) {
@@ -321,26 +365,62 @@ static void make_entry(int i, long what)
 			page_ref_inc(page); /* somebody else's */
 		else
 			SetPageAnonExclusive(page);
+		if (what == ENTRY_PINNED || what == ENTRY_PINNED_WRITE)
+			page_ref_add(page, GUP_PIN_COUNTING_BIAS);
 	}
-	if (what >= ENTRY_MOVED) {
+	if (!is_present(what)) {
 		unsigned long pfn = first_pfn + (unsigned long)frame_of(page);
-		swp_entry_t is = what == ENTRY_MOVED ? make_writable_migration_entry(pfn) :
-			what == ENTRY_PRIVATE ? make_writable_device_private_entry(pfn) : make_writable_device_exclusive_entry(pfn);
+		int writable = kind == VMA_WRITE || kind == VMA_PRIVATE_WRITE;
+		swp_entry_t is = what == ENTRY_MOVED ? writable ? make_writable_migration_entry(pfn) : make_readable_exclusive_migration_entry(pfn) :
+			what == ENTRY_PRIVATE ? writable ? make_writable_device_private_entry(pfn) : make_readable_device_private_entry(pfn) :
+			writable ? make_writable_device_exclusive_entry(pfn) : make_readable_device_exclusive_entry(pfn);
 
 		*entry(i) = swp_entry_to_pte(is).pte;
-		if (what == ENTRY_MOVED)
+		if (what == ENTRY_MOVED || what == ENTRY_TAKEN_LOCKED)
 			__set_bit(PG_locked, (unsigned long *)&page->flags);
-		if (what != ENTRY_PRIVATE)
+		if (what == ENTRY_TAKEN || what == ENTRY_TAKEN_LOCKED) {
+			SetPageDirty(page); /* by the FOLL_WRITE of who made it exclusive */
+			dirty[frame_of(page)] = 1;
+		}
+		if (what == ENTRY_MOVED || (what != ENTRY_PRIVATE && !EXCLUSIVE_IS_MAPPED))
 			return;
 	}
-	mapped[frame_of(page)]++;
 	atomic_inc(&page->_mapcount);
 	if (what == ENTRY_PRIVATE)
+		give_to_device(page);
+	if (!is_present(what))
 		return;
 	*entry(i) = (first_pfn + (unsigned long)frame_of(page)) << PAGE_SHIFT | bits;
 }
 
-/* Configuration: of each page the kind of its vma and its entry; then a bit for each page that the file has. Frame 1 + i is page i's own, 1 + PAGES + i the file's. */
+/* A second process with the same vmas and nothing in its page tables; its memory is a copy when it has been forked. */
+static void make_child(char *memory)
+{
+	unsigned long *parent[5];
+	int i;
+
+	memcpy(parent, table, sizeof(table));
+	for (i = 0; i < 5; i++)
+		table[i] = (unsigned long *)(memory + (5 + i) * PAGE_SIZE);
+	for (i = 0; i < PAGES; i++)
+		make_tables(i, 3);
+	memcpy(child_table, table, sizeof(table));
+	memcpy(table, parent, sizeof(table));
+	child = ss_alloc(sizeof(*child));
+	child->pgd = (pgd_t *)child_table[0];
+	child->notifier_subscriptions = (void *)child;
+	child->mmlist.next = &mm->mmlist; /* swapoff knows it */
+	HAS_PINNED(mm);
+	HAS_PINNED(child);
+	for (i = 0; i < PAGES; i++)
+		if (vma[i].vm_end) {
+			memcpy(&vma[PAGES + i], &vma[i], sizeof(*vma));
+			vma[PAGES + i].vm_mm = child;
+		}
+}
+
+/* Configuration: of each page the kind of its vma and its entry; then a bit for each page that the file has; then whether there is a second process. Frame 1 + i is page
+ * i's own, 1 + PAGES + i the file's. */
 void ss_setup(const long *arguments)
 {
 	char *memory = (char *)ALIGN((unsigned long)ss_alloc(TABLES * PAGE_SIZE + PAGE_SIZE), PAGE_SIZE);
@@ -351,6 +431,7 @@ void ss_setup(const long *arguments)
 	};
 	int i, count = 0;
 
+	make_devices();
 	entries_are_numbers();
 	pv_ops.mmu.set_pte = plain_set_pte;
 	LAZY_MODE(does_nothing);
@@ -361,7 +442,7 @@ void ss_setup(const long *arguments)
 	ZERO_PFN_VARIABLE = first_pfn;
 	highest_memmap_pfn = ~0UL;
 	mm = ss_alloc(sizeof(*mm));
-	vma = ss_alloc(PAGES * sizeof(*vma));
+	vma = ss_alloc(2 * PAGES * sizeof(*vma));
 	mapping = ss_alloc(sizeof(*mapping));
 	mapping->host = ss_alloc(sizeof(struct inode));
 	mapping->host->i_size = PAGES * PAGE_SIZE;
@@ -396,92 +477,168 @@ void ss_setup(const long *arguments)
 			of->vm_mm = mm;
 			of->vm_start = ADDRESS(i);
 			of->vm_pgoff = (unsigned long)i;
-			*(unsigned long *)&of->vm_flags = flags[what];
+			*(unsigned long *)&of->vm_flags = flags[what] | VM_SOFTDIRTY; /* as every mapping until somebody clears it */
 			of->vm_ops = what < VMA_FILE_READ ? NULL : &of_file;
 			of->vm_file = what < VMA_FILE_READ ? NULL : file;
 			of->vm_page_prot = what == VMA_FILE_WRITE ? PAGE_SHARED : PAGE_READONLY;
 		}
 		if (what)
 			vma[count - 1].vm_end = ADDRESS(i + 1);
-		make_entry(i, arguments[2 * i + 1]);
+		make_entry(i, what, arguments[2 * i + 1]);
+		if (is_own(arguments[2 * i + 1]))
+			vma[count - 1].anon_vma = (void *)mapping;
 	}
+	if (arguments[2 * PAGES + 1])
+		make_child(memory);
 }
 
 /* The numbers of the frames that the model allocates in the step that comes. */
 void ss_poke(int what, const long *arguments)
 {
+	int i;
+
 	fresh = (int)arguments[0];
 	fresh_of_file = (int)arguments[1];
+	for (i = 0; i < PAGES; i++)
+		fresh_of_child[i] = (int)arguments[2 + i];
 }
 
 /* Operations; their numbers are those of `FaultOp` in conform/targets/memory_world.py. */
 
-enum { OP_FAULT, OP_ZAP, OP_UNMAP, OP_PUNCH };
+enum { OP_FAULT, OP_ZAP, OP_UNMAP, OP_PUNCH, OP_FORK, OP_UNLOCK };
 
-static long fault(int page, long flags)
+#define OF_CHILD 8 /* of all but OP_PUNCH and OP_FORK, in the third argument: the second process does it */
+
+static long fault(int who, int page, long flags)
 {
 	unsigned int of = (flags & 1 ? FAULT_FLAG_WRITE : 0) | (flags & 2 ? FAULT_FLAG_UNSHARE : 0) | (flags & 4 ? FAULT_FLAG_ALLOW_RETRY : 0);
 	struct vm_area_struct *there;
 	vm_fault_t ret;
+	struct page *held;
+	long given;
 
-	mmap_read_lock(mm);
-	if (ss_stop("enter", 0, 0, 0) == RETURNS) {
-		mmap_read_unlock(mm);
+	mmap_read_lock(mm_of(who));
+	fault_flags[ss_self()] = flags;
+	given = ss_stop("enter", 0, 0, 0);
+	if (given & HOLDS) {
+		held = pfn_to_page(PFN_OF(pte_to_swp_entry((pte_t){ *entry_of(who, page) })));
+		page_ref_inc(held);
+		ss_stop("held", 0, 0, 0);
+		page_ref_dec(held);
+	}
+	if (given & REUSES)
+		SetPageAnonExclusive(pfn_to_page((*entry_of(who, page) & PTE_PFN_MASK) >> PAGE_SHIFT));
+	if (given & RETURNS) {
+		mmap_read_unlock(mm_of(who));
 		return 0;
 	}
-	there = next_vma(ADDRESS(page));
+	there = vma_of(who, ADDRESS(page));
 	if (!there || there->vm_start > ADDRESS(page) || (flags & 1 && !(there->vm_flags & VM_WRITE)))
 		ret = VM_FAULT_SIGSEGV; /* the callers look */
 	else
 		ret = handle_mm_fault(there, ADDRESS(page), of, NULL);
 	if (ret & (VM_FAULT_COMPLETED | VM_FAULT_RETRY))
 		return ret & VM_FAULT_COMPLETED ? 2 : 1;
-	mmap_read_unlock(mm);
+	mmap_read_unlock(mm_of(who));
 	return ret & VM_FAULT_SIGSEGV ? -SIGSEGV : ret & VM_FAULT_SIGBUS ? -SIGBUS : ret & VM_FAULT_ERROR ? -1 : 0;
 }
 
-static long unmap(int from, int to)
+static long unmap(int who, int from, int to)
 {
 	struct vm_area_struct *there;
 	struct mmu_gather tlb;
 	struct ma_state mas;
 
-	mmap_read_lock(mm);
-	there = next_vma(ADDRESS(from));
+	mmap_read_lock(mm_of(who));
+	there = vma_of(who, ADDRESS(from));
 	if (there && there->vm_start < ADDRESS(to)) {
 		memset(&mas, 0, sizeof(mas));
 		mas.index = there->vm_end;
-		tlb_gather_mmu(&tlb, mm);
+		tlb_gather_mmu(&tlb, mm_of(who));
 		unmap_all(&tlb, &mas, there, ADDRESS(from), ADDRESS(to));
 		tlb_finish_mmu(&tlb);
 		put_early();
 	}
-	mmap_read_unlock(mm);
+	mmap_read_unlock(mm_of(who));
 	return 0;
+}
+
+/* Page i's own frame, which somebody has locked. */
+static struct page *own_page(int i)
+{
+	int frame;
+
+	for (frame = 1; frame < ALL; frame++)
+		if (number_of[frame] == 1 + i && page_count(page_of(frame)))
+			return page_of(frame);
+	ss_die("the page is gone", SS_FROM);
+}
+
+/* What of dup_mmap() is this file's. */
+static long do_fork(void)
+{
+	struct vm_area_struct *of;
+	int page = 0;
+	long ret = 0;
+
+	mmap_write_lock(mm);
+	while (page < PAGES && !ret) {
+		ss_stop("looks_for_vma", 0, 0, 0);
+		of = vma_of(0, ADDRESS(page));
+		if (!of)
+			break;
+		page = (int)((of->vm_end - base) >> PAGE_SHIFT);
+		ss_stop("copies_vma", 0, 0, 0);
+		ret = copy_page_range(of + PAGES, of);
+	}
+	mmap_write_unlock(mm);
+	return ret;
 }
 
 long ss_operate(int operation, const long *at)
 {
-	current->mm = mm;
+	int who = operation < OP_PUNCH && at[2] & OF_CHILD;
+
+	current->mm = mm_of(who);
 	switch (operation) {
 	case OP_FAULT:
-		return fault((int)at[0], at[2]);
+		return fault(who, (int)at[0], at[2]);
 	case OP_ZAP:
-		mmap_read_lock(mm);
-		zap(next_vma(ADDRESS(at[0])), ADDRESS(at[0]), (unsigned long)(at[1] - at[0]) * PAGE_SIZE);
+		mmap_read_lock(mm_of(who));
+		zap(vma_of(who, ADDRESS(at[0])), ADDRESS(at[0]), (unsigned long)(at[1] - at[0]) * PAGE_SIZE);
 		put_early();
-		mmap_read_unlock(mm);
+		mmap_read_unlock(mm_of(who));
 		break;
 	case OP_UNMAP:
-		return unmap((int)at[0], (int)at[1]);
+		return unmap(who, (int)at[0], (int)at[1]);
 	case OP_PUNCH:
 		unmap_mapping_pages(mapping, (unsigned long)at[0], (unsigned long)(at[1] - at[0]), at[2]);
+		break;
+	case OP_FORK:
+		return do_fork();
+	case OP_UNLOCK:
+		folio_unlock(page_folio(own_page((int)at[0])));
 		break;
 	}
 	return 0;
 }
 
 /* The look. */
+
+/* How many device-exclusive entries count in how often a page is mapped; in the model none does. */
+static int taken(const struct page *page)
+{
+	int who, i, count = 0;
+
+	for (who = 0; EXCLUSIVE_IS_MAPPED && who <= !!child; who++)
+		for (i = 0; i < PAGES; i++) {
+			pte_t value = { *entry_of(who, i) };
+
+			if (!pte_none(value) && !pte_present(value) && is_device_exclusive_entry(pte_to_swp_entry(value)))
+				count += pfn_to_page(PFN_OF(pte_to_swp_entry(value))) == page;
+		}
+	return count;
+}
 
 static void look_frame(int frame)
 {
@@ -492,14 +649,37 @@ static void look_frame(int frame)
 	ss_text(":");
 	ss_number(page_count(page));
 	ss_text(":");
-	ss_number(mapped[frame]);
+	ss_number(mapped(frame) - taken(page));
 	ss_text(":");
 	ss_number(contents[frame]);
-	ss_text(PageAnon(page) ? PageAnonExclusive(page) ? "e" : "s" : "f");
+	ss_text(page->mapping == mapping ? "f" : !page->mapping || PageAnonExclusive(page) ? "e" : "s");
 	ss_text(dirty[frame] ? "d" : "");
 	ss_text(PageLocked(page) ? "l" : "");
-	if (mapped[frame] != atomic_read(&page->_mapcount) + 1)
-		ss_text("?");
+}
+
+static void look_entry(int who, int page)
+{
+	pteval_t value = *entry_of(who, page);
+
+	ss_text(" page=");
+	ss_number(brackets[who][page]);
+	ss_text(":");
+	ss_number(event[who][page]);
+	ss_text(":");
+	if (value & _PAGE_PRESENT) {
+		ss_number(number_of[frame_at((void *)(value & PTE_PFN_MASK))]);
+		ss_text(value & _PAGE_RW ? "w" : "r");
+		ss_text(pte_dirty((pte_t){ value }) ? "d" : "");
+	} else if (value) {
+		swp_entry_t is = pte_to_swp_entry((pte_t){ value });
+
+		ss_text(is_migration_entry(is) ? "M" : is_device_private_entry(is) ? "P" : is_device_exclusive_entry(is) ? "X" : "S");
+		ss_number(non_swap_entry(is) ? number_of[frame_of(pfn_to_page(PFN_OF(is)))] : (long)place_of(is));
+		if (!non_swap_entry(is))
+			ss_text(pte_swp_exclusive((pte_t){ value }) ? "x" : "");
+		else
+			ss_text(is_writable(is) ? "w" : is_readable_exclusive_migration_entry(is) ? "x" : "r");
+	}
 }
 
 void ss_look(void)
@@ -510,24 +690,13 @@ void ss_look(void)
 	ss_number(*(long *)&mm->mmap_lock.count);
 	ss_text(" i_mmap=");
 	ss_number(*(long *)&mapping->i_mmap_rwsem.count);
-	for (i = 0; i < PAGES; i++) {
-		pteval_t value = *entry(i);
-
-		ss_text(" page=");
-		ss_number(brackets[i]);
-		ss_text(":");
-		ss_number(event[i]);
-		ss_text(":");
-		if (value & _PAGE_PRESENT) {
-			ss_number(number_of[frame_at((void *)(value & PTE_PFN_MASK))]);
-			ss_text(value & _PAGE_RW ? "w" : "r");
-			ss_text(pte_dirty((pte_t){ value }) ? "d" : "");
-		} else if (value) {
-			swp_entry_t is = pte_to_swp_entry((pte_t){ value });
-
-			ss_text(is_migration_entry(is) ? "M" : is_device_private_entry(is) ? "P" : is_device_exclusive_entry(is) ? "X" : "S");
-			ss_number(non_swap_entry(is) ? number_of[frame_of(pfn_swap_entry_to_page(is))] : (long)swp_offset(is));
-		}
+	for (i = 0; i < PAGES; i++)
+		look_entry(0, i);
+	if (child) {
+		ss_text(" child=");
+		ss_number(*(long *)&child->mmap_lock.count);
+		for (i = 0; i < PAGES; i++)
+			look_entry(1, i);
 	}
 	ss_text(" swap=");
 	for (i = 0; i < PAGES; i++)

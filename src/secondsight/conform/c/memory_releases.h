@@ -4,10 +4,16 @@
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 
 #define CONST
+#define EXCLUSIVE_IS_MAPPED 0 /* whether a device-exclusive entry counts in how often its page is mapped */
 #define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address, bool hugepage)
 #define FREE_SWAP free_swap_and_cache_nr
+#define PFN_OF swp_offset_pfn
+#define SWAP_DUPLICATE swap_duplicate
 #define ZERO_PFN_VARIABLE zero_pfn
 #define LAZY_MODE(function) (pv_ops.mmu.lazy_mode.enter = pv_ops.mmu.lazy_mode.leave = pv_ops.mmu.lazy_mode.flush = function)
+
+#define HAS_PINNED(of) set_bit(MMF_HAS_PINNED, &(of)->flags)
+#define is_writable(entry) (is_writable_migration_entry(entry) || is_writable_device_private_entry(entry) || is_writable_device_exclusive_entry(entry))
 
 static struct page *new_page(void) { return &vma_alloc_folio_noprof(0, 0, NULL, 0, false)->page; }
 static void zap(struct vm_area_struct *of, unsigned long address, unsigned long size) { zap_page_range_single(of, address, size, NULL); }
@@ -19,8 +25,10 @@ static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_ar
 #else
 
 #define CONST const
+#define EXCLUSIVE_IS_MAPPED 1
 #define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address)
 #define FREE_SWAP swap_put_entries_direct
+#define SWAP_DUPLICATE swap_dup_entry_direct
 #define ZERO_PFN_VARIABLE zero_page_pfn
 #define LAZY_MODE(function) (pv_ops.mmu.lazy_mode_flush = function)
 #define PAGE_MAPPING_ANON FOLIO_MAPPING_ANON
@@ -30,7 +38,12 @@ static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_ar
 #define is_device_private_entry softleaf_is_device_private
 #define is_device_exclusive_entry softleaf_is_device_exclusive
 #define non_swap_entry(entry) (!softleaf_is_swap(entry))
-#define pfn_swap_entry_to_page softleaf_to_page
+#define PFN_OF softleaf_to_pfn
+
+#define HAS_PINNED(of) mm_flags_set(MMF_HAS_PINNED, of)
+#define is_writable(entry) (softleaf_is_migration_write(entry) || softleaf_is_device_private_write(entry) || softleaf_is_device_exclusive(entry))
+#define is_readable_exclusive_migration_entry softleaf_is_migration_read_exclusive
+#define make_readable_device_exclusive_entry make_device_exclusive_entry /* there is one kind */
 
 static struct page *new_page(void) { return &vma_alloc_folio_noprof(0, 0, NULL, 0)->page; }
 static void zap(struct vm_area_struct *of, unsigned long address, unsigned long size) { zap_vma_range(of, address, size); }

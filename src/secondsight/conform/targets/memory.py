@@ -1,9 +1,10 @@
-"""mm/memory.c beside `linux.memory_zap`, `linux.memory` and `linux.memory_wp`, on real page tables: see c/memory.c, which has the same world."""
+"""mm/memory.c beside `linux.memory_zap`, `linux.memory`, `linux.memory_wp`, `linux.memory_swap` and the part of `linux.fork_dup` that is its, on real page tables: see c/memory.c, which has the same world."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import ClassVar
 
@@ -12,14 +13,17 @@ from secondsight.conform.target import Configuration, Scene, StateDifference, Ta
 from secondsight.conform.targets.memory_view import FaultView
 from secondsight.conform.targets.memory_world import (
     FRAMES,
+    OF_CHILD,
     PAGES,
     THREADS,
+    Brings,
     EntryAs,
     FaultOp,
     Hears,
     MappedAs,
     fault_script,
     fill_pages,
+    make_child,
 )
 from secondsight.lang import Machine
 from secondsight.lang.program import Room, Thread, build
@@ -43,18 +47,20 @@ class MemoryFile(Target):
     file = "mm/memory.c"
     releases = ("6.12", "7.2")
     model = "memory.py"
-    parts = ("memory_zap.py", "memory_wp.py")
+    parts = ("memory_zap.py", "memory_wp.py", "memory_swap.py", "fork_dup.py")
     c = "memory.c"
     linked = ("mm/pgtable-generic.c", "mm/mmu_gather.c")
     functions = (
         "handle_mm_fault", "__handle_mm_fault", "handle_pte_fault", "do_pte_missing", "do_anonymous_page", "do_fault", "do_read_fault", "do_fault_around", "do_cow_fault", "do_shared_fault",
         "finish_fault", "set_pte_range", "do_wp_page", "wp_can_reuse_anon_folio", "wp_page_reuse", "wp_page_shared", "wp_page_copy", "fault_dirty_shared_page", "zap_page_range_single",
-        "unmap_vmas", "unmap_page_range", "zap_pte_range", "should_zap_folio", "unmap_mapping_pages", "unmap_mapping_range_tree",
+        "unmap_vmas", "unmap_page_range", "zap_pte_range", "should_zap_folio", "unmap_mapping_pages", "unmap_mapping_range_tree", "copy_page_range", "vma_needs_copy", "copy_pte_range",
+        "copy_present_ptes", "copy_present_page", "copy_nonpresent_pte", "try_restore_exclusive_pte", "restore_exclusive_pte", "do_swap_page", "remove_device_exclusive_entry",
     )  # fmt: skip
     model_functions = (
         "handle_mm_fault", "handle_pte_fault", "do_anonymous_page", "do_fault_around", "finish_fault", "insert_page", "insert_cow_page", "do_wp_page", "fault_dirty_shared_page",
         "wp_can_reuse_anon_folio", "map_new_page", "wp_page_copy", "wp_page_copy_user", "zap_nonpresent_pte", "held_for_copy", "replace_page", "drop_copied", "zap_page_range_single", "zap_range", "zap_file_pages",
-        "zap_pte_range", "zap_entry", "is_cow_page", "tlb_finish_mmu", "unmap_vmas", "unmap_mapping_range",
+        "zap_pte_range", "zap_entry", "is_cow_page", "tlb_finish_mmu", "unmap_vmas", "unmap_mapping_range", "copy_page_range", "copy_pte_range", "is_exclusive_and_locked", "copy_nonpresent_pte", "copy_present_pte",
+        "copy_present_page", "do_swap_page", "do_swap_entry", "map_swapped_page", "do_device_private_page", "remove_device_exclusive_entry", "restore_exclusive_pte",
     )  # fmt: skip
     boundaries = (
         Crossing("fault_script", "faults.of[thread] = ret", Stop("result")),
@@ -64,6 +70,11 @@ class MemoryFile(Target):
         Crossing("zap", "mm.mmap_lock.read_unlock()", Stop("up_read")),
         Crossing("unmap", "mm.mmap_lock.read_lock()", Stop("down_read")),
         Crossing("unmap", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("copy_memory", "parent.mmap_lock.write_lock()", Stop("down_write")),
+        Crossing("copy_memory", "parent.mmap_lock.write_unlock()", Stop("up_write")),
+        Crossing("copy_memory", "with atomic: start = ", Stop("looks_for_vma")),
+        Crossing("copy_page_range", "with atomic: vma = ", Stop("copies_vma")),
+        Crossing("copy_page_range", "copied = copy_pte_range(", Stop("spin_lock")),
         Crossing("handle_mm_fault", "with atomic: require(", None, NOT_YET),
         Crossing("wp_page_copy_user", "with atomic: old = held_for_copy(", None, NOT_YET),
         Crossing("wp_page_copy_user", "with atomic: copied = replace_page(", Stop("spin_lock")),
@@ -76,8 +87,31 @@ class MemoryFile(Target):
         Crossing("zap_file_pages", "gather = zap_pte_range(", Stop("spin_lock")),
         Crossing("unmap_vmas", "gather = zap_pte_range(", Stop("spin_lock")),
         *(Crossing(function, "tlb_finish_mmu(gather)", Stop("free_pages")) for function in ("zap_range", "zap_file_pages", "unmap")),
-        # Nobody faults on an entry that is not present: no thread is here.
-        *(Crossing(function, "", Stop("never")) for function in ("do_swap_page", "do_swap_entry", "migration_entry_wait", "remove_device_exclusive_entry", "folio_lock_or_retry")),
+        # Faults on entries that are not present: the model looks several times what there is.
+        Crossing("do_swap_page", "with atomic:", None, NOT_YET),
+        Crossing("do_device_private_page", "with atomic: pte = ", None, NOT_YET),
+        Crossing("do_device_private_page", "ret = pgmap.migrate_to_ram(", Stop("migrate_to_ram")),
+        Crossing("Brings.migrate_to_ram", "", Stop("migrate_to_ram")),
+        Crossing("do_device_private_page", "with atomic: device_page_wanted(", Stop("has_migrated")),
+        Crossing("remove_device_exclusive_entry", "there = folio_try_get(", None, NOT_YET),
+        Crossing("folio_lock_or_retry", "locked = folio_trylock(", Stop("held")),
+        Crossing("folio_lock_or_retry", "release_fault_lock(", Stop("up_read")),
+        Crossing("folio_lock_or_retry", "wait_until(", Stop("folio_wait")),
+        Crossing("folio_lock_or_retry", "folio_lock(", Stop("folio_lock")),
+        Crossing("release_fault_lock", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("remove_device_exclusive_entry", "put_page(folio) return ret", Stop("folio_waited")),
+        Crossing("remove_device_exclusive_entry", "rng = Range(", None, (ELSEWHERE,)),
+        Crossing("remove_device_exclusive_entry", "restore_exclusive_pte(", Stop("spin_lock")),
+        Crossing("remove_device_exclusive_entry", "folio_unlock(", Stop("folio_unlock")),
+        Crossing("remove_device_exclusive_entry", "put_page(folio) mmu", Stop("folio_unlocked")),
+        Crossing("migration_entry_wait", "with atomic: pte = ", None, NOT_YET),
+        Crossing("migration_entry_wait", "wait_until(", Stop("migration_wait")),
+        Crossing("do_swap_entry", "with atomic: pte = ", None, NOT_YET),
+        Crossing("do_swap_entry", "if map_swapped_page(", Stop("found")),
+        Crossing("do_swap_entry", "release_fault_lock(", Stop("up_read")),
+        Crossing("do_swap_entry", "wait_until(", Stop("folio_wait")),
+        Crossing("do_swap_entry", "put_page(folio) return", Stop("folio_waited")),
+        Crossing("fault_script", "folio_unlock(", Stop("folio_unlock")),
         Crossing("unmap_mapping_range", "mapping.i_mmap_rwsem.read_lock()", Stop("down_read")),
         Crossing("unmap_mapping_range", "with atomic: vma = ", Stop("next_vma")),
         Crossing("unmap_mapping_range", "mapping.i_mmap_rwsem.read_unlock()", Stop("up_read")),
@@ -93,6 +127,9 @@ class MemoryFile(Target):
         Stop("spin_lock"): "a fault looks at the entry and at what it needs, and once more under the page-table lock: the model does all of it in one step",
         Stop("bracket_closed"): "where our own mmu_notifier_invalidate_range_end() returns",
         ELSEWHERE: "where our own stub for another file's function is left at once",
+        Stop("folio_unlock"): "a folio is unlocked in the step in which it was locked",
+        Stop("folio_unlocked"): "as it is unlocked",
+        Stop("held"): "where our own stub has not tried the lock of a device-exclusive entry's folio yet",
         Stop("up_read"): "a fault that has made a page dirty gives the mmap lock up",
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -109,15 +146,26 @@ class MemoryFile(Target):
             "may hide",
         ),
         StateDifference(
-            "faults on entries that are not present; userfaultfd; huge pages; PFN mappings; fork",
-            "not in this world: such entries are zapped only",
+            "a write on a page in swap that is shared",
+            "the C goes on to do_wp_page() under the same lock, in the model the access is tried again: such a write is not asked",
             "may hide",
         ),
         StateDifference(
-            "entries that are not present, in 7.2",
-            "since 6.15 a device-exclusive entry counts in folio_mapcount(), in the model it does not; and a zap of swap entries takes the page-table lock twice here. Not asked of 7.2",
+            "what changes a device-exclusive or a migration entry while a fault on it begins",
+            "the model looks at the entry steps before it holds its folio, the C at once: beside such a fault the folio is unlocked and nothing else",
             "may hide",
         ),
+        StateDifference(
+            "a fork that copies a pinned page",
+            "the C gives both page-table locks up to allocate the copy, and goes on at the same page; in the model, and here, nothing comes between",
+            "may hide",
+        ),
+        StateDifference(
+            "faults on entries that are not present, in 7.2",
+            "there they are copied and zapped, and nobody faults on them. That a device-exclusive entry counts in folio_mapcount() since 6.15 is left out of the look",
+            "may hide",
+        ),
+        StateDifference("userfaultfd; huge pages; PFN mappings; write_protect_seq; hardware poison", "not in this world", "may hide"),
         StateDifference("6.1", "it has other functions of rmap, of mmu_gather and of zaps: not compiled yet", "may hide"),
     )
 
@@ -146,10 +194,17 @@ class MemoryFile(Target):
                 asks = source.choice((0, 1, 1, 2, 4, 5)) if what == FaultOp.FAULT else source.randrange(2)
                 operations.append(task(what, page, end, asks))
             threads.append(tuple(operations))
-        return Configuration(setup(kinds, entries, source.randrange(1 << PAGES)), tuple(threads))
+        forks = source.random() < 0.4
+        if forks:
+            at = source.randint(0, len(threads[0]))
+            then = (replace(one, arguments=(*one.arguments[:2], one.arguments[2] | OF_CHILD)) if source.random() < 0.5 else one for one in threads[0][at:])
+            threads[0] = (*threads[0][:at], task(FaultOp.FORK, 0, PAGES, 0), *then)
+        return Configuration(setup(kinds, entries, source.randrange(1 << PAGES), forks), tuple(threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:
         for kind in MappedAs:
+            for entry in entries_of(kind, release):
+                yield from forked(kind, entry)
             for entry, asks, cached in product(entries_of(kind, release), (0, 1, 2, 5), (0, 1) if kind >= MappedAs.FILE_READ else (0,)):
                 fault = (task(FaultOp.FAULT, 0, 1, asks),)
                 rest = [MappedAs.NONE] * (PAGES - 1)
@@ -158,6 +213,8 @@ class MemoryFile(Target):
                     if asks < 2:
                         yield Configuration(world, ((task(FaultOp.ZAP, 0, 1, 0),), (task(FaultOp.UNMAP, 0, 1, 0),)))
                         yield Configuration(world, ((task(FaultOp.PUNCH, 0, PAGES, asks),),))
+                    if release != "7.2":
+                        yield from absent_faults(world, entry, asks)
                     continue
                 yield Configuration(world, (fault, fault))
                 if kind != MappedAs.NONE:
@@ -167,36 +224,43 @@ class MemoryFile(Target):
 
     def scene(self, configuration: Configuration) -> Scene:
         numbers = configuration.setup
+        forks = numbers[2 * PAGES + 1]
         tasks = [task for thread in configuration.threads for task in thread]
         data: dict[str, Sequence[int]] = {"conform.memory.operation": [FaultOp(task.code) for task in tasks]}
         data |= {f"conform.memory.{name}": [task.arguments[i] for task in tasks] for i, name in enumerate(("first", "second", "third"))}
         sizes = bounds(
-            pages=PAGES, vmas=PAGES, frames=FRAMES, files=1, file_pages=PAGES, cow=1, vma_flags=1, swap_slots=PAGES, migrations=1, owners=1, shmem_swap=1, anon_vmas=1, completed_faults=1, mmu_notifiers=1, subscribers=0,
+            pages=PAGES, vmas=PAGES * (1 + forks), frames=FRAMES, files=1, file_pages=PAGES, cow=1, vma_flags=1, swap_slots=PAGES, migrations=1, owners=1, shmem_swap=1, anon_vmas=1, completed_faults=1, mmu_notifiers=1, subscribers=0, mms=1 + forks, anon_prepared=1, private_memory=1,
         )  # fmt: skip
-        machine = Machine(bounds=sizes, pools={Hears: 1}, data=data)
+        machine = Machine(bounds=sizes, pools={Hears: 1 + forks, Brings: 1}, data=data)
         with machine:
             mem_init()
             proc_caches_init()
             mm = mm_alloc()
-            file, hears = memfd_create(PAGES, 0), machine.pool(Hears).alloc()
-            hlist_add(mm.subscriptions, hears)
+            file = memfd_create(PAGES, 0)
             pages = [(MappedAs(numbers[2 * page]), EntryAs(numbers[1 + 2 * page])) for page in range(PAGES)]
-            fill_pages(mm, file, pages, numbers[2 * PAGES])
+            fill_pages(mm, file, pages, numbers[2 * PAGES], machine.pool(Brings).alloc())
+            mms = (mm, make_child(mm)) if forks else (mm,)
+            hears = [machine.pool(Hears).alloc() for _ in mms]
+            for one, hearing in zip(mms, hears, strict=True):
+                hlist_add(one.subscriptions, hearing)
             threads, at = [], 0
             for number, thread in enumerate(configuration.threads):
-                threads.append(Thread(f"thread {number}", fault_script, (mm, file, number, at, at + len(thread))))
+                threads.append(Thread(f"thread {number}", fault_script, (mm, mms[-1], file, number, at, at + len(thread))))
                 at += len(thread)
             program = build(machine, threads, room=Room(THREADS, (fault_script,)))
-            return FaultView(program, mm, file, hears, len(threads), self.boundaries).scene()
+            return FaultView(program, mms, file, hears, len(threads), self.boundaries).scene()
 
 
-ABSENT = (EntryAs.SWAPPED, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN)
+ABSENT = (EntryAs.SWAPPED, EntryAs.SWAPPED_ALONE, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN, EntryAs.TAKEN_LOCKED, EntryAs.CACHED, EntryAs.CACHED_LOCKED)
 """Entries that are not present: they are zapped, and nobody faults there."""
 
 
 def entries_of(kind: MappedAs, release: str) -> tuple[EntryAs, ...]:
     """What the page table can have where something is mapped."""
-    own, written = (EntryAs.READ, EntryAs.SHARED, *(() if release == "7.2" else ABSENT)), (EntryAs.WRITE, EntryAs.WRITTEN)
+    taken = (EntryAs.TAKEN, EntryAs.TAKEN_LOCKED)
+    absent = [entry for entry in ABSENT if entry not in taken]
+    own = (EntryAs.READ, EntryAs.SHARED, EntryAs.PINNED, *absent, *(() if release == "7.2" else taken))  # there they can be written
+    written = (EntryAs.WRITE, EntryAs.WRITTEN, EntryAs.PINNED_WRITE, *(taken if release == "7.2" else ()))
     of = {
         MappedAs.NONE: (),
         MappedAs.READ: (*own, EntryAs.ZERO),
@@ -209,16 +273,46 @@ def entries_of(kind: MappedAs, release: str) -> tuple[EntryAs, ...]:
     return (EntryAs.NONE, *of[kind])
 
 
+def absent_faults(world: tuple[int, ...], entry: EntryAs, asks: int) -> Iterator[Configuration]:
+    """Faults on an entry that is not present, beside who changes it, and beside who unlocks its folio."""
+    fault, unlock = task(FaultOp.FAULT, 0, 1, asks), (task(FaultOp.UNLOCK, 0, 1, 0),)
+    locked = entry in (EntryAs.MOVED, EntryAs.TAKEN_LOCKED, EntryAs.CACHED_LOCKED)
+    if asks & 1 and entry == EntryAs.SWAPPED:
+        return  # the C goes on to do_wp_page(), in the model the access is tried again
+    for retries in (fault, task(FaultOp.FAULT, 0, 1, asks | 4)):
+        yield Configuration(world, ((retries,), *([unlock] if locked else [])))
+        if entry not in (EntryAs.MOVED, EntryAs.TAKEN, EntryAs.TAKEN_LOCKED):
+            yield Configuration(world, ((retries,), (fault,), *([unlock] if locked else [])))
+            yield Configuration(world, ((retries,), (task(FaultOp.ZAP, 0, 1, 0),), *([unlock] if locked else [])))
+
+
+def forked(kind: MappedAs, entry: EntryAs) -> Iterator[Configuration]:
+    """Forks of a process that has the entry, beside a page of the same vma; then either process writes, or unmaps."""
+    rest = [MappedAs.NONE] * (PAGES - 2)
+    beside = EntryAs.NONE if kind == MappedAs.NONE else EntryAs.CACHE_READ if kind in (MappedAs.FILE_READ, MappedAs.FILE_WRITE) else EntryAs.PINNED
+    world = setup([kind, kind, *rest], [entry, beside, *([EntryAs.NONE] * (PAGES - 2))], 1, forks=True)
+    fork = task(FaultOp.FORK, 0, PAGES, 0)
+    if entry in ABSENT:
+        yield Configuration(world, ((fork, task(FaultOp.UNMAP, 0, 1, OF_CHILD)), (task(FaultOp.ZAP, 0, 1, 0),)))
+        yield Configuration(world, ((fork,), (task(FaultOp.PUNCH, 0, PAGES, 1),)))
+        return
+    yield Configuration(world, ((fork, task(FaultOp.FAULT, 0, 1, 1 | OF_CHILD)), (task(FaultOp.FAULT, 0, 1, 1),)))
+    if kind != MappedAs.NONE:
+        yield Configuration(world, ((fork, task(FaultOp.UNMAP, 0, 2, OF_CHILD)), (task(FaultOp.FAULT, 0, 1, 1),)))
+    if kind >= MappedAs.FILE_READ:
+        yield Configuration(world, ((fork,), (task(FaultOp.PUNCH, 0, PAGES, 1),)))
+
+
 def task(op: FaultOp, first: int, end: int, asks: int) -> TargetOperation:
     """An operation of a thread on the pages `first` to before `end`."""
     return TargetOperation(op, op.name.lower(), (first, end, asks))
 
 
-def setup(kinds: Sequence[MappedAs], entries: Sequence[EntryAs], cached: int) -> tuple[int, ...]:
+def setup(kinds: Sequence[MappedAs], entries: Sequence[EntryAs], cached: int, forks: bool = False) -> tuple[int, ...]:
     """A configuration's numbers. A page of the file that is mapped is in it."""
     numbers: list[int] = []
     for page, (kind, entry) in enumerate(zip(kinds, entries, strict=True)):
         numbers += [kind, entry]
         if EntryAs.CACHE_READ <= entry <= EntryAs.CACHE_WRITTEN:
             cached |= 1 << page
-    return (*(int(number) for number in numbers), cached)
+    return (*(int(number) for number in numbers), cached, int(forks))
