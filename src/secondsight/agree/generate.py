@@ -486,7 +486,7 @@ def _in_second_halves(draw: Draw, s: Recorder) -> None:
     """The CPU and the device use both halves of pages."""
     w = _some_memory(draw, s)
     w.device = s.device()
-    halves = [(4, OPS["write_half"]), (4, OPS["read_half"]), *_weights(_beside, "fork", "kill", "process_mrelease")]
+    halves = [(25, OPS["write_half"]), (25, OPS["read_half"]), *_weights(_beside, "fork", "kill", "process_mrelease")]
     _thread(s, w, "cpu", draw.integer(1, 3), halves)
     _thread(s, w, "device", draw.integer(1, 3), [(n, op) for n, op in _weights(_rarely) if op.accesses] + [(2, OPS["device_read"]), (2, OPS["device_write"])])
     if chance(draw, 60):
@@ -503,7 +503,7 @@ def _with_a_limit(draw: Draw, s: Recorder) -> None:
     act(w, OPS["mmap"])
     act(w, OPS["mmap"])
     s.limit_memlock(pages=draw.integer(1, 3))
-    weights = [*_weights(_racing, "exit", "fork", "offline_pages", "cma_alloc", *_choosing()), (25, OPS["mlock"]), (8, OPS["munlock"]), (8, OPS["mremap_resized"])]
+    weights = [*_weights(_racing, "exit", "fork", "offline_pages", "cma_alloc", *_choosing()), (60, OPS["mlock"]), (20, OPS["munlock"]), (20, OPS["mremap_resized"])]
     for number in range(2 if chance(draw, 30) else 1):
         _thread(s, w, f"cpu{number}", draw.integer(2, 4), weights)
 
