@@ -30,11 +30,12 @@ VARIANTS: dict[type[Device], str] = {
     mirror.MirrorCallbackWithoutLock: "callback-unlocked",
     mirror.MirrorDereferencesLater: "late-deref",
     mirror.MirrorNeverMarksDirty: "unmarked",
+    Resets: "resets",
 }
 """The drivers that the module has too, line by line, and what it calls them."""
 
 
-FREELY: dict[type[Device], str] = {CoherentGpu: "coherent", Resets: "resets"}
+FREELY: dict[type[Device], str] = {CoherentGpu: "coherent"}
 """Drivers that the module has for runs that nobody forces: not with hold points at the same places."""
 
 

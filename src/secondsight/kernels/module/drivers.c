@@ -363,10 +363,10 @@ static void refuse(struct ss_mirror *mirror)
 
 static const struct ss_driver drivers[] = {
 	{ "right", right_fault, right_invalidate, .gives_back = true },
-	{ "no-test", no_test_fault, right_invalidate, true },
-	{ "test-before-lock", test_before_lock_fault, right_invalidate, true },
-	{ "callback-unlocked", right_fault, unlocked_invalidate, true },
-	{ "late-deref", late_deref_fault, right_invalidate, true },
+	{ "no-test", no_test_fault, right_invalidate, .keeps = true },
+	{ "test-before-lock", test_before_lock_fault, right_invalidate, .keeps = true },
+	{ "callback-unlocked", right_fault, unlocked_invalidate, .keeps = true },
+	{ "late-deref", late_deref_fault, right_invalidate, .keeps = true },
 	{ "unmarked", right_fault, right_invalidate, .unmarked = true },
 	{ "resets", resets_fault, right_invalidate, .reset = resets, .stop = refuse },
 	{ "coherent", right_fault, right_invalidate, .gives_back = true, .coherent = true },
