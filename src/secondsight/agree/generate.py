@@ -450,6 +450,15 @@ def _some_memory(draw: Draw, s: Recorder) -> World:
     return w
 
 
+def _look_in_the_end(w: World, often: int, *names: str) -> None:
+    """In `often` of 100 draws, when all threads have ended: read every page, and then do what is named."""
+    if chance(w.draw, often):
+        with w.s.after():
+            _look(w)
+            for name in names:
+                act(w, OPS[name])
+
+
 def _opened_late(draw: Draw, s: Recorder) -> None:
     """The device's user opens it and goes on, or another one does: then what it asks for before that is skipped."""
     w = _some_memory(draw, s)
@@ -460,10 +469,7 @@ def _opened_late(draw: Draw, s: Recorder) -> None:
         _thread(s, w, "opener", 1, opens)
         opens = []
     _thread(s, w, "device", draw.integer(1, 2), _weights(_by_the_device), opens)
-    if chance(draw, 60):
-        with s.after():
-            _look(w)
-            act(w, OPS["device_read"])
+    _look_in_the_end(w, 60, "device_read")
 
 
 def _reset(draw: Draw, s: Recorder) -> None:
@@ -476,10 +482,7 @@ def _reset(draw: Draw, s: Recorder) -> None:
         _thread(s, w, "cpu", draw.integer(1, 2), _weights(_beside, "fork", "exit", "kill", "process_mrelease"))
     _thread(s, w, "resets", 1, [(1, OPS["device_reset"])])
     _thread(s, w, "device", draw.integer(1, 2), [*_weights(_by_the_device), (1, OPS["device_reset"])])
-    if chance(draw, 70):
-        with s.after():
-            _look(w)
-            act(w, OPS["device_read"])
+    _look_in_the_end(w, 70, "device_read")
 
 
 def _in_second_halves(draw: Draw, s: Recorder) -> None:
@@ -489,11 +492,7 @@ def _in_second_halves(draw: Draw, s: Recorder) -> None:
     halves = [(25, OPS["write_half"]), (25, OPS["read_half"]), *_weights(_beside, "fork", "kill", "process_mrelease")]
     _thread(s, w, "cpu", draw.integer(1, 3), halves)
     _thread(s, w, "device", draw.integer(1, 3), [(n, op) for n, op in _weights(_rarely) if op.accesses] + [(2, OPS["device_read"]), (2, OPS["device_write"])])
-    if chance(draw, 60):
-        with s.after():
-            _look(w)
-            act(w, OPS["read_half"])
-            act(w, OPS["device_read_half"])
+    _look_in_the_end(w, 60, "read_half", "device_read_half")
 
 
 def _with_a_limit(draw: Draw, s: Recorder) -> None:

@@ -302,7 +302,7 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 	}
 }
 
-/* Resets (devices/small/resetting.py): without holds of its own */
+/* Resets (devices/small/resetting.py): of the holds those that stand in the functions that every driver calls */
 
 static int resets_fault(struct ss_mirror *mirror, unsigned long addr, bool write, struct ss_access *access)
 {
@@ -320,6 +320,8 @@ static int resets_fault(struct ss_mirror *mirror, unsigned long addr, bool write
 			return ret;
 		ss_driver_lock(mirror);
 		retry = mmu_interval_read_retry(&mirror->notifier, seq);
+		if (!retry)
+			ss_hold(mirror->session, SS_POINT_TESTED);
 		if (!retry && mirror->refuses)
 			ret = -ENOENT;
 		else if (!retry)
@@ -345,8 +347,10 @@ static int resets(struct ss_mirror *mirror)
 		return -ENODEV;
 	ss_driver_lock(mirror);
 	if (!mirror->refuses) {
-		if (!mmu_interval_read_retry(&mirror->notifier, seq))
+		if (!mmu_interval_read_retry(&mirror->notifier, seq)) {
+			ss_hold(mirror->session, SS_POINT_TESTED);
 			ss_table_restore(mirror);
+		}
 		ss_device_goes_on(mirror);
 	}
 	mutex_unlock(&mirror->lock);
