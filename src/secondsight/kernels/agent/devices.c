@@ -64,8 +64,10 @@ int do_device_open(const long *arg, int makes)
 
 int do_device_reset(const long *arg, int makes)
 {
+	struct ss_access access = {.handle = arg[0]};
+
 	(void)makes;
-	return outcome(ioctl(session, SS_MIRROR_RESET, arg[0]));
+	return outcome(do_access(SS_MIRROR_RESET, &access));
 }
 
 int do_device_read(const long *arg, int makes)

@@ -332,10 +332,9 @@ static int resets_fault(struct ss_mirror *mirror, unsigned long addr, bool write
 	}
 }
 
-static int resets(struct ss_mirror *mirror)
+static int resets(struct ss_mirror *mirror, struct ss_access *access)
 {
-	struct ss_access nobodys = {};
-	unsigned long seq = ss_read_begin(mirror, &nobodys);
+	unsigned long seq = ss_read_begin(mirror, access);
 	bool refuses;
 
 	ss_driver_lock(mirror);

@@ -200,13 +200,13 @@ long ss_mirror_subscribe(struct ss_session *session, unsigned long handle)
 }
 
 /* Device.reset() */
-long ss_mirror_reset(struct ss_session *session, unsigned long handle)
+long ss_mirror_reset(struct ss_session *session, struct ss_access *access)
 {
-	struct ss_mirror *mirror = ss_mirror_of(session, handle);
+	struct ss_mirror *mirror = ss_mirror_of(session, access->handle);
 
 	if (!mirror)
 		return -EINVAL;
-	return mirror->driver->reset ? mirror->driver->reset(mirror) : -EOPNOTSUPP;
+	return mirror->driver->reset ? mirror->driver->reset(mirror, access) : -EOPNOTSUPP;
 }
 
 /* Device.read(), Device.write(), and half_page.py */

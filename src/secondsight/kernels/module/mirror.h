@@ -30,7 +30,7 @@ struct ss_driver {
 	const char *name;
 	int (*fault)(struct ss_mirror *mirror, unsigned long addr, bool write, struct ss_access *access);
 	bool (*invalidate)(struct ss_mirror *mirror, const struct mmu_notifier_range *range, unsigned long seq);
-	int (*reset)(struct ss_mirror *mirror);
+	int (*reset)(struct ss_mirror *mirror, struct ss_access *access);
 	void (*stop)(struct ss_mirror *mirror); /* what its close does before it unsubscribes, instead of what others do */
 	bool keeps; /* a reference for each entry */
 	bool unmarked; /* says of no page that it has been written to */

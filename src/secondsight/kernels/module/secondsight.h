@@ -151,6 +151,6 @@ struct ss_hook {
 #define SS_CMA _IO('S', 44) /* 1: allocate the area of contiguous memory; 0: give it back */
 #define SS_MAKE_EXCLUSIVE _IOW('S', 45, struct ss_access) /* some other device takes a page for itself, and is done with it */
 #define SS_MIRROR_SUBSCRIBE _IO('S', 46) /* to the address space of the process that made the mirror, whoever asks */
-#define SS_MIRROR_RESET _IO('S', 47)
+#define SS_MIRROR_RESET _IOWR('S', 47, struct ss_access)
 
 #endif

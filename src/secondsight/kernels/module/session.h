@@ -95,7 +95,7 @@ long ss_mirror_migrate(struct ss_session *session, struct ss_access *access);
 long ss_mirror_evict(struct ss_session *session, struct ss_access *access);
 long ss_mirror_close(struct ss_session *session, unsigned long handle);
 long ss_mirror_subscribe(struct ss_session *session, unsigned long handle);
-long ss_mirror_reset(struct ss_session *session, unsigned long handle);
+long ss_mirror_reset(struct ss_session *session, struct ss_access *access);
 long ss_mirror_probe(struct ss_session *session, struct ss_probe *probe);
 void ss_mirror_free(struct ss_mirror *mirror);
 
