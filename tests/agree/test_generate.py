@@ -52,6 +52,10 @@ def test_every_operation_is_drawn_and_every_failure_can_happen(kind: DrawnKind) 
         jobs = {"buffer", "attached_device", "device_job", "device_job_read", "buffer_move", "buffer_revoke", "buffer_restore", "buffer_begin_cpu_access", "buffer_end_cpu_access"}
         assert drawn >= jobs | {"device_exclusive", "device_snapshot", "device_close", "watch_flushes", "flushed", "madvise_pageout", "move_pages"}
         return
+    if kind == "rare":
+        halves = {"device_read_half", "device_write_half", "read_half", "write_half"}
+        assert drawn >= halves | {"closed_device", "device_open", "device_reset", "device_close", "exit", "limit_memlock", "mlock", "munlock", "mremap_resized"}
+        return
     expected = {"memfd_create", "mmap", "munmap", "write", "read", "fallocate_punch_hole", "madvise_dontneed", "udmabuf_create"}
     beside = {"device", "device_read", "device_write", "device_snapshot", "device_close", "move_pages", "madvise_pageout", "kill", "process_mrelease"}
     own = beside if kind == "forced" else {"udmabuf_create_list"}

@@ -31,10 +31,10 @@ from secondsight.scenario import Scenario
 
 __all__ = ["BATCH", "RUNS", "CampaignProgress", "examine", "run_campaign", "shrink_findings"]
 
-RUNS: dict[DrawnKind, int] = {"sequential": 1, "free": 25, "forced": 1, "migrating": 25, "driven": 25}
+RUNS: dict[DrawnKind, int] = {"sequential": 1, "free": 25, "forced": 1, "migrating": 25, "driven": 25, "rare": 25}
 """How often a scenario runs on the kernel."""
-BATCH: dict[DrawnKind, int] = {"sequential": 100, "free": 20, "forced": 25, "migrating": 20, "driven": 20}
-WITH_MODULE: tuple[DrawnKind, ...] = ("forced", "migrating", "driven")
+BATCH: dict[DrawnKind, int] = {"sequential": 100, "free": 20, "forced": 25, "migrating": 20, "driven": 20, "rare": 20}
+WITH_MODULE: tuple[DrawnKind, ...] = ("forced", "migrating", "driven", "rare")
 PR_SET_PDEATHSIG = 1
 
 

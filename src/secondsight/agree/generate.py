@@ -11,6 +11,8 @@
   one or two threads of the process beside one of the device, which run freely.
 * `driven`: what else runs freely beside a device: a buffer that its exporter moves and takes away, and a device that does jobs on it; private memory, and a
   device that takes pages of it for itself alone, beside another that does; memory of one thread, and a subscriber that hears of flushes.
+* `rare`: what the others never draw: a device that somebody opens while threads run, one that is reset meanwhile, one that uses the second halves of pages, and a process
+  that may lock few pages; they run freely.
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
 may be either's. One in eight has huge pages, of private memory or of files, and one in thirteen device memory that has a file (device-dax), which goes; one in
@@ -39,7 +41,7 @@ from secondsight.world.encoder import suits_huge_pages
 
 __all__ = ["KINDS", "WITH_DAX", "WITH_DISK", "WITH_FS_DAX", "DrawnKind", "driver_of", "fingerprint", "generate", "scenario_of"]
 
-DrawnKind = Literal["sequential", "free", "forced", "migrating", "driven"]
+DrawnKind = Literal["sequential", "free", "forced", "migrating", "driven", "rare"]
 KINDS: tuple[DrawnKind, ...] = get_args(DrawnKind)
 
 WITH_HUGE = (Needs.HUGE, Needs.HUGETLB)
@@ -88,6 +90,10 @@ def _into_its_memory(often: Often) -> int:
 
 def _for_itself(often: Often) -> int:
     return often.for_itself
+
+
+def _rarely(often: Often) -> int:
+    return often.rarely
 
 
 def _at_a_buffer(often: Often) -> int:
@@ -426,10 +432,87 @@ def _hearing_of_flushes(draw: Draw, s: Recorder) -> None:
     _thread(s, w, "cpu", draw.integer(2, 8), [*_weights(_racing, "exit", "fork", "offline_pages", "cma_alloc", *_choosing()), (8, OPS["flushed"])])
 
 
-def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> None:
+def _rare(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
+    """Of one process, and no userfaultfd. Which of the four, a draw says."""
+    weighted(draw, [(4, _opened_late), (3, _reset), (3, _in_second_halves), (2, _with_a_limit)])(draw, s)
+
+
+def _some_memory(draw: Draw, s: Recorder) -> World:
+    """Of a file or private, which somebody has perhaps written."""
+    w = World(s, draw, Budget(frames=6, buffers=0), SpaceLeft(5), most=2)
+    if chance(draw, 50):
+        act(w, OPS["memfd_create"])
+        map_file(w)
+    else:
+        act(w, OPS["mmap"])
+    if chance(draw, 70):
+        act(w, OPS["write"])
+    return w
+
+
+def _look_in_the_end(w: World, often: int, *names: str) -> None:
+    """In `often` of 100 draws, when all threads have ended: read every page, and then do what is named."""
+    if chance(w.draw, often):
+        with w.s.after():
+            _look(w)
+            for name in names:
+                act(w, OPS[name])
+
+
+def _opened_late(draw: Draw, s: Recorder) -> None:
+    """The device's user opens it and goes on, or another one does: then what it asks for before that is skipped."""
+    w = _some_memory(draw, s)
+    w.device = s.closed_device()
+    _thread(s, w, "cpu", draw.integer(1, 3), _weights(_beside, "fork", "kill", "process_mrelease"))
+    opens: _Weights = [(1, OPS["device_open"])]
+    if chance(draw, 30):
+        _thread(s, w, "opener", 1, opens)
+        opens = []
+    _thread(s, w, "device", draw.integer(1, 2), _weights(_by_the_device), opens)
+    _look_in_the_end(w, 60, "device_read")
+
+
+def _reset(draw: Draw, s: Recorder) -> None:
+    """Somebody resets it beside its user."""
+    w = _some_memory(draw, s)
+    w.device = s.device()
+    if chance(draw, 70):
+        act(w, OPS["device_read"])
+    if chance(draw, 60):
+        _thread(s, w, "cpu", draw.integer(1, 2), _weights(_beside, "fork", "exit", "kill", "process_mrelease"))
+    _thread(s, w, "resets", 1, [(1, OPS["device_reset"])])
+    _thread(s, w, "device", draw.integer(1, 2), [*_weights(_by_the_device), (1, OPS["device_reset"])])
+    _look_in_the_end(w, 70, "device_read")
+
+
+def _in_second_halves(draw: Draw, s: Recorder) -> None:
+    """The CPU and the device use both halves of pages."""
+    w = _some_memory(draw, s)
+    w.device = s.device()
+    halves = [(25, OPS["write_half"]), (25, OPS["read_half"]), *_weights(_beside, "fork", "kill", "process_mrelease")]
+    _thread(s, w, "cpu", draw.integer(1, 3), halves)
+    _thread(s, w, "device", draw.integer(1, 3), [(n, op) for n, op in _weights(_rarely) if op.accesses] + [(2, OPS["device_read"]), (2, OPS["device_write"])])
+    _look_in_the_end(w, 60, "read_half", "device_read_half")
+
+
+def _with_a_limit(draw: Draw, s: Recorder) -> None:
+    """Of how many pages may be locked."""
+    w = World(s, draw, Budget(frames=9), SpaceLeft(9), most=3)
+    act(w, OPS["memfd_create"])
+    act(w, OPS["mmap"])
+    act(w, OPS["mmap"])
+    s.limit_memlock(pages=draw.integer(1, 3))
+    weights = [*_weights(_racing, "exit", "fork", "offline_pages", "cma_alloc", *_choosing()), (60, OPS["mlock"]), (20, OPS["munlock"]), (20, OPS["mremap_resized"])]
+    for number in range(2 if chance(draw, 30) else 1):
+        _thread(s, w, f"cpu{number}", draw.integer(2, 4), weights)
+
+
+def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights, first: _Weights | None = None) -> None:
     inner, of = w.inside(), w.process or s
 
     def body() -> None:
+        if first:
+            _draw_ops(inner, 1, first)
         _draw_ops(inner, count, weights)
 
     body.__name__ = name
@@ -475,7 +558,7 @@ HUGE = 8
 WATCHED = 7
 """Of so many scenarios the last has a userfaultfd, unless it is a forced one."""
 
-_DRAWN: dict[DrawnKind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced, "migrating": _migrating, "driven": _driven}
+_DRAWN: dict[DrawnKind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced, "migrating": _migrating, "driven": _driven, "rare": _rare}
 
 
 def generate(kind: DrawnKind, draw: Draw, name: str = "drawn", several: bool = False, with_uffd: bool = False) -> Scenario:
@@ -488,19 +571,19 @@ def generate(kind: DrawnKind, draw: Draw, name: str = "drawn", several: bool = F
 def scenario_of(kind: DrawnKind, seed: int, index: int) -> Scenario:
     """Scenario `index` of a seed: always the same one, whatever was drawn before."""
     name, draw = f"{kind}_{seed}_{index}", Seeded(f"{kind}/{seed}/{index}")
-    if index % HUGE == HUGE - 1 and kind not in ("migrating", "driven"):
+    if index % HUGE == HUGE - 1 and kind not in ("migrating", "driven", "rare"):
         s = Recorder()
         _huge(kind, draw, s)
         return s.scenario(name, "")
-    if index % WITH_DAX == WITH_DAX - 1 and kind not in ("migrating", "driven"):
+    if index % WITH_DAX == WITH_DAX - 1 and kind not in ("migrating", "driven", "rare"):
         s = Recorder()
         _with_dax(kind, draw, s)
         return s.scenario(name, "")
-    if index % WITH_FS_DAX == WITH_FS_DAX - 1 and kind not in ("migrating", "driven"):
+    if index % WITH_FS_DAX == WITH_FS_DAX - 1 and kind not in ("migrating", "driven", "rare"):
         s = Recorder()
         _with_fs_dax(kind, draw, s)
         return s.scenario(name, "")
-    if index % WITH_DISK == WITH_DISK - 1 and kind not in ("migrating", "driven"):
+    if index % WITH_DISK == WITH_DISK - 1 and kind not in ("migrating", "driven", "rare"):
         s = Recorder()
         _with_disk_file(kind, draw, s)
         return s.scenario(name, "")

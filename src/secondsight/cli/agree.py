@@ -41,7 +41,7 @@ def agree(
         stopped: BaseException | None = None
         with Running() as running:
             for kernel, kind in todo:
-                if kind in ("forced", "driven") and "device" not in abilities(kernel):
+                if kind in ("forced", "driven", "rare") and "device" not in abilities(kernel):
                     warn(f"{kernel.name} cannot run {kind} scenarios: secondsight.ko is for kernels that this tool boots")
                     continue
                 if kind == "migrating" and not {"device", "exclusive"} <= set(abilities(kernel)):

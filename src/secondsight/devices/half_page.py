@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secondsight.devices.device import DEVICE_FAULT, Device, access_begins, access_failed
-from secondsight.lang import Char, atomic
+from secondsight.lang import Char, atomic, hold_point
 from secondsight.linux.device import device_read_half, device_write_half
 from secondsight.linux.errno import EBADF
 from secondsight.linux.mm_types import Result, Va
@@ -13,6 +13,7 @@ __all__ = ["read_half", "write_half"]
 
 def read_half(device: Device, va: Va) -> Result:
     """The device reads the second half of the page at `va`: its contents, or the driver's error."""
+    hold_point("accessing")
     with atomic:
         access_begins(device, va, False)
         value = access_half(device, va, False, 0)
@@ -21,12 +22,14 @@ def read_half(device: Device, va: Va) -> Result:
         if ret != 0:
             access_failed(device, va, False, ret)
             return ret
+        hold_point("accessing")
         value = access_half(device, va, False, 0)
     return value
 
 
 def write_half(device: Device, va: Va, value: Char) -> Result:
     """The device writes the second half of the page at `va`: 0, or the driver's error."""
+    hold_point("accessing")
     with atomic:
         access_begins(device, va, True)
         done = access_half(device, va, True, value)
@@ -35,6 +38,7 @@ def write_half(device: Device, va: Va, value: Char) -> Result:
         if ret != 0:
             access_failed(device, va, True, ret)
             return ret
+        hold_point("accessing")
         done = access_half(device, va, True, value)
     return done
 

@@ -14,7 +14,7 @@ from typing import Any
 from secondsight.devices.device import Device
 from secondsight.kernels.encode import SentSchedule, encode, encode_steps, place_of, value_of
 from secondsight.kernels.errors import KernelError
-from secondsight.kernels.real_device import variant_of
+from secondsight.kernels.real_device import default_of, variant_of
 from secondsight.scenario.data import Outcome, Scenario, collect, freeze
 from secondsight.scenario.holds import USUAL, Where, hold
 from secondsight.scenario.schedule import LATE, Forced
@@ -27,7 +27,7 @@ MOST_RUNS = 250  # in one request: the agent's limit
 @dataclass(frozen=True)
 class GuestJob:
     """A scenario to run: `runs` times (in a batch at most `MOST_RUNS`) from `seed`, or, with `steps`, once by that schedule, with the hold points of the names
-    `points` armed. `driver`: its device's driver, one that secondsight.ko has (None: the reference mirror)."""
+    `points` armed. `driver`: its device's driver, one that secondsight.ko has (None: the reference mirror, or what the operations need)."""
 
     scenario: Scenario
     runs: int = 1
@@ -38,7 +38,7 @@ class GuestJob:
 
     def loading(self) -> str:
         """The lines that load the scenario and put hold points into kernel functions. Raises KernelError for an operation or a driver that no real kernel has."""
-        variant = variant_of(self.driver)
+        variant = variant_of(self.driver or default_of(self.scenario))
         if variant is None:
             assert self.driver is not None
             raise KernelError(

@@ -12,13 +12,14 @@ from pathlib import Path
 from secondsight.devices import mirror
 from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
+from secondsight.devices.small.resetting import Resets
 from secondsight.kernels.c_tables import limits_header, points_header
 from secondsight.kernels.catalog import Kernel
 from secondsight.kernels.modules import build_module
 from secondsight.scenario.data import Scenario
 from secondsight.scenario.ops import Needs
 
-__all__ = ["FREELY", "OF_THE_MODULE", "VARIANTS", "built_for", "needs_cma", "needs_dax", "needs_device_pages", "needs_fs_dax", "needs_module", "needs_movable", "variant_of"]
+__all__ = ["FREELY", "OF_THE_MODULE", "VARIANTS", "built_for", "default_of", "needs_cma", "needs_dax", "needs_device_pages", "needs_fs_dax", "needs_module", "needs_movable", "variant_of"]
 
 SOURCE = Path(__file__).parent / "module"
 
@@ -29,6 +30,7 @@ VARIANTS: dict[type[Device], str] = {
     mirror.MirrorCallbackWithoutLock: "callback-unlocked",
     mirror.MirrorDereferencesLater: "late-deref",
     mirror.MirrorNeverMarksDirty: "unmarked",
+    Resets: "resets",
 }
 """The drivers that the module has too, line by line, and what it calls them."""
 
@@ -40,6 +42,11 @@ FREELY: dict[type[Device], str] = {CoherentGpu: "coherent"}
 def variant_of(driver: type[Device] | None) -> str | None:
     """The module's name for a driver class (None: the reference mirror); None: the module does not have it."""
     return VARIANTS.get(driver or mirror.Mirror) or FREELY.get(driver or mirror.Mirror)
+
+
+def default_of(scenario: Scenario) -> type[Device] | None:
+    """The driver of a scenario that runs without one; None: the reference mirror, which has more than the model's: exclusive access, and memory of its own."""
+    return Resets if any(place.op.kind == "device_reset" for place in scenario.places()) else None
 
 
 OF_THE_MODULE = frozenset({Needs.MODULE, Needs.SWAP, Needs.MEMCG, Needs.CMA})

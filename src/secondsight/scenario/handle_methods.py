@@ -17,7 +17,7 @@ class DeviceMethods:
     _recorder: Recorder
 
     def open(self, *, into: str | None = None) -> None:
-        """Somebody opens the device for the process. Fails with what the driver's `open` returns. On the model only."""
+        """Somebody opens the device for the process. Fails with what the driver's `open` returns."""
         self._recorder._operation("device_open", into, device=self)
 
     def read(self, addr: Address, *, into: str | None = None) -> None:
@@ -52,15 +52,15 @@ class DeviceMethods:
         self._recorder._operation("device_job_read", into, device=self)
 
     def read_half(self, addr: Address, *, into: str | None = None) -> None:
-        """The device loads the value of the second half of one page. On the model only."""
+        """The device loads the value of the second half of one page."""
         self._recorder._operation("device_read_half", into, device=self, addr=addr)
 
     def write_half(self, addr: Address, value: str, *, into: str | None = None) -> None:
-        """The device stores `value` to the second half of one page. On the model only."""
+        """The device stores `value` to the second half of one page."""
         self._recorder._operation("device_write_half", into, device=self, addr=addr, value=value)
 
     def compare_half(self, addr: Address, *, into: str | None = None) -> None:
-        """As `device_compare`, of the second half of the page. On the model only."""
+        """As `device_compare`, of the second half of the page."""
         self._recorder._operation("device_compare_half", into, device=self, addr=addr)
 
     def migrate(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
@@ -84,7 +84,7 @@ class DeviceMethods:
         self._recorder._operation("device_snapshot", into, device=self, addr=addr)
 
     def reset(self, *, into: str | None = None) -> None:
-        """The device is reset, and goes on; what its engines do meanwhile fails. -EOPNOTSUPP by a driver without `reset`. On the model only."""
+        """The device is reset, and goes on; what its engines do meanwhile fails. -EOPNOTSUPP by a driver without `reset`."""
         self._recorder._operation("device_reset", into, device=self)
 
 

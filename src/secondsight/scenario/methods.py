@@ -292,12 +292,12 @@ class RecorderMethods(ABC):
         return made
 
     def closed_device(self) -> DeviceHandle:
-        """A device that nobody has opened yet (in the setup); `device.open()` does. On the model only."""
+        """A device that nobody has opened yet (in the setup); `device.open()` does."""
         made: DeviceHandle = self._operation("closed_device", None)
         return made
 
     def device_open(self, device: DeviceHandle, *, into: str | None = None) -> None:
-        """Somebody opens the device for the process. Fails with what the driver's `open` returns. On the model only."""
+        """Somebody opens the device for the process. Fails with what the driver's `open` returns."""
         self._operation("device_open", into, device=device)
 
     def device_read(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
@@ -483,15 +483,15 @@ class RecorderMethods(ABC):
         self._operation("pin_write_half", into, pin=pin, page=page, value=value)
 
     def device_read_half(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
-        """The device loads the value of the second half of one page. On the model only."""
+        """The device loads the value of the second half of one page."""
         self._operation("device_read_half", into, device=device, addr=addr)
 
     def device_write_half(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
-        """The device stores `value` to the second half of one page. On the model only."""
+        """The device stores `value` to the second half of one page."""
         self._operation("device_write_half", into, device=device, addr=addr, value=value)
 
     def device_compare_half(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
-        """As `device_compare`, of the second half of the page. On the model only."""
+        """As `device_compare`, of the second half of the page."""
         self._operation("device_compare_half", into, device=device, addr=addr)
 
     def device_migrate(self, device: DeviceHandle, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
@@ -686,7 +686,7 @@ class RecorderMethods(ABC):
         self._operation("madvise_remove", into, addr=addr, pages=pages)
 
     def device_reset(self, device: DeviceHandle, *, into: str | None = None) -> None:
-        """The device is reset, and goes on; what its engines do meanwhile fails. -EOPNOTSUPP by a driver without `reset`. On the model only."""
+        """The device is reset, and goes on; what its engines do meanwhile fails. -EOPNOTSUPP by a driver without `reset`."""
         self._operation("device_reset", into, device=device)
 
     def watch_flushes(self, *, into: str | None = None) -> None:

@@ -152,7 +152,7 @@ class Arg:
 class Often:
     """How often an operation is drawn, relative to others, in scenarios that nobody wrote: by a process on its own, in threads that race
     with each other, in threads beside a device, by the device, by one that has memory of its own, by one that takes pages for itself alone, at a buffer
-    that moves. 0: never."""
+    that moves, by a device to which rare things happen. 0: never."""
 
     alone: int = 0
     racing: int = 0
@@ -161,6 +161,7 @@ class Often:
     into_its_memory: int = 0
     for_itself: int = 0
     at_a_buffer: int = 0
+    rarely: int = 0
 
 
 class Needs(Enum):

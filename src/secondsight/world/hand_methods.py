@@ -644,7 +644,7 @@ class DeviceMethods(ABC):
         """Do an operation: what it makes, or its result."""
 
     def open(self) -> str:
-        """Somebody opens the device for the process. Fails with what the driver's `open` returns. On the model only."""
+        """Somebody opens the device for the process. Fails with what the driver's `open` returns."""
         done: str = self._do("device_open")
         return done
 
@@ -687,17 +687,17 @@ class DeviceMethods(ABC):
         return done
 
     def read_half(self, addr: Address) -> str:
-        """The device loads the value of the second half of one page. On the model only."""
+        """The device loads the value of the second half of one page."""
         done: str = self._do("device_read_half", addr=addr)
         return done
 
     def write_half(self, addr: Address, value: str) -> str:
-        """The device stores `value` to the second half of one page. On the model only."""
+        """The device stores `value` to the second half of one page."""
         done: str = self._do("device_write_half", addr=addr, value=value)
         return done
 
     def compare_half(self, addr: Address) -> str:
-        """As `device_compare`, of the second half of the page. On the model only."""
+        """As `device_compare`, of the second half of the page."""
         done: str = self._do("device_compare_half", addr=addr)
         return done
 
@@ -726,6 +726,6 @@ class DeviceMethods(ABC):
         return done
 
     def reset(self) -> str:
-        """The device is reset, and goes on; what its engines do meanwhile fails. -EOPNOTSUPP by a driver without `reset`. On the model only."""
+        """The device is reset, and goes on; what its engines do meanwhile fails. -EOPNOTSUPP by a driver without `reset`."""
         done: str = self._do("device_reset")
         return done

@@ -19,6 +19,7 @@ from secondsight.devices.exclusive import Exclusive
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.private_gpu import PrivateGpu
+from secondsight.devices.small.resetting import Resets
 from secondsight.devices.userfault_handler import serve
 from secondsight.lang.errors import LangError
 from secondsight.lang.machines import Machine
@@ -152,6 +153,8 @@ def _default(places: list[Place]) -> type[Device]:
         return FencedImporter
     if any(place.op.kind in ("device_migrate", "device_evict") for place in places):
         return PrivateGpu
+    if any(place.op.kind == "device_reset" for place in places):
+        return Resets
     return Exclusive if any(place.op.kind == "device_exclusive" for place in places) else Mirror
 
 

@@ -10,7 +10,7 @@ RELEASES = ("6.1", "6.12", "7.2")
 BUILDABLE = ("6.12",)
 """Of which a kernel of our own can be built: `kernels.BUILDABLE`."""
 
-AGREE_KINDS = ("sequential", "free", "forced", "migrating", "driven")
+AGREE_KINDS = ("sequential", "free", "forced", "migrating", "driven", "rare")
 """The kinds of scenario that are drawn: `agree.generate.KINDS`."""
 
 THING_KINDS = ("adversaries", "rules", "bounds", "tables", "functions", "records", "kernels", "operations", "scenarios", "terms", "errors")

@@ -47,6 +47,29 @@ int do_device(const long *arg, int makes)
 	return outcome(ioctl(session, SS_MIRROR_OPEN, &open));
 }
 
+int do_closed_device(const long *arg, int makes)
+{
+	struct ss_mirror_open open = {.handle = makes, .page_shift = scenario.page_bits, .later = 1};
+
+	(void)arg;
+	memcpy(open.variant, scenario.driver, sizeof open.variant);
+	return outcome(ioctl(session, SS_MIRROR_OPEN, &open));
+}
+
+int do_device_open(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(ioctl(session, SS_MIRROR_SUBSCRIBE, arg[0]));
+}
+
+int do_device_reset(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0]};
+
+	(void)makes;
+	return outcome(do_access(SS_MIRROR_RESET, &access));
+}
+
 int do_device_read(const long *arg, int makes)
 {
 	struct ss_access access = {.handle = arg[0], .addr = (unsigned long)address(arg + 1)};
@@ -72,6 +95,26 @@ static int value_or_failure(int result)
 int do_device_compare(const long *arg, int makes)
 {
 	int cpu = value_or_failure(do_read(arg + 1, makes)), device = value_or_failure(do_device_read(arg, makes));
+
+	return cpu == device ? DONE : DIFFERS;
+}
+
+static int of_second_half(const long *arg, int write)
+{
+	struct ss_access access = {.handle = arg[0], .addr = (unsigned long)address(arg + 1), .write = write, .value = write ? arg[3] : 0, .half = 1};
+
+	if (do_access(SS_MIRROR_ACCESS, &access))
+		return ERRNO | errno;
+	return write ? DONE : loaded(&access);
+}
+
+int do_device_read_half(const long *arg, int makes) { return (void)makes, of_second_half(arg, 0); }
+
+int do_device_write_half(const long *arg, int makes) { return (void)makes, of_second_half(arg, 1); }
+
+int do_device_compare_half(const long *arg, int makes)
+{
+	int cpu = value_or_failure(do_read_half(arg + 1, makes)), device = value_or_failure(do_device_read_half(arg, makes));
 
 	return cpu == device ? DONE : DIFFERS;
 }

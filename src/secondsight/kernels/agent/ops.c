@@ -620,20 +620,25 @@ static int is_alive(long handle) { return handle < 0 || left->handles[handle].al
 
 int is_well_formed(const struct op *op) { return is_handle(op->makes) && for_handles(op, is_handle) >= 0; }
 
+/* Of a device that is closed, the handle means something when somebody has opened it. */
+static int opens(const struct op *op) { return kinds[op->kind].run == do_device_open; }
+
 /* A mapping that grew where it is has not become another. */
 static int has_made(const struct op *op)
 {
-	return op->makes >= 0 && (kinds[op->kind].run != do_mremap_maymove || left->handles[op->makes].addr);
+	return op->makes >= 0 && kinds[op->kind].run != do_closed_device && (kinds[op->kind].run != do_mremap_maymove || left->handles[op->makes].addr);
 }
 
 int perform(const struct op *op)
 {
-	if (for_handles(op, is_alive) < 0)
+	if (!opens(op) && for_handles(op, is_alive) < 0)
 		return SKIPPED;
 	current_op = op - scenario.op;
 	int result = kinds[op->kind].run(op->arg, op->makes);
 	if (result == DONE && has_made(op))
 		left->handles[op->makes].alive = 1;
+	if (result == DONE && opens(op))
+		left->handles[op->arg[0]].alive = 1;
 	return result;
 }
 

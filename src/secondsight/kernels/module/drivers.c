@@ -302,13 +302,76 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 	}
 }
 
+/* Resets (devices/small/resetting.py): of the holds those that stand in the functions that every driver calls */
+
+static int resets_fault(struct ss_mirror *mirror, unsigned long addr, bool write, struct ss_access *access)
+{
+	for (;;) {
+		unsigned long seq, pfn;
+		struct page *kept;
+		bool retry;
+		int ret;
+
+		seq = ss_read_begin(mirror, access);
+		ret = range_fault(mirror, addr, write, &pfn, &kept);
+		if (ret == -EBUSY)
+			continue;
+		if (ret)
+			return ret;
+		ss_driver_lock(mirror);
+		retry = mmu_interval_read_retry(&mirror->notifier, seq);
+		if (!retry)
+			ss_hold(mirror->session, SS_POINT_TESTED);
+		if (!retry && mirror->refuses)
+			ret = -ENOENT;
+		else if (!retry)
+			map_page(mirror, addr, pfn, write, kept);
+		mutex_unlock(&mirror->lock);
+		if (!retry)
+			return ret;
+	}
+}
+
+static int resets(struct ss_mirror *mirror, struct ss_access *access)
+{
+	unsigned long seq = ss_read_begin(mirror, access);
+	bool refuses;
+
+	ss_driver_lock(mirror);
+	refuses = mirror->refuses;
+	if (!refuses)
+		ss_table_save(mirror);
+	mutex_unlock(&mirror->lock);
+	if (refuses)
+		return -ENODEV;
+	ss_driver_lock(mirror);
+	if (!mirror->refuses) {
+		if (!mmu_interval_read_retry(&mirror->notifier, seq)) {
+			ss_hold(mirror->session, SS_POINT_TESTED);
+			ss_table_restore(mirror);
+		}
+		ss_device_goes_on(mirror);
+	}
+	mutex_unlock(&mirror->lock);
+	return 0;
+}
+
+static void refuse(struct ss_mirror *mirror)
+{
+	ss_driver_lock(mirror);
+	mirror->refuses = true;
+	ss_table_unmap(mirror, 0, ULONG_MAX);
+	mutex_unlock(&mirror->lock);
+}
+
 static const struct ss_driver drivers[] = {
 	{ "right", right_fault, right_invalidate, .gives_back = true },
-	{ "no-test", no_test_fault, right_invalidate, true },
-	{ "test-before-lock", test_before_lock_fault, right_invalidate, true },
-	{ "callback-unlocked", right_fault, unlocked_invalidate, true },
-	{ "late-deref", late_deref_fault, right_invalidate, true },
+	{ "no-test", no_test_fault, right_invalidate, .keeps = true },
+	{ "test-before-lock", test_before_lock_fault, right_invalidate, .keeps = true },
+	{ "callback-unlocked", right_fault, unlocked_invalidate, .keeps = true },
+	{ "late-deref", late_deref_fault, right_invalidate, .keeps = true },
 	{ "unmarked", right_fault, right_invalidate, .unmarked = true },
+	{ "resets", resets_fault, right_invalidate, .reset = resets, .stop = refuse },
 	{ "coherent", right_fault, right_invalidate, .gives_back = true, .coherent = true },
 };
 

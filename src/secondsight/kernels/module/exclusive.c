@@ -70,7 +70,7 @@ static bool exchanged(struct ss_mirror *mirror, struct ss_access *access, long *
 		u32 value = access->value;
 
 		access->value = ss_page_load(page);
-		*ret = ss_page_store(page, value);
+		*ret = ss_page_store(page, value, false);
 	}
 	spin_unlock(&mirror->hardware);
 	return alone;

@@ -115,6 +115,10 @@ static long call(struct ss_session *session, unsigned int command, unsigned long
 		return ss_mirror_migrate(session, &arg->access);
 	case SS_MIRROR_EVICT:
 		return ss_mirror_evict(session, &arg->access);
+	case SS_MIRROR_SUBSCRIBE:
+		return ss_mirror_subscribe(session, number);
+	case SS_MIRROR_RESET:
+		return ss_mirror_reset(session, &arg->access);
 	case SS_MIRROR_CLOSE:
 		return ss_worker_close(session, number) ? 0 : ss_mirror_close(session, number);
 	case SS_MIRROR_PROBE:

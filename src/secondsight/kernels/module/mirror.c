@@ -64,6 +64,36 @@ void ss_table_unmap(struct ss_mirror *mirror, unsigned long start, unsigned long
 	spin_unlock(&mirror->hardware);
 }
 
+void ss_table_save(struct ss_mirror *mirror)
+{
+	unsigned int i;
+
+	spin_lock(&mirror->hardware);
+	mirror->stopped = true;
+	memcpy(mirror->saved, mirror->entries, sizeof(mirror->saved));
+	for (i = 0; i < SS_ENTRIES; i++)
+		clear(&mirror->entries[i]);
+	spin_unlock(&mirror->hardware);
+}
+
+void ss_table_restore(struct ss_mirror *mirror)
+{
+	unsigned int i;
+
+	spin_lock(&mirror->hardware);
+	for (i = 0; i < SS_ENTRIES; i++)
+		if (mirror->saved[i].present)
+			mirror->entries[i] = (struct ss_entry){ .pfn = mirror->saved[i].pfn, .present = true };
+	spin_unlock(&mirror->hardware);
+}
+
+void ss_device_goes_on(struct ss_mirror *mirror)
+{
+	spin_lock(&mirror->hardware);
+	mirror->stopped = false;
+	spin_unlock(&mirror->hardware);
+}
+
 /* The device's table walk and access: 0, an error, or SS_DEVICE_FAULT. */
 static int table_access(struct ss_mirror *mirror, struct ss_access *access)
 {
@@ -71,12 +101,14 @@ static int table_access(struct ss_mirror *mirror, struct ss_access *access)
 	int ret = 0;
 
 	spin_lock(&mirror->hardware);
-	if (mirror->closed)
+	if (mirror->closed || mirror->stopped)
 		ret = -EBADF;
 	else if (!entry->present || (access->write && !entry->writable))
 		ret = SS_DEVICE_FAULT;
 	else if (access->write)
-		ret = ss_page_store(pfn_to_page(entry->pfn), access->value);
+		ret = ss_page_store(pfn_to_page(entry->pfn), access->value, access->half);
+	else if (access->half)
+		access->value = ss_half_load(pfn_to_page(entry->pfn));
 	else
 		access->value = ss_page_load(pfn_to_page(entry->pfn));
 	spin_unlock(&mirror->hardware);
@@ -109,6 +141,15 @@ struct ss_mirror *ss_mirror_of(struct ss_session *session, u32 handle)
 	return handle < SS_MAX_HANDLES ? READ_ONCE(session->mirror[handle]) : NULL;
 }
 
+static int subscribe(struct ss_mirror *mirror)
+{
+	int ret = mmu_interval_notifier_insert(&mirror->notifier, mirror->mm, SS_WINDOWS,
+					       (unsigned long)SS_MAX_HANDLES << SS_WINDOW_SHIFT, &notifier_ops);
+
+	mirror->subscribed = !ret;
+	return ret;
+}
+
 long ss_mirror_open(struct ss_session *session, const struct ss_mirror_open *open)
 {
 	const struct ss_driver *driver;
@@ -131,8 +172,7 @@ long ss_mirror_open(struct ss_session *session, const struct ss_mirror_open *ope
 	mirror->page_shift = open->page_shift;
 	mutex_init(&mirror->lock);
 	spin_lock_init(&mirror->hardware);
-	ret = mmu_interval_notifier_insert(&mirror->notifier, mirror->mm, SS_WINDOWS,
-					   (unsigned long)SS_MAX_HANDLES << SS_WINDOW_SHIFT, &notifier_ops);
+	ret = open->later ? 0 : subscribe(mirror);
 	if (ret) {
 		kvfree(mirror);
 		return ret;
@@ -144,7 +184,32 @@ long ss_mirror_open(struct ss_session *session, const struct ss_mirror_open *ope
 	return 0;
 }
 
-/* Device.read() and Device.write() */
+/* Device.open(): whoever calls it need not be a user of the address space. */
+long ss_mirror_subscribe(struct ss_session *session, unsigned long handle)
+{
+	struct ss_mirror *mirror = ss_mirror_of(session, handle);
+	long ret;
+
+	if (!mirror || mirror->subscribed || mirror->closed)
+		return -EBADF;
+	if (!mmget_not_zero(mirror->mm))
+		return -EINVAL;
+	ret = subscribe(mirror);
+	mmput(mirror->mm);
+	return ret;
+}
+
+/* Device.reset() */
+long ss_mirror_reset(struct ss_session *session, struct ss_access *access)
+{
+	struct ss_mirror *mirror = ss_mirror_of(session, access->handle);
+
+	if (!mirror)
+		return -EINVAL;
+	return mirror->driver->reset ? mirror->driver->reset(mirror, access) : -EOPNOTSUPP;
+}
+
+/* Device.read(), Device.write(), and half_page.py */
 long ss_mirror_access(struct ss_session *session, struct ss_access *access)
 {
 	struct ss_mirror *mirror = ss_mirror_of(session, access->handle);
@@ -210,6 +275,8 @@ static void close_mirror(struct ss_mirror *mirror)
 {
 	unsigned int i;
 
+	if (mirror->driver->stop)
+		mirror->driver->stop(mirror);
 	if (mirror->memory) {
 		spin_lock(&mirror->hardware);
 		mirror->closed = true;
@@ -219,6 +286,9 @@ static void close_mirror(struct ss_mirror *mirror)
 	ss_waits(mirror->session, true);
 	mmu_interval_notifier_remove(&mirror->notifier);
 	ss_waits(mirror->session, false);
+	mirror->subscribed = false;
+	if (mirror->driver->stop)
+		return;
 	ss_memory_goes(mirror);
 	spin_lock(&mirror->hardware);
 	mirror->closed = true;
@@ -231,14 +301,10 @@ static void close_mirror(struct ss_mirror *mirror)
 long ss_mirror_close(struct ss_session *session, unsigned long handle)
 {
 	struct ss_mirror *mirror = ss_mirror_of(session, handle);
-	bool closed;
 
 	if (!mirror)
 		return -EINVAL;
-	spin_lock(&mirror->hardware);
-	closed = mirror->closed;
-	spin_unlock(&mirror->hardware);
-	if (closed)
+	if (!mirror->subscribed)
 		return -EBADF;
 	close_mirror(mirror);
 	return 0;
@@ -248,7 +314,7 @@ void ss_mirror_free(struct ss_mirror *mirror)
 {
 	if (!mirror)
 		return;
-	if (!mirror->closed)
+	if (mirror->subscribed)
 		close_mirror(mirror);
 	ss_memory_free(mirror);
 	mmdrop(mirror->mm);

@@ -30,6 +30,8 @@ struct ss_driver {
 	const char *name;
 	int (*fault)(struct ss_mirror *mirror, unsigned long addr, bool write, struct ss_access *access);
 	bool (*invalidate)(struct ss_mirror *mirror, const struct mmu_notifier_range *range, unsigned long seq);
+	int (*reset)(struct ss_mirror *mirror, struct ss_access *access);
+	void (*stop)(struct ss_mirror *mirror); /* what its close does before it unsubscribes, instead of what others do */
 	bool keeps; /* a reference for each entry */
 	bool unmarked; /* says of no page that it has been written to */
 	bool gives_back; /* a page to the CPU, before it asks to have it alone */
@@ -44,9 +46,13 @@ struct ss_mirror {
 	struct mutex lock;
 	spinlock_t hardware;
 	u32 page_shift;
-	bool closed;
+	bool subscribed;
+	bool closed; /* the device does nothing any more, and nothing is mapped */
+	bool stopped; /* the device does nothing for now */
+	bool refuses; /* of drivers with a stop of their own, under the lock: nothing is mapped any more */
 	struct ss_memory *memory; /* private.c */
 	struct ss_entry entries[SS_ENTRIES];
+	struct ss_entry saved[SS_ENTRIES]; /* while it is reset */
 };
 
 #define SS_PRIVATE_PAGES 2 /* PrivateGpu.bounds */
@@ -55,6 +61,11 @@ struct ss_mirror {
 struct ss_entry *ss_entry_of(struct ss_mirror *mirror, unsigned long addr);
 void ss_table_map(struct ss_mirror *mirror, unsigned long addr, unsigned long pfn, bool write, struct page *kept);
 void ss_table_unmap(struct ss_mirror *mirror, unsigned long start, unsigned long end);
+
+/* mirror.c: the device stops, and loses its table, which is saved; what was saved is mapped again, to be read; the device goes on. One step each. */
+void ss_table_save(struct ss_mirror *mirror);
+void ss_table_restore(struct ss_mirror *mirror);
+void ss_device_goes_on(struct ss_mirror *mirror);
 
 /* mirror.c: the mirror of a handle, or NULL */
 struct ss_mirror *ss_mirror_of(struct ss_session *session, u32 handle);

@@ -34,9 +34,13 @@ u32 ss_page_load(struct page *page)
 
 u32 ss_half_load(struct page *page)
 {
-	unsigned char *at = kmap_local_page(page);
-	u32 value = READ_ONCE(at[HALF]);
+	unsigned char *at = ss_in_dax(page);
+	u32 value;
 
+	if (at)
+		return READ_ONCE(at[HALF]);
+	at = kmap_local_page(ss_behind(page));
+	value = READ_ONCE(at[HALF]);
 	kunmap_local(at);
 	return value;
 }
@@ -72,6 +76,6 @@ static int store(struct page *page, unsigned int offset, u32 value, bool pinned)
 	return 0;
 }
 
-int ss_page_store(struct page *page, u32 value) { return store(page, 0, value, false); }
+int ss_page_store(struct page *page, u32 value, bool half) { return store(page, half ? HALF : 0, value, false); }
 
 int ss_pinned_store(struct page *page, u32 value, bool half) { return store(page, half ? HALF : 0, value, true); }

@@ -63,6 +63,7 @@ struct ss_settle {
 struct ss_mirror_open {
 	__u32 handle;
 	__u32 page_shift; /* of a page of the scenario: PAGE_SHIFT or SS_HUGE_SHIFT */
+	__u32 later; /* it subscribes when SS_MIRROR_SUBSCRIBE says so */
 	char variant[24];
 };
 
@@ -73,7 +74,7 @@ struct ss_access {
 	__u32 write;
 	__u32 value; /* in: to be stored; out: loaded, SS_TORN when bytes behind the first of a half page are not zero */
 	__u32 begun; /* out: how often the fault handler began (mmu_interval_read_begin) */
-	__u32 half; /* in: of a pin: the second half of the page */
+	__u32 half; /* in: of a pin or a mirror: the second half of the page */
 	__u32 late; /* out: what a late dereference touched: an ss_probe value, or 0 when there was none */
 };
 enum { SS_TORN = 256 };
@@ -149,5 +150,7 @@ struct ss_hook {
 #define SS_WORKER_JOB _IOWR('S', 43, struct ss_access)
 #define SS_CMA _IO('S', 44) /* 1: allocate the area of contiguous memory; 0: give it back */
 #define SS_MAKE_EXCLUSIVE _IOW('S', 45, struct ss_access) /* some other device takes a page for itself, and is done with it */
+#define SS_MIRROR_SUBSCRIBE _IO('S', 46) /* to the address space of the process that made the mirror, whoever asks */
+#define SS_MIRROR_RESET _IOWR('S', 47, struct ss_access)
 
 #endif

@@ -94,6 +94,8 @@ long ss_make_exclusive(struct ss_session *session, const struct ss_access *acces
 long ss_mirror_migrate(struct ss_session *session, struct ss_access *access);
 long ss_mirror_evict(struct ss_session *session, struct ss_access *access);
 long ss_mirror_close(struct ss_session *session, unsigned long handle);
+long ss_mirror_subscribe(struct ss_session *session, unsigned long handle);
+long ss_mirror_reset(struct ss_session *session, struct ss_access *access);
 long ss_mirror_probe(struct ss_session *session, struct ss_probe *probe);
 void ss_mirror_free(struct ss_mirror *mirror);
 
@@ -134,7 +136,7 @@ struct page *ss_behind(struct page *page);
 /* page.c */
 u32 ss_page_load(struct page *page);
 u32 ss_value_at(const unsigned char *at);
-int ss_page_store(struct page *page, u32 value);
+int ss_page_store(struct page *page, u32 value, bool half);
 u32 ss_half_load(struct page *page);
 int ss_pinned_store(struct page *page, u32 value, bool half); /* of one that is pinned */
 

@@ -26,16 +26,16 @@ def device(handle: Handle, op: Op, mm: Any, record: Any) -> int:
     return open_device(record, mm)
 
 
-@before_the_threads(makes=HandleType.DEVICE, model_only=True, named=False)
+@before_the_threads(makes=HandleType.DEVICE, needs=Needs.MODULE, named=False)
 def closed_device(handle: Handle, op: Op, mm: Any, record: Any) -> int:
-    """A device that nobody has opened yet (in the setup); `device.open()` does. On the model only."""
+    """A device that nobody has opened yet (in the setup); `device.open()` does."""
     record.notifier.mm = mm
     return 0
 
 
-@operation(device=DEVICE, own=False, model_only=True, turns=OPENS)
+@operation(device=DEVICE, own=False, turns=OPENS, needs=Needs.MODULE, often=Often())
 def device_open(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """Somebody opens the device for the process. Fails with what the driver's `open` returns. On the model only."""
+    """Somebody opens the device for the process. Fails with what the driver's `open` returns."""
     assert device is not None
     ret = open_device(device, mm)
     if ret != 0:
