@@ -1,0 +1,199 @@
+"""Mutants of the drivers and exporters that the tables of 2026 are about, before the cells of their tables (`design_mutants`); and of all designs the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from secondsight.cases import hmm_retry_2026, revoke_2026, thread_2011_ib, thread_2021_exclusive, two_pass_2026
+from secondsight.cases import thread_2023_hugetlb_pins as pins
+from secondsight.cases.design_mutants import Design, DesignCell, holding, mutants_of
+from secondsight.cases.revoke_2026 import RevokeColumn
+from secondsight.cases.revoke_story import revokes_restores_revokes
+from secondsight.cases.table import CaseTable, Heading
+from secondsight.cases.udmabuf_mutants import HARMLESS_IN_UDMABUFS, UDMABUFS
+from secondsight.contract.buffer import job_on_the_buffers_memory
+from secondsight.contract.check import RULES, driver_program
+from secondsight.contract.harmless import by_name, by_reason
+from secondsight.devices.device import Device
+from secondsight.devices.display import Display
+from secondsight.devices.exclusive import Exclusive615, ExclusiveByOwner
+from secondsight.devices.fenced_importer import ReadsUntilItUnmaps, UnmapsAtOnce
+from secondsight.devices.hmm_retry import RangeMirror
+from secondsight.devices.rdma_2011 import OdpIn2011
+from secondsight.devices.revocable_buffer import CountingBuffer, FencesOnly, RearmsAtRevoke, RevocableBuffer, SkipsThePut, UnmapThenFences
+from secondsight.devices.two_pass import TwoPassGpu
+from secondsight.devices.udmabuf_held import (
+    UdmabufAsVfio,
+    UdmabufHeld,
+    UdmabufPinsAddress,
+    UdmabufPinsFolios,
+    UdmabufReferences,
+    UdmabufShortPinsWhileMapped,
+)
+from secondsight.lang import Ref, atomic
+from secondsight.lang.program import Program
+from secondsight.linux.mm_types import Folio
+from secondsight.scenario import Scenario
+
+__all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "designs_page"]
+
+_AS_IF_CPU = RULES["as-if-cpu"].probes[0]
+
+
+# Exporters that revoke.
+
+
+def closes(exporter: RevocableBuffer) -> None:
+    """What was never revoked is closed: its memory is given back."""
+    before = exporter.storage[0]
+    exporter.close()
+    gone(exporter, before)
+
+
+def revokes_for_good(exporter: RevocableBuffer) -> None:
+    """Revoked: its memory is given back."""
+    before = exporter.storage[0]
+    exporter.revoke()
+    gone(exporter, before)
+
+
+@atomic
+def gone(exporter: RevocableBuffer, before: Ref[Folio]) -> None:
+    """The buffer has no memory, and nobody refers to what it had."""
+    assert before is not None
+    assert before.refcount == 0, "the memory is not given back"
+    assert all(frame is None for frame in exporter.storage), "the buffer still has memory"
+
+
+BESIDE_ITS_COLUMNS: tuple[RevokeColumn, ...] = (
+    RevokeColumn(Heading("given back", "what was revoked has given its memory back"), UnmapsAtOnce, revokes_for_good),
+    RevokeColumn(Heading("closed at once", "no job uses lost memory: the exporter is closed without having been revoked, and gives its memory back"), UnmapsAtOnce, closes),
+    RevokeColumn(
+        Heading("lost again", "no device reads lost memory, also when it is revoked a second time; the importer reads ahead until a worker unmaps"),
+        ReadsUntilItUnmaps,
+        revokes_restores_revokes,
+    ),
+)
+"""What the table does not ask, and mutants have to be asked: its columns look at the first revocation, or at counts alone."""
+
+
+def _exporter(kind: type[RevocableBuffer], *rows: str) -> Design:
+    """A class, and the rows that it is judged in: a row's exporter is the class, or derives from it."""
+    cells = []
+    for row in revoke_2026.ROWS:
+        if row.entry.name in rows:
+            names = [*holding(revoke_2026.TABLE, row.entry.name), *(column.entry.name for column in BESIDE_ITS_COLUMNS)]
+            if row.entry.name == "fences":
+                names.remove("lost again")  # who does not wait for unmapping does not hold beside who reads ahead
+            for column in (*revoke_2026.COLUMNS, *BESIDE_ITS_COLUMNS):
+                if column.entry.name in names:
+                    looks = job_on_the_buffers_memory if column.entry.name == "new memory" else None
+                    cells.append(DesignCell(revoke_2026.TABLE, row.entry.name, column.entry.name, row.exporter, _revoking(column), looks))
+    return Design(kind, tuple(cells))
+
+
+def _revoking(column: RevokeColumn) -> Callable[[type], Program]:
+    return partial(revoke_2026.program_of, column=column)
+
+
+def _two_passes(*rows: str) -> Design:
+    """The driver, with the choices of these rows."""
+    cells = []
+    for row in two_pass_2026.ROWS:
+        if row.entry.name in rows:
+            for column in two_pass_2026.COLUMNS:
+                if column.entry.name in holding(two_pass_2026.TABLE, row.entry.name):
+                    program = partial(two_pass_2026.program_of, row, column)
+                    looks = _AS_IF_CPU if column.entry.name == "one range" else None
+                    cells.append(DesignCell(two_pass_2026.TABLE, row.entry.name, column.entry.name, TwoPassGpu, program, looks))
+    return Design(TwoPassGpu, tuple(cells))
+
+
+def _retries(*rows: str) -> Design:
+    """The driver, with the choices of these rows."""
+    cells = []
+    for row in hmm_retry_2026.ROWS:
+        if row.entry.name in rows:
+            for column in hmm_retry_2026.COLUMNS:
+                if column.entry.name in holding(hmm_retry_2026.TABLE, row.entry.name):
+                    program = partial(hmm_retry_2026.program_of, row, column)
+                    looks = _AS_IF_CPU if column.entry.name == "DONTNEED" else None
+                    cells.append(DesignCell(hmm_retry_2026.TABLE, row.entry.name, column.entry.name, RangeMirror, program, looks))
+    return Design(RangeMirror, tuple(cells))
+
+
+def _held(kind: type, *rows: str) -> Design:
+    """An exporter of the table about pins, and the rows that it is judged in; or their display."""
+    cells = []
+    for row in pins.ROWS:
+        if row.entry.name in rows:
+            for column in pins.COLUMNS:
+                if column.entry.name in holding(pins.TABLE, row.entry.name):
+                    base = Display if kind is Display else row.exporter
+                    cells.append(DesignCell(pins.TABLE, row.entry.name, column.entry.name, base, _pinning(row, column, kind)))
+    return Design(kind, tuple(cells))
+
+
+def _pinning(row: pins.PinsRow, column: pins.PinsColumn, kind: type) -> Callable[[type], Program]:
+    def made(changed: type) -> Program:
+        return pins.program_of(row, column, changed) if kind is Display else pins.program_of(replace(row, exporter=changed), column)
+
+    return made
+
+
+def _driver(kind: type[Device], table: CaseTable, row: str, base: type[Device], scenario_of: Callable[[str], Scenario], without: Sequence[str] = ()) -> Design:
+    """A driver of a table with scenarios, and the row that it is judged in."""
+    columns = [column for column in holding(table, row) if column not in without]
+    cells = (DesignCell(table, row, column, base, partial(_of_scenario, scenario=scenario_of(column))) for column in columns)
+    return Design(kind, tuple(cells))
+
+
+def _of_scenario(driver: type, scenario: Scenario) -> Program:
+    return driver_program(driver, scenario)
+
+
+DESIGNS: dict[str, Design] = {
+    **UDMABUFS,
+    "RevocableBuffer": _exporter(RevocableBuffer, "fences", "skip the put"),
+    "FencesOnly": _exporter(FencesOnly, "fences"),
+    "CountingBuffer": _exporter(CountingBuffer, "skip the put", "re-arm at revoke"),
+    "SkipsThePut": _exporter(SkipsThePut, "skip the put"),
+    "RearmsAtRevoke": _exporter(RearmsAtRevoke, "re-arm at revoke"),
+    "UnmapThenFences": _exporter(UnmapThenFences, "unmap, fences"),
+    "UdmabufHeld": _held(UdmabufHeld, "as VFIO", "pin mapped"),
+    "UdmabufReferences": _held(UdmabufReferences, "reference", "ref mapped"),
+    "UdmabufPinsAddress": _held(UdmabufPinsAddress, "address"),
+    "UdmabufPinsFolios": _held(UdmabufPinsFolios, "as VFIO", "pin mapped"),
+    "UdmabufAsVfio": _held(UdmabufAsVfio, "as VFIO"),
+    "UdmabufShortPinsWhileMapped": _held(UdmabufShortPinsWhileMapped, "each frame"),
+    "Display": _held(Display, "pin mapped", "each frame"),
+    "OdpIn2011": _driver(OdpIn2011, thread_2011_ib.TABLE, "2011: later", OdpIn2011, thread_2011_ib.scenario_of),
+    "ExclusiveByOwner": _driver(ExclusiveByOwner, thread_2021_exclusive.TABLE, "merged", ExclusiveByOwner, thread_2021_exclusive.scenario_of),
+    "Exclusive615": _driver(Exclusive615, thread_2021_exclusive.TABLE, "6.15", Exclusive615, thread_2021_exclusive.scenario_of),
+    "TwoPassGpu": _two_passes("one pass", "own structure", "one, marked", "lock kept", "begins all", "fails late"),
+    "RangeMirror": _retries("driver's loop", "loop, 1 s", "same sequence", "fresh", "fresh, rest of 1 s"),
+}
+"""By the name of the class."""
+
+HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {**HARMLESS_IN_UDMABUFS}
+"""By class and mutant: why it may survive."""
+
+
+def designs_page() -> str:
+    """The end of docs/adequacy.md."""
+    counts = "".join(f"| `{name}` | {len(mutants_of(one))} | {len(mutants_of(one)) - len(HARMLESS_IN_DESIGNS[name])} |\n" for name, one in DESIGNS.items())
+    living = "".join(f"| `{name}`: {'; '.join(mutants)} | {reason} |\n" for name, table in HARMLESS_IN_DESIGNS.items() for reason, mutants in by_reason(table).items())
+    return HEAD + counts + "\n| may live | reason |\n| --- | --- |\n" + living
+
+
+HEAD = """
+## Mutants of designs
+
+What tables are about: exporters and an importer that no release has, and drivers that are not for the contract's adversaries, in the same way. A mutant is noticed when a cell
+of the design's rows that holds does not hold any more, or what the cells are about does not happen.
+
+| design | mutants | noticed |
+| --- | --- | --- |
+"""
