@@ -107,9 +107,7 @@ def try_design(design: Design, mutant: DriverMutant, states: int = 5_000_000) ->
                     return Trial(mutant, fate, by)
                 unfinished = unfinished or (by if fate == "not finished" else "")
                 asleep = asleep or fate == "idle"
-        except RuleBroken as error:
-            return Trial(mutant, "broken", f"while the machine is set up, {error.rule}")
-        except (LangError, NameError) as error:  # the latter while the machine is set up, which is before the language looks
+        except LangError as error:
             return Trial(mutant, "refused", str(error))
     if asleep:
         return Trial(mutant, "idle", "what the cells are about does not happen")
@@ -118,6 +116,14 @@ def try_design(design: Design, mutant: DriverMutant, states: int = 5_000_000) ->
 
 def _fate(cell: DesignCell, changed: type, states: int) -> tuple[str, str]:
     """What one cell says of a mutant, and its column."""
+    try:
+        cell.program(changed)
+    except RuleBroken as error:
+        return "broken", f"{cell.column}, {error.rule} while the machine is set up"
+    except AssertionError:
+        return "broken", f"{cell.column}, assertion while the machine is set up"
+    except NameError as error:  # it is set up before the language looks
+        return "refused", str(error)
     table = replace(cell.table, program=lambda _row, _column: cell.program(changed))
     result = search_cell(table, cell.row, cell.column, Request(limits=Limits(states=states))).result
     assert result is not None

@@ -35,7 +35,7 @@ from secondsight.devices.udmabuf_held import (
 from secondsight.lang import Ref, atomic
 from secondsight.lang.program import Program
 from secondsight.linux.mm_types import Folio
-from secondsight.scenario import Scenario
+from secondsight.scenario import Recorder, Scenario
 
 __all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "designs_page"]
 
@@ -71,6 +71,9 @@ BESIDE_ITS_COLUMNS: tuple[RevokeColumn, ...] = (
     RevokeColumn(Heading("given back", "what was revoked has given its memory back"), UnmapsAtOnce, revokes_for_good),
     RevokeColumn(Heading("closed at once", "no job uses lost memory: the exporter is closed without having been revoked, and gives its memory back"), UnmapsAtOnce, closes),
     RevokeColumn(
+        Heading("closed unmapped", "no device reads lost memory: the same beside an importer that reads ahead until a worker unmaps"), ReadsUntilItUnmaps, closes, times=1
+    ),
+    RevokeColumn(
         Heading("lost again", "no device reads lost memory, also when it is revoked a second time; the importer reads ahead until a worker unmaps"),
         ReadsUntilItUnmaps,
         revokes_restores_revokes,
@@ -86,7 +89,7 @@ def _exporter(kind: type[RevocableBuffer], *rows: str) -> Design:
         if row.entry.name in rows:
             names = [*holding(revoke_2026.TABLE, row.entry.name), *(column.entry.name for column in BESIDE_ITS_COLUMNS)]
             if row.entry.name == "fences":
-                names.remove("lost again")  # who does not wait for unmapping does not hold beside who reads ahead
+                names = [name for name in names if name not in ("closed unmapped", "lost again")]  # it does not wait until who reads ahead has unmapped
             for column in (*revoke_2026.COLUMNS, *BESIDE_ITS_COLUMNS):
                 if column.entry.name in names:
                     looks = job_on_the_buffers_memory if column.entry.name == "new memory" else None
@@ -154,6 +157,36 @@ def _of_scenario(driver: type, scenario: Scenario) -> Program:
     return driver_program(driver, scenario)
 
 
+def _only_writes() -> Scenario:
+    """As the column `swap-out` of 2011, where the device has not read the page before it writes: nothing else has said of the page that it is dirty."""
+    s = Recorder()
+    a = s.mmap(pages=1)
+    s.write(a, "A")
+    s.madvise_pageout(a)
+    s.read(a)
+    nic = s.device()
+
+    @s.thread
+    def kswapd() -> None:
+        s.reclaim(a)
+        s.reclaim(a)
+
+    @s.thread
+    def device() -> None:
+        nic.write(a, "D", into="written")
+
+    with s.after():
+        nic.compare(a)
+    return s.scenario("only writes", "the kernel swaps a page out, twice, to which the device only writes")
+
+
+def _in_2011() -> Design:
+    """The thread's driver on its own callbacks."""
+    known = _driver(OdpIn2011, thread_2011_ib.TABLE, "2011: later", OdpIn2011, thread_2011_ib.scenario_of)
+    more = DesignCell(thread_2011_ib.TABLE, "2011: later", "only writes", OdpIn2011, partial(_of_scenario, scenario=_only_writes()))
+    return Design(OdpIn2011, (*known.cells, more))
+
+
 DESIGNS: dict[str, Design] = {
     **UDMABUFS,
     "RevocableBuffer": _exporter(RevocableBuffer, "fences", "skip the put"),
@@ -169,7 +202,7 @@ DESIGNS: dict[str, Design] = {
     "UdmabufAsVfio": _held(UdmabufAsVfio, "as VFIO"),
     "UdmabufShortPinsWhileMapped": _held(UdmabufShortPinsWhileMapped, "each frame"),
     "Display": _held(Display, "pin mapped", "each frame"),
-    "OdpIn2011": _driver(OdpIn2011, thread_2011_ib.TABLE, "2011: later", OdpIn2011, thread_2011_ib.scenario_of),
+    "OdpIn2011": _in_2011(),
     "ExclusiveByOwner": _driver(ExclusiveByOwner, thread_2021_exclusive.TABLE, "merged", ExclusiveByOwner, thread_2021_exclusive.scenario_of),
     "Exclusive615": _driver(Exclusive615, thread_2021_exclusive.TABLE, "6.15", Exclusive615, thread_2021_exclusive.scenario_of),
     "TwoPassGpu": _two_passes("one pass", "own structure", "one, marked", "lock kept", "begins all", "fails late"),
@@ -177,7 +210,79 @@ DESIGNS: dict[str, Design] = {
 }
 """By the name of the class."""
 
-HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {**HARMLESS_IN_UDMABUFS}
+_BEING_MADE = "the buffer is being made: nobody looks at it yet"
+_UNDER_RESV = "the reservation lock is held: that it is one step besides only saves states"
+_BETWEEN = "the reservation lock is held from one to the other: nobody maps or queues a job in between"
+_NO_FENCE_COMES = (
+    "importers have been told, and nobody maps: whoever queues a job still does so by the old mapping, and that is waited for where it has to be unmapped; "
+    "so it is all the same whether the lock is held while the fences are waited for"
+)
+_WAITED_FOR = "all is waited for already: whether the lock is held when the memory goes is all the same"
+_NOBODY_COUNTS = "nobody has it mapped, nobody may map it, and one thread alone revokes and restores: nobody counts meanwhile"
+_TAKEN = "wait_for_completion() has taken what complete() gave: nothing is left there"
+_TOLD_BEFORE = "importers were told by `revoke`: to tell them again is for those that wait until they may map, and no importer here does"
+_MM_STAYS = "`notifier.mm` is there before `open` is called, and stays; mmget_not_zero() looks by itself"
+_ONE_STEP = "one step, in which nobody looks"
+_NOTHING_HERE = "it does nothing here: a driver that is derived from this one waits there"
+_NO_ZERO_PAGE = "what is put off is flushed at once too without harm, and in no cell that holds is it the zero page"
+_NOT_CALLED = "in no cell that holds is it called: where a range goes, what is put off is of another page"
+_CHANGES_UNDER_IT = "the driver's lock is held, under which every change of the table is made"
+_CLEARED_ALREADY = (
+    "the CPU's entry has changed before the callback is called: whoever looks from then on finds the new page; whoever looked before finds that the number has gone on, or has its "
+    "entry put off"
+)
+
+HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
+    **HARMLESS_IN_UDMABUFS,
+    "RevocableBuffer": by_name(
+        {
+            _BEING_MADE: "open: swap 1, 2",
+            "no cell closes the buffer's file: nobody looks at the count": "open: drop 2",
+            _UNDER_RESV: "map_dma_buf: without the lock 1; map_dma_buf: first out of the lock 1",
+            _BETWEEN: "tell: swap 1",
+            "mapping is refused while it is revoked: nobody looks at the memory, or at the count": "restore: swap 1, 5, 6",
+            _TOLD_BEFORE: "restore: drop 3, 4; restore: swap 3, 4",
+            "to allow mappings is one store, and the count is new before": "restore: swap 7, 8",
+        }
+    ),
+    "FencesOnly": by_name({_BETWEEN: "revoke: swap 2", _NO_FENCE_COMES: "revoke: swap 3", _WAITED_FOR: "revoke: swap 4"}),
+    "CountingBuffer": by_name(
+        {
+            _BEING_MADE: "open: swap 1",
+            _NOBODY_COUNTS: "rearm: without the lock 1; rearm: first out of the lock 1; rearm: last out of the lock 1; rearm: swap 1",
+            _TAKEN: "rearm: drop 2",
+            _BETWEEN: "revoke: swap 2",
+            _NO_FENCE_COMES: "revoke: swap 3",
+        }
+    ),
+    "SkipsThePut": by_name({"one thread alone revokes and closes: nobody else writes that": "close: swap 1", _BETWEEN: "close: swap 3", _NO_FENCE_COMES: "close: swap 4"}),
+    "RearmsAtRevoke": by_name(
+        {
+            _NOBODY_COUNTS: "revoke: without the lock 1; revoke: first out of the lock 1; revoke: last out of the lock 1; revoke: swap 1",
+            _TAKEN: "revoke: drop 3",
+        }
+    ),
+    "UnmapThenFences": by_name({_NO_FENCE_COMES: "stop_all: swap 5, 6", _WAITED_FOR: "stop_all: swap 7"}),
+    "OdpIn2011": by_name(
+        {
+            _MM_STAYS: "fault: without the lock 1; fault: first out of the lock 1",
+            "to look and to map is one step besides": "fault: without the lock 2",
+            _CHANGES_UNDER_IT: "fault: without the lock 3",
+            "nothing is mapped then: the access faults again": "fault: drop 8",
+            "a page that is held is not moved, and comes back from the swap cache: what was put off is of the same page": "fault: drop 9",
+            _NOT_CALLED: (
+                "invalidate_range_start: without the lock 1; invalidate_range_start: first out of the lock 1; invalidate_range_start: last out of the lock 1; "
+                "invalidate_range_start: drop 1, 2, 3; invalidate_range_start: swap 1"
+            ),
+            _CLEARED_ALREADY: "invalidate_page: without the lock 1; invalidate_page: first out of the lock 1; invalidate_page: last out of the lock 1; invalidate_page: swap 1",
+            _NOTHING_HERE: "invalidate_page: drop 1; release: swap 1; release: drop 2",
+            _NO_ZERO_PAGE: "changed: negate 2; changed: drop 2",
+            _ONE_STEP: "changed: swap 1; flush_page: swap 2; work: without the lock 1",
+            "what the worker does not flush is flushed when the page is mapped again, or the device is closed": "work: drop 2; flush_kept: negate 1; flush_kept: drop 1",
+            "to flush all is one step; nobody maps what is closed": "close: without the lock 1; close: without the lock 2",
+        }
+    ),
+}
 """By class and mutant: why it may survive."""
 
 

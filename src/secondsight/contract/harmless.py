@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-__all__ = ["HARMLESS", "JUDGED", "by_name", "by_reason"]
+__all__ = ["HARMLESS", "JUDGED", "by_name", "by_reason", "each_of"]
 
 _THE_CALLS_OWN = "the array is of one call alone, which writes what it reads"
 _UNDER_ONE_LOCK = "both stand under the lock that whoever reads them takes: nobody sees one without the other"
@@ -45,6 +45,11 @@ _A_FIGURE = "how many pages have moved is a figure for who asked: no rule asks a
 def by_name(reasons: Mapping[str, str]) -> dict[str, str]:
     """The reason of each mutant, out of names by reason such as `f: drop 1, 2; g: swap 3`."""
     return {name: reason for reason, names in reasons.items() for name in _each_name(names)}
+
+
+def each_of(names: Mapping[str, str]) -> dict[str, str]:
+    """The key of each name, out of names by key such as `one; other`."""
+    return {name: key for key, listed in names.items() for name in listed.split("; ") if name}
 
 
 def by_reason(table: Mapping[str, str]) -> dict[str, list[str]]:
@@ -100,6 +105,8 @@ HARMLESS: dict[str, dict[str, str]] = {
         }
     ),
     "LooksUpEachPagemap": dict.fromkeys(("collect: drop 2", "read_ahead: drop 4", "read_page: drop 2"), "what it reads ahead goes nowhere: a driver that reads less keeps every rule"),
+    "PinsAllOrNothing": {},
+    "LeavesInItsCallback": by_name({_GETS_A_USER: "invalidate: without the lock 1; invalidate: first out of the lock 1; invalidate: last out of the lock 1"}),
     "PinsSeveral": {
         "pin: swap 1": "which pages are wanted is the driver's own to say, under its lock: the mmap lock is not asked",
         "take: swap 1": _UNDER_ONE_LOCK,
