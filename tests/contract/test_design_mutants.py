@@ -30,6 +30,18 @@ def test_an_importer_that_gets_at_no_page_is_idle() -> None:
     assert fates("UdmabufHmmUnderResv", ["map_dma_buf: negate 2"]) == [("idle", "what the cells are about does not happen")]
 
 
+def test_what_columns_of_a_table_do_not_ask_is_asked_of_mutants() -> None:
+    """That memory is given back; that a buffer is closed which was never revoked; that a page is saved which a device has only written to."""
+    assert fates("SkipsThePut", ["close: drop 4", "close: drop 6", "close: drop 7"]) == [
+        ("broken", "closed at once, no-freed-frame"), ("broken", "closed unmapped, no-freed-frame"), ("broken", "closed at once, assertion"),
+    ]  # fmt: skip
+    assert fates("OdpIn2011", ["flush_page: negate 2"]) == [("broken", "only writes, lost-write")]
+
+
+def test_what_goes_wrong_while_a_machine_is_set_up_is_told() -> None:
+    assert fates("UdmabufHeld", ["create: drop 1"]) == [("broken", "offline shown, assertion while the machine is set up")]
+
+
 def test_a_mutant_outside_the_language_is_refused() -> None:
     (refused,) = fates("ImporterFaultsFirst", ["map: drop 1"])
     assert refused[0] == "refused" and "exporter is not defined" in refused[1]

@@ -1,4 +1,4 @@
-"""Mutants of the drivers and exporters that the tables of 2026 are about, before the cells of their tables (`design_mutants`); and of all designs the page."""
+"""Mutants of exporters and drivers that tables are about, before the cells of their tables (`design_mutants`); and of all designs the page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from secondsight.cases import hmm_retry_2026, revoke_2026, thread_2011_ib, thread_2021_exclusive, two_pass_2026
+from secondsight.cases import revoke_2026, thread_2011_ib
 from secondsight.cases import thread_2023_hugetlb_pins as pins
 from secondsight.cases.design_mutants import Design, DesignCell, holding, mutants_of
 from secondsight.cases.revoke_2026 import RevokeColumn
@@ -14,16 +14,21 @@ from secondsight.cases.revoke_story import revokes_restores_revokes
 from secondsight.cases.table import CaseTable, Heading
 from secondsight.cases.udmabuf_mutants import HARMLESS_IN_UDMABUFS, UDMABUFS
 from secondsight.contract.buffer import job_on_the_buffers_memory
-from secondsight.contract.check import RULES, driver_program
+from secondsight.contract.check import driver_program
 from secondsight.contract.harmless import by_name, by_reason
 from secondsight.devices.device import Device
-from secondsight.devices.display import Display
-from secondsight.devices.exclusive import Exclusive615, ExclusiveByOwner
-from secondsight.devices.fenced_importer import ReadsUntilItUnmaps, UnmapsAtOnce
-from secondsight.devices.hmm_retry import RangeMirror
+from secondsight.devices.fenced_importer import FencedImporter, ReadsUntilItUnmaps, UnmapsAtOnce
+from secondsight.devices.moving_buffer import MovingBuffer
 from secondsight.devices.rdma_2011 import OdpIn2011
-from secondsight.devices.revocable_buffer import CountingBuffer, FencesOnly, RearmsAtRevoke, RevocableBuffer, SkipsThePut, UnmapThenFences
-from secondsight.devices.two_pass import TwoPassGpu
+from secondsight.devices.rdma_odp import OdpLaterWhereTold
+from secondsight.devices.revocable_buffer import (
+    CountingBuffer,
+    FencesOnly,
+    RearmsAtRevoke,
+    RevocableBuffer,
+    SkipsThePut,
+    UnmapThenFences,
+)
 from secondsight.devices.udmabuf_held import (
     UdmabufAsVfio,
     UdmabufHeld,
@@ -38,8 +43,6 @@ from secondsight.linux.mm_types import Folio
 from secondsight.scenario import Recorder, Scenario
 
 __all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "designs_page"]
-
-_AS_IF_CPU = RULES["as-if-cpu"].probes[0]
 
 
 # Exporters that revoke.
@@ -82,6 +85,35 @@ BESIDE_ITS_COLUMNS: tuple[RevokeColumn, ...] = (
 """What the table does not ask, and mutants have to be asked: its columns look at the first revocation, or at counts alone."""
 
 
+def moves(exporter: MovingBuffer) -> None:
+    """The buffer is moved, and then again."""
+    exporter.move()
+    exporter.move()
+
+
+def moves_and_revokes(exporter: MovingBuffer) -> None:
+    """The buffer is moved, and what it has then is taken away."""
+    exporter.move()
+    before = exporter.storage[0]
+    exporter.revoke()
+    gone(exporter, before)
+
+
+MOVES: tuple[RevokeColumn, ...] = (
+    RevokeColumn(Heading("moves", "no job uses memory that the buffer has left; the importer unmaps when it is told, while its device goes on"), UnmapsAtOnce, moves),
+    RevokeColumn(Heading("moves, goes on", "nobody waits for ever"), FencedImporter, moves, ends=True),
+    RevokeColumn(Heading("moves, lost", "the buffer is moved and then taken away: it gives its memory back, and no job uses it"), UnmapsAtOnce, moves_and_revokes),
+)
+"""Of an exporter that moves its buffer."""
+
+
+def _moving() -> Design:
+    """The exporter that the contract's adversaries have, which is in no row: as `re-arm at revoke`, and it moves."""
+    names = holding(revoke_2026.TABLE, "re-arm at revoke")
+    columns = (*(column for column in revoke_2026.COLUMNS if column.entry.name in names), *BESIDE_ITS_COLUMNS, *MOVES)
+    return Design(MovingBuffer, tuple(DesignCell(revoke_2026.TABLE, "re-arm at revoke", column.entry.name, MovingBuffer, _revoking(column)) for column in columns))
+
+
 def _exporter(kind: type[RevocableBuffer], *rows: str) -> Design:
     """A class, and the rows that it is judged in: a row's exporter is the class, or derives from it."""
     cells = []
@@ -101,47 +133,20 @@ def _revoking(column: RevokeColumn) -> Callable[[type], Program]:
     return partial(revoke_2026.program_of, column=column)
 
 
-def _two_passes(*rows: str) -> Design:
-    """The driver, with the choices of these rows."""
-    cells = []
-    for row in two_pass_2026.ROWS:
-        if row.entry.name in rows:
-            for column in two_pass_2026.COLUMNS:
-                if column.entry.name in holding(two_pass_2026.TABLE, row.entry.name):
-                    program = partial(two_pass_2026.program_of, row, column)
-                    looks = _AS_IF_CPU if column.entry.name == "one range" else None
-                    cells.append(DesignCell(two_pass_2026.TABLE, row.entry.name, column.entry.name, TwoPassGpu, program, looks))
-    return Design(TwoPassGpu, tuple(cells))
-
-
-def _retries(*rows: str) -> Design:
-    """The driver, with the choices of these rows."""
-    cells = []
-    for row in hmm_retry_2026.ROWS:
-        if row.entry.name in rows:
-            for column in hmm_retry_2026.COLUMNS:
-                if column.entry.name in holding(hmm_retry_2026.TABLE, row.entry.name):
-                    program = partial(hmm_retry_2026.program_of, row, column)
-                    looks = _AS_IF_CPU if column.entry.name == "DONTNEED" else None
-                    cells.append(DesignCell(hmm_retry_2026.TABLE, row.entry.name, column.entry.name, RangeMirror, program, looks))
-    return Design(RangeMirror, tuple(cells))
-
-
 def _held(kind: type, *rows: str) -> Design:
-    """An exporter of the table about pins, and the rows that it is judged in; or their display."""
+    """An exporter of the table about pins, and the rows that it is judged in."""
     cells = []
     for row in pins.ROWS:
         if row.entry.name in rows:
             for column in pins.COLUMNS:
                 if column.entry.name in holding(pins.TABLE, row.entry.name):
-                    base = Display if kind is Display else row.exporter
-                    cells.append(DesignCell(pins.TABLE, row.entry.name, column.entry.name, base, _pinning(row, column, kind)))
+                    cells.append(DesignCell(pins.TABLE, row.entry.name, column.entry.name, row.exporter, _pinning(row, column)))
     return Design(kind, tuple(cells))
 
 
-def _pinning(row: pins.PinsRow, column: pins.PinsColumn, kind: type) -> Callable[[type], Program]:
+def _pinning(row: pins.PinsRow, column: pins.PinsColumn) -> Callable[[type], Program]:
     def made(changed: type) -> Program:
-        return pins.program_of(row, column, changed) if kind is Display else pins.program_of(replace(row, exporter=changed), column)
+        return pins.program_of(replace(row, exporter=changed), column)
 
     return made
 
@@ -195,18 +200,17 @@ DESIGNS: dict[str, Design] = {
     "SkipsThePut": _exporter(SkipsThePut, "skip the put"),
     "RearmsAtRevoke": _exporter(RearmsAtRevoke, "re-arm at revoke"),
     "UnmapThenFences": _exporter(UnmapThenFences, "unmap, fences"),
+    "MovingBuffer": _moving(),
+    "OdpLaterWhereTold": _driver(
+        OdpLaterWhereTold, thread_2011_ib.TABLE, "by a hint", OdpLaterWhereTold, thread_2011_ib.scenario_of, (thread_2011_ib.DIRECT, thread_2011_ib.BY_REFERENCE)
+    ),
     "UdmabufHeld": _held(UdmabufHeld, "as VFIO", "pin mapped"),
     "UdmabufReferences": _held(UdmabufReferences, "reference", "ref mapped"),
     "UdmabufPinsAddress": _held(UdmabufPinsAddress, "address"),
     "UdmabufPinsFolios": _held(UdmabufPinsFolios, "as VFIO", "pin mapped"),
     "UdmabufAsVfio": _held(UdmabufAsVfio, "as VFIO"),
     "UdmabufShortPinsWhileMapped": _held(UdmabufShortPinsWhileMapped, "each frame"),
-    "Display": _held(Display, "pin mapped", "each frame"),
     "OdpIn2011": _in_2011(),
-    "ExclusiveByOwner": _driver(ExclusiveByOwner, thread_2021_exclusive.TABLE, "merged", ExclusiveByOwner, thread_2021_exclusive.scenario_of),
-    "Exclusive615": _driver(Exclusive615, thread_2021_exclusive.TABLE, "6.15", Exclusive615, thread_2021_exclusive.scenario_of),
-    "TwoPassGpu": _two_passes("one pass", "own structure", "one, marked", "lock kept", "begins all", "fails late"),
-    "RangeMirror": _retries("driver's loop", "loop, 1 s", "same sequence", "fresh", "fresh, rest of 1 s"),
 }
 """By the name of the class."""
 
