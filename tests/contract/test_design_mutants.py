@@ -39,7 +39,7 @@ def test_what_columns_of_a_table_do_not_ask_is_asked_of_mutants() -> None:
 
 
 def test_what_goes_wrong_while_a_machine_is_set_up_is_told() -> None:
-    assert fates("UdmabufHeld", ["create: drop 1"]) == [("broken", "offline shown, assertion while the machine is set up")]
+    assert fates("UdmabufPinsAddress", ["hold: negate 1"]) == [("broken", "offline idle, assertion while the machine is set up")]
 
 
 def test_a_mutant_outside_the_language_is_refused() -> None:

@@ -17,8 +17,7 @@ from secondsight.contract.buffer import job_on_the_buffers_memory
 from secondsight.contract.check import driver_program
 from secondsight.contract.harmless import by_name, by_reason
 from secondsight.devices.device import Device
-from secondsight.devices.fenced_importer import FencedImporter, ReadsUntilItUnmaps, UnmapsAtOnce
-from secondsight.devices.moving_buffer import MovingBuffer
+from secondsight.devices.fenced_importer import ReadsUntilItUnmaps, UnmapsAtOnce
 from secondsight.devices.rdma_2011 import OdpIn2011
 from secondsight.devices.rdma_odp import OdpLaterWhereTold
 from secondsight.devices.revocable_buffer import (
@@ -31,7 +30,6 @@ from secondsight.devices.revocable_buffer import (
 )
 from secondsight.devices.udmabuf_held import (
     UdmabufAsVfio,
-    UdmabufHeld,
     UdmabufPinsAddress,
     UdmabufPinsFolios,
     UdmabufReferences,
@@ -83,35 +81,6 @@ BESIDE_ITS_COLUMNS: tuple[RevokeColumn, ...] = (
     ),
 )
 """What the table does not ask, and mutants have to be asked: its columns look at the first revocation, or at counts alone."""
-
-
-def moves(exporter: MovingBuffer) -> None:
-    """The buffer is moved, and then again."""
-    exporter.move()
-    exporter.move()
-
-
-def moves_and_revokes(exporter: MovingBuffer) -> None:
-    """The buffer is moved, and what it has then is taken away."""
-    exporter.move()
-    before = exporter.storage[0]
-    exporter.revoke()
-    gone(exporter, before)
-
-
-MOVES: tuple[RevokeColumn, ...] = (
-    RevokeColumn(Heading("moves", "no job uses memory that the buffer has left; the importer unmaps when it is told, while its device goes on"), UnmapsAtOnce, moves),
-    RevokeColumn(Heading("moves, goes on", "nobody waits for ever"), FencedImporter, moves, ends=True),
-    RevokeColumn(Heading("moves, lost", "the buffer is moved and then taken away: it gives its memory back, and no job uses it"), UnmapsAtOnce, moves_and_revokes),
-)
-"""Of an exporter that moves its buffer."""
-
-
-def _moving() -> Design:
-    """The exporter that the contract's adversaries have, which is in no row: as `re-arm at revoke`, and it moves."""
-    names = holding(revoke_2026.TABLE, "re-arm at revoke")
-    columns = (*(column for column in revoke_2026.COLUMNS if column.entry.name in names), *BESIDE_ITS_COLUMNS, *MOVES)
-    return Design(MovingBuffer, tuple(DesignCell(revoke_2026.TABLE, "re-arm at revoke", column.entry.name, MovingBuffer, _revoking(column)) for column in columns))
 
 
 def _exporter(kind: type[RevocableBuffer], *rows: str) -> Design:
@@ -200,11 +169,9 @@ DESIGNS: dict[str, Design] = {
     "SkipsThePut": _exporter(SkipsThePut, "skip the put"),
     "RearmsAtRevoke": _exporter(RearmsAtRevoke, "re-arm at revoke"),
     "UnmapThenFences": _exporter(UnmapThenFences, "unmap, fences"),
-    "MovingBuffer": _moving(),
     "OdpLaterWhereTold": _driver(
         OdpLaterWhereTold, thread_2011_ib.TABLE, "by a hint", OdpLaterWhereTold, thread_2011_ib.scenario_of, (thread_2011_ib.DIRECT, thread_2011_ib.BY_REFERENCE)
     ),
-    "UdmabufHeld": _held(UdmabufHeld, "as VFIO", "pin mapped"),
     "UdmabufReferences": _held(UdmabufReferences, "reference", "ref mapped"),
     "UdmabufPinsAddress": _held(UdmabufPinsAddress, "address"),
     "UdmabufPinsFolios": _held(UdmabufPinsFolios, "as VFIO", "pin mapped"),
@@ -267,6 +234,24 @@ HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
         }
     ),
     "UnmapThenFences": by_name({_NO_FENCE_COMES: "stop_all: swap 5, 6", _WAITED_FOR: "stop_all: swap 7"}),
+    "UdmabufReferences": by_name(
+        {
+            "in no cell that holds does anybody take the page away while the buffer looks it up, or look at the buffer": (
+                "hold: without the lock 1; hold: first out of the lock 1; hold: last out of the lock 1; hold: swap 2"
+            ),
+        }
+    ),
+    "UdmabufPinsAddress": {},
+    "UdmabufPinsFolios": {},
+    "UdmabufAsVfio": {},
+    "UdmabufShortPinsWhileMapped": by_name(
+        {
+            "what is read there is written when the buffer is made, to pin is one step, and one thread alone maps": (
+                "hold: without the lock 1; hold: first out of the lock 1; hold: last out of the lock 1"
+            ),
+        }
+    ),
+    "OdpLaterWhereTold": {},
     "OdpIn2011": by_name(
         {
             _MM_STAYS: "fault: without the lock 1; fault: first out of the lock 1",
