@@ -22,7 +22,7 @@ from secondsight.lang.errors import LangError, RuleBroken
 from secondsight.lang.program import Program
 from secondsight.search import Limits, Request, Verdict
 
-__all__ = ["Design", "DesignCell", "holding", "mutants_of", "try_design"]
+__all__ = ["MutatedDesign", "DesignCell", "holding", "mutants_of", "try_design"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class DesignCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
+class MutatedDesign:
     """A class whose methods are changed, and the cells that it is judged in."""
 
     kind: type
@@ -88,12 +88,12 @@ def _method(mutant: DriverMutant) -> str:
     return mutant.method.partition(".")[2]
 
 
-def mutants_of(design: Design) -> list[DriverMutant]:
+def mutants_of(design: MutatedDesign) -> list[DriverMutant]:
     """The mutants of a design's class, but for those of methods that all its cells have others for: nothing would be changed there."""
     return [one for one in driver_mutants(design.kind) if design.places(_method(one))]
 
 
-def try_design(design: Design, mutant: DriverMutant, states: int = 5_000_000) -> Trial:
+def try_design(design: MutatedDesign, mutant: DriverMutant, states: int = 5_000_000) -> Trial:
     """A mutant before the cells, in their order, until one notices it."""
     unfinished, asleep = "", False
     changed: dict[type, type] = {}

@@ -8,7 +8,7 @@ from functools import partial
 
 from secondsight.cases import revoke_2026, thread_2011_ib
 from secondsight.cases import thread_2023_hugetlb_pins as pins
-from secondsight.cases.design_mutants import Design, DesignCell, holding, mutants_of
+from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding, mutants_of
 from secondsight.cases.revoke_2026 import RevokeColumn
 from secondsight.cases.revoke_story import revokes_restores_revokes
 from secondsight.cases.table import CaseTable, Heading
@@ -83,7 +83,7 @@ BESIDE_ITS_COLUMNS: tuple[RevokeColumn, ...] = (
 """What the table does not ask, and mutants have to be asked: its columns look at the first revocation, or at counts alone."""
 
 
-def _exporter(kind: type[RevocableBuffer], *rows: str) -> Design:
+def _exporter(kind: type[RevocableBuffer], *rows: str) -> MutatedDesign:
     """A class, and the rows that it is judged in: a row's exporter is the class, or derives from it."""
     cells = []
     for row in revoke_2026.ROWS:
@@ -95,14 +95,14 @@ def _exporter(kind: type[RevocableBuffer], *rows: str) -> Design:
                 if column.entry.name in names:
                     looks = job_on_the_buffers_memory if column.entry.name == "new memory" else None
                     cells.append(DesignCell(revoke_2026.TABLE, row.entry.name, column.entry.name, row.exporter, _revoking(column), looks))
-    return Design(kind, tuple(cells))
+    return MutatedDesign(kind, tuple(cells))
 
 
 def _revoking(column: RevokeColumn) -> Callable[[type], Program]:
     return partial(revoke_2026.program_of, column=column)
 
 
-def _held(kind: type, *rows: str) -> Design:
+def _held(kind: type, *rows: str) -> MutatedDesign:
     """An exporter of the table about pins, and the rows that it is judged in."""
     cells = []
     for row in pins.ROWS:
@@ -110,7 +110,7 @@ def _held(kind: type, *rows: str) -> Design:
             for column in pins.COLUMNS:
                 if column.entry.name in holding(pins.TABLE, row.entry.name):
                     cells.append(DesignCell(pins.TABLE, row.entry.name, column.entry.name, row.exporter, _pinning(row, column)))
-    return Design(kind, tuple(cells))
+    return MutatedDesign(kind, tuple(cells))
 
 
 def _pinning(row: pins.PinsRow, column: pins.PinsColumn) -> Callable[[type], Program]:
@@ -120,11 +120,11 @@ def _pinning(row: pins.PinsRow, column: pins.PinsColumn) -> Callable[[type], Pro
     return made
 
 
-def _driver(kind: type[Device], table: CaseTable, row: str, base: type[Device], scenario_of: Callable[[str], Scenario], without: Sequence[str] = ()) -> Design:
+def _driver(kind: type[Device], table: CaseTable, row: str, base: type[Device], scenario_of: Callable[[str], Scenario], without: Sequence[str] = ()) -> MutatedDesign:
     """A driver of a table with scenarios, and the row that it is judged in."""
     columns = [column for column in holding(table, row) if column not in without]
     cells = (DesignCell(table, row, column, base, partial(_of_scenario, scenario=scenario_of(column))) for column in columns)
-    return Design(kind, tuple(cells))
+    return MutatedDesign(kind, tuple(cells))
 
 
 def _of_scenario(driver: type, scenario: Scenario) -> Program:
@@ -154,14 +154,14 @@ def _only_writes() -> Scenario:
     return s.scenario("only writes", "the kernel swaps a page out, twice, to which the device only writes")
 
 
-def _in_2011() -> Design:
+def _in_2011() -> MutatedDesign:
     """The thread's driver on its own callbacks."""
     known = _driver(OdpIn2011, thread_2011_ib.TABLE, "2011: later", OdpIn2011, thread_2011_ib.scenario_of)
     more = DesignCell(thread_2011_ib.TABLE, "2011: later", "only writes", OdpIn2011, partial(_of_scenario, scenario=_only_writes()))
-    return Design(OdpIn2011, (*known.cells, more))
+    return MutatedDesign(OdpIn2011, (*known.cells, more))
 
 
-DESIGNS: dict[str, Design] = {
+DESIGNS: dict[str, MutatedDesign] = {
     **UDMABUFS,
     "RevocableBuffer": _exporter(RevocableBuffer, "fences", "skip the put"),
     "FencesOnly": _exporter(FencesOnly, "fences"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from secondsight.cases.design_mutants import Design, DesignCell, holding
+from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding
 from secondsight.cases.thread_2023_udmabuf import COLUMNS, ROWS, TABLE, Column, Row, program_of
 from secondsight.contract.buffer import no_freed_frame
 from secondsight.devices.udmabuf_hmm import ImporterFaultsFirst, UdmabufHmm, UdmabufHmmUnderResv
@@ -19,9 +19,9 @@ from secondsight.lang.program import Program
 __all__ = ["HARMLESS_IN_UDMABUFS", "UDMABUFS"]
 
 
-def _design(kind: type, *rows: str) -> Design:
+def _design(kind: type, *rows: str) -> MutatedDesign:
     """A class, and the rows that it is judged in: a row's exporter or importer is the class, or derives from it."""
-    return Design(kind, tuple(cell for row in ROWS if row.entry.name in rows for cell in _cells(kind, row)))
+    return MutatedDesign(kind, tuple(cell for row in ROWS if row.entry.name in rows for cell in _cells(kind, row)))
 
 
 def _cells(kind: type, row: Row) -> Iterator[DesignCell]:
@@ -41,7 +41,7 @@ def _program(row: Row, column: Column, kind: type) -> Callable[[type], Program]:
     return made
 
 
-UDMABUFS: dict[str, Design] = {
+UDMABUFS: dict[str, MutatedDesign] = {
     design.kind.__name__: design
     for design in (
         _design(UdmabufHmm, "invalidate+hmm"),
