@@ -28,7 +28,7 @@ from reference import reference
 from secondsight.agree.selftest import PROGRAMS
 from secondsight.cases import TABLES
 from secondsight.cases.claims import claims_page
-from secondsight.cases.udmabuf_mutants import designs_page
+from secondsight.cases.table_mutants import designs_page
 from secondsight.conform.page import page
 from secondsight.contract.adequacy import page as adequacy_page
 from secondsight.contract.bugs import page as bugs_page

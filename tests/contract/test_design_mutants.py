@@ -1,4 +1,4 @@
-"""Mutants of the 2023 table's designs: what is noticed is told, and nothing survives but what may.
+"""Mutants of what tables are about (2011, 2021, 2023, 2026): what is noticed is told, and nothing survives but what may.
 
 A sample here; all of them with `SECONDSIGHT_CONTRACT=all` (`make adversaries`).
 """
@@ -9,8 +9,8 @@ import os
 
 import pytest
 
-from secondsight.cases.thread_2023_udmabuf import ROWS
-from secondsight.cases.udmabuf_mutants import DESIGNS, HARMLESS_IN_DESIGNS, holding, mutants_of, try_design
+from secondsight.cases.design_mutants import mutants_of, try_design
+from secondsight.cases.table_mutants import DESIGNS, HARMLESS_IN_DESIGNS
 
 
 def fates(name: str, mutants: list[str]) -> list[tuple[str, str]]:
@@ -27,7 +27,17 @@ def test_what_comes_of_some() -> None:
 
 
 def test_an_importer_that_gets_at_no_page_is_idle() -> None:
-    assert fates("UdmabufHmmUnderResv", ["map_dma_buf: negate 2"]) == [("idle", "the importer gets at no page")]
+    assert fates("UdmabufHmmUnderResv", ["map_dma_buf: negate 2"]) == [("idle", "what the cells are about does not happen")]
+
+
+def test_what_columns_of_a_table_do_not_ask_is_asked_of_mutants() -> None:
+    """That memory is given back; that a buffer is closed which was never revoked; that a page is saved which a device has only written to."""
+    assert fates("SkipsThePut", ["close: drop 6", "close: drop 7"]) == [("broken", "closed unmapped, no-freed-frame"), ("broken", "closed at once, assertion")]
+    assert fates("OdpIn2011", ["flush_page: negate 2"]) == [("broken", "only writes, lost-write")]
+
+
+def test_what_goes_wrong_while_a_machine_is_set_up_is_told() -> None:
+    assert fates("UdmabufPinsAddress", ["hold: negate 1"]) == [("broken", "offline idle, assertion while the machine is set up")]
 
 
 def test_a_mutant_outside_the_language_is_refused() -> None:
@@ -38,7 +48,7 @@ def test_a_mutant_outside_the_language_is_refused() -> None:
 def test_each_design_holds_somewhere_and_what_may_survive_is_of_one() -> None:
     assert set(HARMLESS_IN_DESIGNS) == set(DESIGNS)
     for name, design in DESIGNS.items():
-        assert all(holding(row) for row in ROWS if row.entry.name in design.rows)
+        assert design.cells
         assert set(HARMLESS_IN_DESIGNS[name]) <= {one.name.removeprefix(f"{name}.") for one in mutants_of(design)}
 
 

@@ -1,146 +1,57 @@
-"""Mutants of the 2023 table's designs: exporters that are in no release, and the importer that goes with them.
-
-A mutant is a class derived from the design that has the changed method: whoever names the design by its class takes it for one. It is noticed when the
-language refuses it, when a cell that holds does not hold any more, or when the importer gets at no page (idle).
-"""
+"""Mutants of the 2023 table's designs: exporters that are in no release, and the importer that goes with them (`design_mutants`)."""
 
 from __future__ import annotations
 
-import ast
-import inspect
-import tempfile
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from secondsight.cases.table import search_cell
+from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding
 from secondsight.cases.thread_2023_udmabuf import COLUMNS, ROWS, TABLE, Column, Row, program_of
 from secondsight.contract.buffer import no_freed_frame
-from secondsight.contract.check import import_file
-from secondsight.contract.driver_mutants import DriverMutant, Trial, driver_mutants, fate_in
-from secondsight.contract.harmless import by_reason
-from secondsight.contract.runs import Seen, watch
 from secondsight.devices.udmabuf_hmm import ImporterFaultsFirst, UdmabufHmm, UdmabufHmmUnderResv
 from secondsight.devices.udmabuf_importer import Importer
 from secondsight.devices.udmabuf_keep_old import UdmabufKeepOld
 from secondsight.devices.udmabuf_prepare import UdmabufPrepare
 from secondsight.devices.udmabuf_update_mapping import UdmabufUpdateMapping
 from secondsight.devices.udmabuf_watched import PinnedUdmabuf
-from secondsight.lang import LangError
-from secondsight.search import Limits, Request, Verdict
+from secondsight.lang.program import Program
 
-__all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "UdmabufDesign", "designs_page", "holding", "mutants_of", "try_design"]
-
-
-@dataclass(frozen=True, slots=True)
-class UdmabufDesign:
-    """A class whose methods are changed, and the rows that it is judged in: a row's exporter or importer is the class, or derives from it."""
-
-    kind: type
-    rows: tuple[str, ...]
-
-    def places(self, method: str) -> list[Row]:
-        """The rows in which a method of the class is the one that is called: none of those that have another in its place."""
-        judges = [row for row in ROWS if row.entry.name in self.rows]
-        return [row for row in judges if inspect.getattr_static(self.base(row), method) is vars(self.kind)[method]]
-
-    def base(self, row: Row) -> type:
-        """What a mutant derives from in a row."""
-        base = row.importer if issubclass(self.kind, Importer) else row.exporter
-        assert base is not None and issubclass(base, self.kind)
-        return base
-
-    def changed(self, row: Row, mutant: DriverMutant, folder: Path) -> Row:
-        """A row with a mutant in the design's place. Raises `LangError` for one outside the language."""
-        path = folder / f"{row.entry.name.replace(' ', '_')}.py"
-        path.write_text(_derived(self.kind, self.base(row), mutant), encoding="utf-8")
-        changed = vars(import_file(path))[_NAME]
-        return replace(row, importer=changed) if issubclass(self.kind, Importer) else replace(row, exporter=changed)
+__all__ = ["HARMLESS_IN_UDMABUFS", "UDMABUFS"]
 
 
-def holding(row: Row) -> list[Column]:
-    """The columns in which a row holds."""
-    return [column for column in COLUMNS if TABLE.expected[row.entry.name, column.entry.name] is Verdict.HOLDS]
+def _design(kind: type, *rows: str) -> MutatedDesign:
+    """A class, and the rows that it is judged in: a row's exporter or importer is the class, or derives from it."""
+    return MutatedDesign(kind, tuple(cell for row in ROWS if row.entry.name in rows for cell in _cells(kind, row)))
 
 
-_NAME = "Mutant"
+def _cells(kind: type, row: Row) -> Iterator[DesignCell]:
+    base = row.importer if issubclass(kind, Importer) else row.exporter
+    assert base is not None and issubclass(base, kind)
+    columns = [column for column in COLUMNS if column.entry.name in holding(TABLE, row.entry.name)]
+    read = next(column for column in columns if column.rule is no_freed_frame)
+    for column in columns:
+        looks = no_freed_frame if column is read else None
+        yield DesignCell(TABLE, row.entry.name, column.entry.name, base, _program(row, column, kind), looks)
 
 
-def _derived(kind: type, base: type, mutant: DriverMutant) -> str:
-    """A file with a class derived from `base` that has the mutant's method of `kind`, and all names that the method's own file has."""
-    tree = ast.parse(mutant.text)
-    imports = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    own = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
-    imports.append(f"from {kind.__module__} import {', '.join(own)}")
-    if base.__name__ not in own:
-        imports.append(f"from {base.__module__} import {base.__name__}")
-    of = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
-    method = next(node for node in of.body if isinstance(node, ast.FunctionDef) and node.name == _method(mutant))
-    body = "\n".join(f"    {line}" for line in ast.unparse(method).splitlines())
-    return "\n".join(imports) + f"\n\n\nclass {_NAME}({base.__name__}):\n{body}\n"
+def _program(row: Row, column: Column, kind: type) -> Callable[[type], Program]:
+    def made(changed: type) -> Program:
+        return program_of(replace(row, importer=changed) if issubclass(kind, Importer) else replace(row, exporter=changed), column)
+
+    return made
 
 
-def _method(mutant: DriverMutant) -> str:
-    return mutant.method.partition(".")[2]
-
-
-def mutants_of(design: UdmabufDesign) -> list[DriverMutant]:
-    """The mutants of a design's class, but for those of methods that all its rows have others for: nothing would be changed there."""
-    return [one for one in driver_mutants(design.kind) if design.places(_method(one))]
-
-
-def try_design(design: UdmabufDesign, mutant: DriverMutant, states: int = 5_000_000) -> Trial:
-    """A mutant before the cells of its rows that hold, in their order, until one notices it."""
-    unfinished = ""
-    with tempfile.TemporaryDirectory(prefix="secondsight-") as folder:
-        try:
-            for row in design.places(_method(mutant)):
-                fate, by = _fate(design.changed(row, mutant, Path(folder)), states)
-                if fate not in ("survives", "not finished"):
-                    return Trial(mutant, fate, by)
-                unfinished = unfinished or by
-        except LangError as error:
-            return Trial(mutant, "refused", str(error))
-    return Trial(mutant, "not finished" if unfinished else "survives", unfinished)
-
-
-def _fate(row: Row, states: int) -> tuple[str, str]:
-    unfinished = ""
-    for column in holding(row):
-        table = replace(TABLE, program=lambda _, name: program_of(row, next(c for c in COLUMNS if c.entry.name == name)))
-        result = search_cell(table, row.entry.name, column.entry.name, Request(limits=Limits(states=states))).result
-        assert result is not None
-        fate, by = fate_in(column.entry.name, result)
-        if fate == "not finished":
-            unfinished = unfinished or by
-        elif fate != "survives":
-            return fate, by
-    if unfinished:
-        return "not finished", unfinished
-    return ("survives", "") if _reads(row) else ("idle", "the importer gets at no page")
-
-
-def _reads(row: Row) -> bool:
-    """Whether the importer gets at a page, in some interleavings."""
-    column = next(one for one in holding(row) if one.rule is no_freed_frame)
-
-    def looked(number: int, seen: Seen) -> bool:
-        return seen.looked(no_freed_frame)
-
-    (seen,) = watch([[program_of(row, column)]], frozenset({no_freed_frame.__code__.co_filename}), looked, lambda seen: True)
-    return looked(0, seen)
-
-
-DESIGNS: dict[str, UdmabufDesign] = {
+UDMABUFS: dict[str, MutatedDesign] = {
     design.kind.__name__: design
     for design in (
-        UdmabufDesign(UdmabufHmm, ("invalidate+hmm",)),
-        UdmabufDesign(ImporterFaultsFirst, ("invalidate+hmm",)),
-        UdmabufDesign(UdmabufHmmUnderResv, ("hmm under resv",)),
-        UdmabufDesign(UdmabufKeepOld, ("keep-old",)),
-        UdmabufDesign(PinnedUdmabuf, ("new-mapping notifier", "prepare ioctl")),
-        UdmabufDesign(UdmabufPrepare, ("prepare ioctl",)),
-        UdmabufDesign(UdmabufUpdateMapping, ("new-mapping notifier",)),
-        UdmabufDesign(Importer, ("new-mapping notifier", "hmm under resv")),
+        _design(UdmabufHmm, "invalidate+hmm"),
+        _design(ImporterFaultsFirst, "invalidate+hmm"),
+        _design(UdmabufHmmUnderResv, "hmm under resv"),
+        _design(UdmabufKeepOld, "keep-old"),
+        _design(PinnedUdmabuf, "new-mapping notifier", "prepare ioctl"),
+        _design(UdmabufPrepare, "prepare ioctl"),
+        _design(UdmabufUpdateMapping, "new-mapping notifier"),
+        _design(Importer, "new-mapping notifier", "hmm under resv"),
     )
 }
 """By the name of the class."""
@@ -153,7 +64,7 @@ _WRITTEN_ANEW = "it is written anew before it is read"
 _ONE_STEP = "one step, in which nobody looks"
 _WRITTEN_WHEN_MADE = "what is read there is written when the buffer, or the importer, is made"
 
-HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
+HARMLESS_IN_UDMABUFS: dict[str, dict[str, str]] = {
     "UdmabufHmm": {
         "fault_in: without the lock 1": _WRITTEN_WHEN_MADE,
         "fault_in: first out of the lock 1": _WRITTEN_WHEN_MADE,
@@ -219,21 +130,3 @@ HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
     },
 }
 """By class and mutant: why it may survive."""
-
-
-def designs_page() -> str:
-    """The end of docs/adequacy.md."""
-    counts = "".join(f"| `{name}` | {len(mutants_of(one))} | {len(mutants_of(one)) - len(HARMLESS_IN_DESIGNS[name])} |\n" for name, one in DESIGNS.items())
-    living = "".join(f"| `{name}`: {'; '.join(mutants)} | {reason} |\n" for name, table in HARMLESS_IN_DESIGNS.items() for reason, mutants in by_reason(table).items())
-    return HEAD + counts + "\n| may live | reason |\n| --- | --- |\n" + living
-
-
-HEAD = """
-## Mutants of designs
-
-The 2023 table's exporters, which no release has, and its importer, in the same way. A mutant is noticed when a cell of the design's rows that holds does not hold any more, or the
-importer gets at no page.
-
-| design | mutants | noticed |
-| --- | --- | --- |
-"""

@@ -19,18 +19,21 @@ from secondsight.contract.lessons import (
     ONLY_HERE,
     RULES_BROKEN,
 )
+from secondsight.contract.without_mutants import NOT_RUN
 from secondsight.devices.device import Device, Promise
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.mirror_2019 import Mirror2019, Mirror2019MmapSem
 from secondsight.devices.rdma_odp import OdpLater
 from secondsight.devices.registration_cache import ForgetsByEvents, ForgetsByHook, KeepsEverything
+from secondsight.devices.small import LeavesInItsCallback, PinsAllOrNothing
 from secondsight.devices.userfault_handler import FillsPages
 
 __all__ = ["RIGHT", "page"]
 
 _RIGHT: list[type[Device]] = [Mirror, *(row[3] for row in RULES_BROKEN)]
+_BESIDE: list[type[Device]] = [PinsAllOrNothing, LeavesInItsCallback]
 _JUDGED: list[type[Device]] = [OdpLater, Mirror2019, Mirror2019MmapSem, FillsPages, KeepsEverything, ForgetsByHook, ForgetsByEvents]
-RIGHT: dict[str, type[Device]] = {driver.__name__: driver for driver in _RIGHT + _JUDGED}
+RIGHT: dict[str, type[Device]] = {driver.__name__: driver for driver in _RIGHT + _BESIDE + _JUDGED}
 """The drivers that ship and are right, and whose mutants are judged, of themselves or where others that derive from them are, by name."""
 
 HEAD = """\
@@ -99,6 +102,9 @@ def _mutants() -> Iterator[str]:
     for name, living in HARMLESS.items():
         for reason, mutants in by_reason(living).items():
             yield f"| `{name}`: {'; '.join(mutants)} | {reason} |\n"
+    yield "\n| not run | why |\n| --- | --- |\n"
+    for reason, names in by_reason(NOT_RUN).items():
+        yield f"| {', '.join(f'`{name}`' for name in names)} | {reason} |\n"
     yield "\n| driver | who judges its mutants |\n| --- | --- |\n"
     for name, judges in JUDGED.items():
         yield f"| `{name}` | {judges} |\n"

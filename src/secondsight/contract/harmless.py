@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-__all__ = ["HARMLESS", "JUDGED", "by_reason"]
+__all__ = ["HARMLESS", "JUDGED", "by_name", "by_reason", "each_of"]
 
 _THE_CALLS_OWN = "the array is of one call alone, which writes what it reads"
 _UNDER_ONE_LOCK = "both stand under the lock that whoever reads them takes: nobody sees one without the other"
@@ -41,9 +41,14 @@ _MM_STAYS = "`notifier.mm` is there before `open` is called, and stays; mmget_no
 _A_FIGURE = "how many pages have moved is a figure for who asked: no rule asks a driver what it says"
 
 
-def _by_name(reasons: Mapping[str, str]) -> dict[str, str]:
+def by_name(reasons: Mapping[str, str]) -> dict[str, str]:
     """The reason of each mutant, out of names by reason such as `f: drop 1, 2; g: swap 3`."""
     return {name: reason for reason, names in reasons.items() for name in _each_name(names)}
+
+
+def each_of(names: Mapping[str, str]) -> dict[str, str]:
+    """The key of each name, out of names by key such as `one; other`."""
+    return {name: key for key, listed in names.items() for name in listed.split("; ") if name}
 
 
 def by_reason(table: Mapping[str, str]) -> dict[str, list[str]]:
@@ -67,14 +72,14 @@ HARMLESS: dict[str, dict[str, str]] = {
         "invalidate: swap 1": _UNDER_ONE_LOCK,
         "invalidate: swap 2": _STILL_IN_THE_CALLBACK,
     },
-    "IsAUserWhileItFaults": _by_name(
+    "IsAUserWhileItFaults": by_name(
         {
             _GETS_A_USER: "fault: without the lock 1; fault: first out of the lock 1; fault: last out of the lock 1",
             "hmm_range_fault() is a user of its own": "fault: swap 1",
         }
     ),
     "StaysAUser": {},
-    "GetsItsNotifier": _by_name(
+    "GetsItsNotifier": by_name(
         {
             "who opens it is a thread of the process, and so its user": "open: swap 1",
             "one step, in which nobody looks": "alloc_notifier: swap 2",
@@ -90,7 +95,7 @@ HARMLESS: dict[str, dict[str, str]] = {
         "pin: swap 3": _UNDER_ONE_LOCK,
         "unpin: first out of the lock 1": _SEEN_LATER,
     },
-    "PinsFilesForAMoment": _by_name(
+    "PinsFilesForAMoment": by_name(
         {
             "nobody asks whether a page that is pinned for one write is given back before `close` returns: it is pinned, and all is given back": "write: without the lock 1; "
             "write: first out of the lock 1; write: last out of the lock 1; pin_for_a_moment: swap 3",
@@ -99,6 +104,8 @@ HARMLESS: dict[str, dict[str, str]] = {
         }
     ),
     "LooksUpEachPagemap": dict.fromkeys(("collect: drop 2", "read_ahead: drop 4", "read_page: drop 2"), "what it reads ahead goes nowhere: a driver that reads less keeps every rule"),
+    "PinsAllOrNothing": {},
+    "LeavesInItsCallback": by_name({_GETS_A_USER: "invalidate: without the lock 1; invalidate: first out of the lock 1; invalidate: last out of the lock 1"}),
     "PinsSeveral": {
         "pin: swap 1": "which pages are wanted is the driver's own to say, under its lock: the mmap lock is not asked",
         "take: swap 1": _UNDER_ONE_LOCK,
@@ -115,14 +122,14 @@ HARMLESS: dict[str, dict[str, str]] = {
         "handle: first out of the lock 1": _MM_STAYS,
         "handle: last out of the lock 1": _MM_STAYS,
     },
-    "DmaMirror": _by_name(
+    "DmaMirror": by_name(
         {
             _UNDER_ONE_LOCK: "map: swap 1; invalidate: swap 1; close: swap 1",
             "whoever looked before has the lock until its page is mapped, and that one is unmapped with the others": "close: first out of the lock 1",
             "its table is empty then, and nothing is entered any more": "close: drop 1",
         }
     ),
-    "HasAccessedBits": _by_name(
+    "HasAccessedBits": by_name(
         {
             "nothing that is right rests on whether a page was used lately: no rule asks a driver what it says of that": (
                 "access: negate 1; access: drop 2; test_and_clear: negate 1; test_and_clear: drop 2, 3; test_and_clear: swap 1"
@@ -130,7 +137,7 @@ HARMLESS: dict[str, dict[str, str]] = {
             "one step, in which nobody looks": "clear_young: without the lock 1; test_young: without the lock 1",
         }
     ),
-    "UnmapsThenUnpins": _by_name(
+    "UnmapsThenUnpins": by_name(
         {
             _UNDER_ONE_LOCK: "unpin_one: swap 1, 2",
             _SEEN_LATER: "close: first out of the lock 1",
@@ -146,7 +153,7 @@ HARMLESS: dict[str, dict[str, str]] = {
         "unmap: drop 2": _ASKED_BY_A_VMM,
         "unmap: swap 3": "the page is out of the device's table already: whether it is counted a moment longer than it is pinned is all the same",
     },
-    "RdmaMr": _by_name(
+    "RdmaMr": by_name(
         {
             _UNDER_ONE_LOCK: "close: swap 1; ib_umem_get: swap 2",
             _SEEN_LATER: "close: first out of the lock 1",
@@ -160,7 +167,7 @@ HARMLESS: dict[str, dict[str, str]] = {
     ),
     "AllocatesBeforeItsLock": {"fault: drop 1": _NOTHING_ALLOCATED},
     "AllocatesWithoutReclaim": {"allocate_at_once: drop 3": "no rule asks whether PF_MEMALLOC is left over: what the thread allocates afterwards may fail, and what is allocated is not modelled"},
-    "AllocatesWithoutWaiting": _by_name(
+    "AllocatesWithoutWaiting": by_name(
         {
             _NOTHING_ALLOCATED: "fault: drop 2, 3; fault: swap 1, 2; install: negate 1; install: drop 2, 3",
             "the driver's lock is held: that it is one step besides only saves states": (
@@ -168,7 +175,7 @@ HARMLESS: dict[str, dict[str, str]] = {
             ),
         }
     ),
-    "WaitsForItsWorker": _by_name(
+    "WaitsForItsWorker": by_name(
         {
             "what the worker flushes is not modelled: the callback itself drops what the device has": (
                 "invalidate: without the lock 1; invalidate: first out of the lock 1; invalidate: last out of the lock 1; invalidate: drop 1, 2; invalidate: swap 1; "
@@ -177,13 +184,13 @@ HARMLESS: dict[str, dict[str, str]] = {
             _NOTHING_ALLOCATED: "allocate: drop 1",
         }
     ),
-    "DropsWhatChanges": _by_name(
+    "DropsWhatChanges": by_name(
         {
             _CLEARED_ALREADY: "invalidate_page: first out of the lock 1; invalidate_page: last out of the lock 1",
             _UNDER_ONE_LOCK: "invalidate_page: swap 1",
         }
     ),
-    "NotifiedIn2011": _by_name(
+    "NotifiedIn2011": by_name(
         {
             _CLEARED_ALREADY: "change_pte: first out of the lock 1; change_pte: last out of the lock 1",
             _UNDER_ONE_LOCK: "change_pte: swap 1",
@@ -191,7 +198,7 @@ HARMLESS: dict[str, dict[str, str]] = {
             "the device has no entry then, and faults": "set_page: drop 2; set_page: swap 1",
         }
     ),
-    "FaultQueue": _by_name(
+    "FaultQueue": by_name(
         {
             _UNDER_ONE_LOCK: "report: swap 1, 2, 3; handle: swap 1, 2, 3; stop: swap 1",
             "an answer of a later moment is one of the access's own time too": "fault: without the lock 1; fault: first out of the lock 1",
@@ -207,7 +214,7 @@ HARMLESS: dict[str, dict[str, str]] = {
             "the device has stopped: whoever tries again fails": "stop: drop 2",
         }
     ),
-    "FencedImporter": _by_name(
+    "FencedImporter": by_name(
         {
             "it is attached before any thread begins: no adversary attaches while the exporter moves": "attach_to: swap 1",
             _ASKED_AGAIN: "submit: drop 3",
@@ -229,12 +236,12 @@ HARMLESS: dict[str, dict[str, str]] = {
             _WORKER_LOOKS: "close: swap 3, 5, 6; close: drop 6",
         }
     ),
-    "AllocatesAnEntry": _by_name({_NOTHING_ALLOCATED: "fault: without the lock 1; fault: first out of the lock 1"}),
+    "AllocatesAnEntry": by_name({_NOTHING_ALLOCATED: "fault: without the lock 1; fault: first out of the lock 1"}),
     "AllocatesAtOpen": {},
     "PinsAndNotes": {"pin: swap 3": "the driver's lock is held"},
     "ClearsAllWithoutMemory": {"drop: negate 1": _FLUSHES_MORE},
     "FlushesAllWithoutReclaim": {"drop: negate 1": _FLUSHES_MORE},
-    "LocksBoth": _by_name(
+    "LocksBoth": by_name(
         {
             _ASKED_AGAIN: "submit: drop 1",
             _ONE_JOB: "submit: drop 6; submit: last out of the lock 2",
@@ -247,14 +254,14 @@ HARMLESS: dict[str, dict[str, str]] = {
             "both are given back, and nobody waits for one with the other": "unlock_both: swap 1",
         }
     ),
-    "MarksWhenItDrops": _by_name(
+    "MarksWhenItDrops": by_name(
         {
             "the driver's lock is held, under which every change of the table is made": (
                 "drop: without the lock 1; drop: first out of the lock 1; drop: last out of the lock 1; drop: swap 2"
             ),
         }
     ),
-    "Vcpu": _by_name(
+    "Vcpu": by_name(
         {
             "who opens is a thread of the process, and so its user": "open: swap 1",
             "what is read is written by `open` and `close` alone, which nobody calls meanwhile": (
@@ -268,7 +275,7 @@ HARMLESS: dict[str, dict[str, str]] = {
             "the accesses are those of the process's threads: with the last of them nobody is left to make one": "release: without the lock 1; release: drop 1",
         }
     ),
-    "Exclusive": _by_name(
+    "Exclusive": by_name(
         {
             "the second subscription does not fail: the caller is a user of the mm": "open: drop 5",
             _UNDER_ONE_LOCK: "exclusive_fault: swap 2",
@@ -278,26 +285,26 @@ HARMLESS: dict[str, dict[str, str]] = {
             "it is written anew before it is read": "tried_again: drop 4",
         }
     ),
-    "ClosesByItsLock": _by_name(
+    "ClosesByItsLock": by_name(
         {
             "who maps does so under the lock, before the table is emptied, or finds that it is closed": (
                 "close: first out of the lock 1; close: last out of the lock 1; close: swap 1"
             ),
         }
     ),
-    "RemembersByProcess": _by_name(
+    "RemembersByProcess": by_name(
         {
             "one look is one step": "collect: without the lock 1",
             "what is not remembered is looked for": "install: drop 2",
         }
     ),
-    "PrefaultsAfterwards": _by_name(
+    "PrefaultsAfterwards": by_name(
         {
             "what is not mapped at the beginning is mapped when it is used": "open: drop 2",
             "where it was refused there is no process whose pages it could find": "open: negate 1",
         }
     ),
-    "GivesReferencesBack": _by_name(
+    "GivesReferencesBack": by_name(
         {
             "the driver's lock is held, under which every change of the table is made": (
                 "install: without the lock 1; install: first out of the lock 1; drop: without the lock 1; drop: first out of the lock 1; "
@@ -314,14 +321,14 @@ HARMLESS: dict[str, dict[str, str]] = {
     "KeepsForReading": {},
     "LooksIntoItsTable": {},
     "HoldsTheMmapLockAndAsks": {},
-    "UnmapsAtOnce": _by_name(
+    "UnmapsAtOnce": by_name(
         {
             _STAYS: (
                 "move_notify: without the lock 1; move_notify: first out of the lock 1; move_notify: last out of the lock 1; move_notify: swap 1"
             ),
         }
     ),
-    "PrivateGpu": _by_name(
+    "PrivateGpu": by_name(
         {
             "nobody asks anything of the device before `open` has returned": "open: swap 1",
             "the subscription does not fail: the caller is a user of the mm": "open: drop 5",
@@ -344,8 +351,8 @@ HARMLESS: dict[str, dict[str, str]] = {
     ),
     "ClearsByItself": {"cut_off: without the lock 1": _ONE_STEP},
     "CoherentGpu": {},
-    "ClearsItsRange": _by_name({_ONE_STEP: "cut_off: without the lock 1; cut_off_range: without the lock 1"}),
-    "OdpLater": _by_name(
+    "ClearsItsRange": by_name({_ONE_STEP: "cut_off: without the lock 1; cut_off_range: without the lock 1"}),
+    "OdpLater": by_name(
         {
             "the driver's lock is held, under which every change of the table is made": (
                 "install: without the lock 1; install: first out of the lock 1; install: last out of the lock 1; flush_range: without the lock 1"
@@ -362,7 +369,7 @@ HARMLESS: dict[str, dict[str, str]] = {
             ),
         }
     ),
-    "Mirror2019": _by_name(
+    "Mirror2019": by_name(
         {
             "no column closes the device while it works": "close: drop 1; close: swap 1",
             _WAIT_SAVES: "fault: drop 2; fault: swap 1",
@@ -374,34 +381,34 @@ HARMLESS: dict[str, dict[str, str]] = {
             "an entry without a page may not be used, whatever else it says": "clear_all: swap 1; clear_all: drop 2",
         }
     ),
-    "Mirror2019MmapSem": _by_name(
+    "Mirror2019MmapSem": by_name(
         {
             _WAIT_SAVES: "fault: drop 3; fault: swap 1",
             "the mmap lock keeps out what the cells that hold change": "fault: without the lock 2; fault: first out of the lock 2",
         }
     ),
-    "FillsPages": _by_name(
+    "FillsPages": by_name(
         {
             "who waits is served still: the thread goes on until the process ends": "close: negate 1; close: drop 3",
             "who closes is a thread of the process, and so its user: nobody counts the users of a handler": "close: swap 1; close: drop 4",
         }
     ),
     "ForgetsByHook": {"forget: without the lock 1": "what is kept is forgotten in one step, and nobody looks it up meanwhile"},
-    "AsksToBeCalled": _by_name(
+    "AsksToBeCalled": by_name(
         {
             _UNDER_RESV: "queue: without the lock 1; queue: first out of the lock 1; queue: last out of the lock 1; queue: swap 1, 3, 4",
             _FENCED: "queue: drop 3; wait_for_jobs: drop 1",
         }
     ),
     "KeepsRequests": dict.fromkeys(("fault: without the lock 1", "fault: first out of the lock 1", "fault: last out of the lock 1"), "nobody else has the record"),
-    "SaysWhatIsMapped": _by_name(
+    "SaysWhatIsMapped": by_name(
         {
             "what is taken out is one step": "clear_flush_young: without the lock 1",
             "what it answers decides whether a page is taken now or later": "take_out: drop 2; take_out: negate 1",
             "a page that stays mapped is invalidated when it is taken": "take_out: drop 3",
         }
     ),
-    "Resets": _by_name(
+    "Resets": by_name(
         {
             "to save is one step, and whether it is closed is asked again before anything is put back": (
                 "reset: without the lock 1; reset: first out of the lock 1; reset: last out of the lock 1"
@@ -410,14 +417,14 @@ HARMLESS: dict[str, dict[str, str]] = {
             "no rule asks whether a device was reset: it goes on with a table that is right": "reset: negate 1; reset: drop 2; save: drop 1, 2",
         }
     ),
-    "RevokesItsKey": _by_name(
+    "RevokesItsKey": by_name(
         {
             "the entries of its table go all the same: no rule asks whether the key was updated": "drop: drop 2",
             "a key that is never given back: no rule counts those": "close: drop 3; revoke: drop 1",
             _UNDER_ONE_LOCK: "revoke: swap 1",
         }
     ),
-    "ImporterRevokesItsKey": _by_name(
+    "ImporterRevokesItsKey": by_name(
         {
             "the notification goes on all the same: no rule asks whether the key was updated": "move_notify: drop 2",
             "a key that is never given back: no rule counts those": "close: drop 2; revoke: drop 1",
@@ -425,12 +432,12 @@ HARMLESS: dict[str, dict[str, str]] = {
             _STAYS: "close: without the lock 1",
         }
     ),
-    "SyncsImplicitly": _by_name(
+    "SyncsImplicitly": by_name(
         {
             _UNDER_RESV: "queue: without the lock 1; queue: first out of the lock 1; queue: last out of the lock 1; queue: swap 1, 3",
         }
     ),
-    "GfnToPfnCache": _by_name(
+    "GfnToPfnCache": by_name(
         {
             "who opens it is a thread of the process, and so its user": "open: swap 1",
             _MM_STAYS: "close: without the lock 1; close: first out of the lock 1; hva_to_pfn: without the lock 1; hva_to_pfn: first out of the lock 1",
@@ -454,20 +461,20 @@ HARMLESS: dict[str, dict[str, str]] = {
             ),
         }
     ),
-    "TakesItsCallbackBack": _by_name(
+    "TakesItsCallbackBack": by_name(
         {
             _FENCED: "wait_for_jobs: drop 2",
             "who is called all the same only comes off the list": "wait_for_jobs: drop 4",
         }
     ),
-    "InTwoPasses": _by_name(
+    "InTwoPasses": by_name(
         {
             _UNDER_ONE_LOCK: "invalidate_start: swap 1",
             _STILL_IN_THE_CALLBACK: "invalidate_start: swap 2",
             "who has no structure left does all in the first pass": "take: negate 1; invalidate_finish: negate 1; invalidate_finish: drop 1",
         }
     ),
-    "ForgetsByEvents": _by_name(
+    "ForgetsByEvents": by_name(
         {
             _NOT_CLOSED: (
                 "fault: first out of the lock 1; close: drop 1, 4, 6; close: swap 1, 2; close: without the lock 1; close: first out of the lock 1; "
@@ -478,7 +485,7 @@ HARMLESS: dict[str, dict[str, str]] = {
             "memory is registered for write protection, of which no use is made: no message says that a page is touched": "next_message: drop 5",
         }
     ),
-    "KeepsEverything": _by_name(
+    "KeepsEverything": by_name(
         {
             _NOT_CLOSED: "fault: first out of the lock 1; close: drop 1, 2; close: swap 1; close: without the lock 1; close: first out of the lock 1; close: last out of the lock 1",
             "no column has the device write": "write: negate 1; write: drop 2",

@@ -1,0 +1,293 @@
+"""Mutants of exporters and drivers that tables are about, before the cells of their tables (`design_mutants`); and of all designs the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from secondsight.cases import revoke_2026, thread_2011_ib
+from secondsight.cases import thread_2023_hugetlb_pins as pins
+from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding, mutants_of
+from secondsight.cases.revoke_2026 import RevokeColumn
+from secondsight.cases.revoke_story import revokes_restores_revokes
+from secondsight.cases.table import CaseTable, Heading
+from secondsight.cases.udmabuf_mutants import HARMLESS_IN_UDMABUFS, UDMABUFS
+from secondsight.contract.buffer import job_on_the_buffers_memory
+from secondsight.contract.check import driver_program
+from secondsight.contract.harmless import by_name, by_reason
+from secondsight.devices.device import Device
+from secondsight.devices.fenced_importer import ReadsUntilItUnmaps, UnmapsAtOnce
+from secondsight.devices.rdma_2011 import OdpIn2011
+from secondsight.devices.rdma_odp import OdpLaterWhereTold
+from secondsight.devices.revocable_buffer import (
+    CountingBuffer,
+    FencesOnly,
+    RearmsAtRevoke,
+    RevocableBuffer,
+    SkipsThePut,
+    UnmapThenFences,
+)
+from secondsight.devices.udmabuf_held import (
+    UdmabufAsVfio,
+    UdmabufPinsAddress,
+    UdmabufPinsFolios,
+    UdmabufReferences,
+    UdmabufShortPinsWhileMapped,
+)
+from secondsight.lang import Ref, atomic
+from secondsight.lang.program import Program
+from secondsight.linux.mm_types import Folio
+from secondsight.scenario import Recorder, Scenario
+
+__all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "designs_page"]
+
+
+# Exporters that revoke.
+
+
+def closes(exporter: RevocableBuffer) -> None:
+    """What was never revoked is closed: its memory is given back."""
+    before = exporter.storage[0]
+    exporter.close()
+    gone(exporter, before)
+
+
+def revokes_for_good(exporter: RevocableBuffer) -> None:
+    """Revoked: its memory is given back."""
+    before = exporter.storage[0]
+    exporter.revoke()
+    gone(exporter, before)
+
+
+@atomic
+def gone(exporter: RevocableBuffer, before: Ref[Folio]) -> None:
+    """The buffer has no memory, and nobody refers to what it had."""
+    assert before is not None
+    assert before.refcount == 0, "the memory is not given back"
+    assert all(frame is None for frame in exporter.storage), "the buffer still has memory"
+
+
+BESIDE_ITS_COLUMNS: tuple[RevokeColumn, ...] = (
+    RevokeColumn(Heading("given back", "what was revoked has given its memory back"), UnmapsAtOnce, revokes_for_good),
+    RevokeColumn(Heading("closed at once", "no job uses lost memory: the exporter is closed without having been revoked, and gives its memory back"), UnmapsAtOnce, closes),
+    RevokeColumn(
+        Heading("closed unmapped", "no device reads lost memory: the same beside an importer that reads ahead until a worker unmaps"), ReadsUntilItUnmaps, closes, times=1
+    ),
+    RevokeColumn(
+        Heading("lost again", "no device reads lost memory, also when it is revoked a second time; the importer reads ahead until a worker unmaps"),
+        ReadsUntilItUnmaps,
+        revokes_restores_revokes,
+    ),
+)
+"""What the table does not ask, and mutants have to be asked: its columns look at the first revocation, or at counts alone."""
+
+
+def _exporter(kind: type[RevocableBuffer], *rows: str) -> MutatedDesign:
+    """A class, and the rows that it is judged in: a row's exporter is the class, or derives from it."""
+    cells = []
+    for row in revoke_2026.ROWS:
+        if row.entry.name in rows:
+            names = [*holding(revoke_2026.TABLE, row.entry.name), *(column.entry.name for column in BESIDE_ITS_COLUMNS)]
+            if row.entry.name == "fences":
+                names = [name for name in names if name not in ("closed unmapped", "lost again")]  # it does not wait until who reads ahead has unmapped
+            for column in (*revoke_2026.COLUMNS, *BESIDE_ITS_COLUMNS):
+                if column.entry.name in names:
+                    looks = job_on_the_buffers_memory if column.entry.name == "new memory" else None
+                    cells.append(DesignCell(revoke_2026.TABLE, row.entry.name, column.entry.name, row.exporter, _revoking(column), looks))
+    return MutatedDesign(kind, tuple(cells))
+
+
+def _revoking(column: RevokeColumn) -> Callable[[type], Program]:
+    return partial(revoke_2026.program_of, column=column)
+
+
+def _held(kind: type, *rows: str) -> MutatedDesign:
+    """An exporter of the table about pins, and the rows that it is judged in."""
+    cells = []
+    for row in pins.ROWS:
+        if row.entry.name in rows:
+            for column in pins.COLUMNS:
+                if column.entry.name in holding(pins.TABLE, row.entry.name):
+                    cells.append(DesignCell(pins.TABLE, row.entry.name, column.entry.name, row.exporter, _pinning(row, column)))
+    return MutatedDesign(kind, tuple(cells))
+
+
+def _pinning(row: pins.PinsRow, column: pins.PinsColumn) -> Callable[[type], Program]:
+    def made(changed: type) -> Program:
+        return pins.program_of(replace(row, exporter=changed), column)
+
+    return made
+
+
+def _driver(kind: type[Device], table: CaseTable, row: str, base: type[Device], scenario_of: Callable[[str], Scenario], without: Sequence[str] = ()) -> MutatedDesign:
+    """A driver of a table with scenarios, and the row that it is judged in."""
+    columns = [column for column in holding(table, row) if column not in without]
+    cells = (DesignCell(table, row, column, base, partial(_of_scenario, scenario=scenario_of(column))) for column in columns)
+    return MutatedDesign(kind, tuple(cells))
+
+
+def _of_scenario(driver: type, scenario: Scenario) -> Program:
+    return driver_program(driver, scenario)
+
+
+def _only_writes() -> Scenario:
+    """As the column `swap-out` of 2011, where the device has not read the page before it writes: nothing else has said of the page that it is dirty."""
+    s = Recorder()
+    a = s.mmap(pages=1)
+    s.write(a, "A")
+    s.madvise_pageout(a)
+    s.read(a)
+    nic = s.device()
+
+    @s.thread
+    def kswapd() -> None:
+        s.reclaim(a)
+        s.reclaim(a)
+
+    @s.thread
+    def device() -> None:
+        nic.write(a, "D", into="written")
+
+    with s.after():
+        nic.compare(a)
+    return s.scenario("only writes", "the kernel swaps a page out, twice, to which the device only writes")
+
+
+def _in_2011() -> MutatedDesign:
+    """The thread's driver on its own callbacks."""
+    known = _driver(OdpIn2011, thread_2011_ib.TABLE, "2011: later", OdpIn2011, thread_2011_ib.scenario_of)
+    more = DesignCell(thread_2011_ib.TABLE, "2011: later", "only writes", OdpIn2011, partial(_of_scenario, scenario=_only_writes()))
+    return MutatedDesign(OdpIn2011, (*known.cells, more))
+
+
+DESIGNS: dict[str, MutatedDesign] = {
+    **UDMABUFS,
+    "RevocableBuffer": _exporter(RevocableBuffer, "fences", "skip the put"),
+    "FencesOnly": _exporter(FencesOnly, "fences"),
+    "CountingBuffer": _exporter(CountingBuffer, "skip the put", "re-arm at revoke"),
+    "SkipsThePut": _exporter(SkipsThePut, "skip the put"),
+    "RearmsAtRevoke": _exporter(RearmsAtRevoke, "re-arm at revoke"),
+    "UnmapThenFences": _exporter(UnmapThenFences, "unmap, fences"),
+    "OdpLaterWhereTold": _driver(
+        OdpLaterWhereTold, thread_2011_ib.TABLE, "by a hint", OdpLaterWhereTold, thread_2011_ib.scenario_of, (thread_2011_ib.DIRECT, thread_2011_ib.BY_REFERENCE)
+    ),
+    "UdmabufReferences": _held(UdmabufReferences, "reference", "ref mapped"),
+    "UdmabufPinsAddress": _held(UdmabufPinsAddress, "address"),
+    "UdmabufPinsFolios": _held(UdmabufPinsFolios, "as VFIO", "pin mapped"),
+    "UdmabufAsVfio": _held(UdmabufAsVfio, "as VFIO"),
+    "UdmabufShortPinsWhileMapped": _held(UdmabufShortPinsWhileMapped, "each frame"),
+    "OdpIn2011": _in_2011(),
+}
+"""By the name of the class."""
+
+_BEING_MADE = "the buffer is being made: nobody looks at it yet"
+_UNDER_RESV = "the reservation lock is held: that it is one step besides only saves states"
+_BETWEEN = "the reservation lock is held from one to the other: nobody maps or queues a job in between"
+_NO_FENCE_COMES = (
+    "importers have been told, and nobody maps: whoever queues a job still does so by the old mapping, and that is waited for where it has to be unmapped; "
+    "so it is all the same whether the lock is held while the fences are waited for"
+)
+_WAITED_FOR = "all is waited for already: whether the lock is held when the memory goes is all the same"
+_NOBODY_COUNTS = "nobody has it mapped, nobody may map it, and one thread alone revokes and restores: nobody counts meanwhile"
+_TAKEN = "wait_for_completion() has taken what complete() gave: nothing is left there"
+_TOLD_BEFORE = "importers were told by `revoke`: to tell them again is for those that wait until they may map, and no importer here does"
+_MM_STAYS = "`notifier.mm` is there before `open` is called, and stays; mmget_not_zero() looks by itself"
+_ONE_STEP = "one step, in which nobody looks"
+_NOTHING_HERE = "it does nothing here: a driver that is derived from this one waits there"
+_NO_ZERO_PAGE = "what is put off is flushed at once too without harm, and in no cell that holds is it the zero page"
+_NOT_CALLED = "in no cell that holds is it called: where a range goes, what is put off is of another page"
+_CHANGES_UNDER_IT = "the driver's lock is held, under which every change of the table is made"
+_CLEARED_ALREADY = (
+    "the CPU's entry has changed before the callback is called: whoever looks from then on finds the new page; whoever looked before finds that the number has gone on, or has its "
+    "entry put off"
+)
+
+HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
+    **HARMLESS_IN_UDMABUFS,
+    "RevocableBuffer": by_name(
+        {
+            _BEING_MADE: "open: swap 1, 2",
+            "no cell closes the buffer's file: nobody looks at the count": "open: drop 2",
+            _UNDER_RESV: "map_dma_buf: without the lock 1; map_dma_buf: first out of the lock 1",
+            _BETWEEN: "tell: swap 1",
+            "mapping is refused while it is revoked: nobody looks at the memory, or at the count": "restore: swap 1, 5, 6",
+            _TOLD_BEFORE: "restore: drop 3, 4; restore: swap 3, 4",
+            "to allow mappings is one store, and the count is new before": "restore: swap 7, 8",
+        }
+    ),
+    "FencesOnly": by_name({_BETWEEN: "revoke: swap 2", _NO_FENCE_COMES: "revoke: swap 3", _WAITED_FOR: "revoke: swap 4"}),
+    "CountingBuffer": by_name(
+        {
+            _BEING_MADE: "open: swap 1",
+            _NOBODY_COUNTS: "rearm: without the lock 1; rearm: first out of the lock 1; rearm: last out of the lock 1; rearm: swap 1",
+            _TAKEN: "rearm: drop 2",
+            _BETWEEN: "revoke: swap 2",
+            _NO_FENCE_COMES: "revoke: swap 3",
+        }
+    ),
+    "SkipsThePut": by_name({"one thread alone revokes and closes: nobody else writes that": "close: swap 1", _BETWEEN: "close: swap 3", _NO_FENCE_COMES: "close: swap 4"}),
+    "RearmsAtRevoke": by_name(
+        {
+            _NOBODY_COUNTS: "revoke: without the lock 1; revoke: first out of the lock 1; revoke: last out of the lock 1; revoke: swap 1",
+            _TAKEN: "revoke: drop 3",
+        }
+    ),
+    "UnmapThenFences": by_name({_NO_FENCE_COMES: "stop_all: swap 5, 6", _WAITED_FOR: "stop_all: swap 7"}),
+    "UdmabufReferences": by_name(
+        {
+            "in no cell that holds does anybody take the page away while the buffer looks it up, or look at the buffer": (
+                "hold: without the lock 1; hold: first out of the lock 1; hold: last out of the lock 1; hold: swap 2"
+            ),
+        }
+    ),
+    "UdmabufPinsAddress": {},
+    "UdmabufPinsFolios": {},
+    "UdmabufAsVfio": {},
+    "UdmabufShortPinsWhileMapped": by_name(
+        {
+            "what is read there is written when the buffer is made, to pin is one step, and one thread alone maps": (
+                "hold: without the lock 1; hold: first out of the lock 1; hold: last out of the lock 1"
+            ),
+        }
+    ),
+    "OdpLaterWhereTold": {},
+    "OdpIn2011": by_name(
+        {
+            _MM_STAYS: "fault: without the lock 1; fault: first out of the lock 1",
+            "to look and to map is one step besides": "fault: without the lock 2",
+            _CHANGES_UNDER_IT: "fault: without the lock 3",
+            "nothing is mapped then: the access faults again": "fault: drop 8",
+            "a page that is held is not moved, and comes back from the swap cache: what was put off is of the same page": "fault: drop 9",
+            _NOT_CALLED: (
+                "invalidate_range_start: without the lock 1; invalidate_range_start: first out of the lock 1; invalidate_range_start: last out of the lock 1; "
+                "invalidate_range_start: drop 1, 2, 3; invalidate_range_start: swap 1"
+            ),
+            _CLEARED_ALREADY: "invalidate_page: without the lock 1; invalidate_page: first out of the lock 1; invalidate_page: last out of the lock 1; invalidate_page: swap 1",
+            _NOTHING_HERE: "invalidate_page: drop 1; release: swap 1; release: drop 2",
+            _NO_ZERO_PAGE: "changed: negate 2; changed: drop 2",
+            _ONE_STEP: "changed: swap 1; flush_page: swap 2; work: without the lock 1",
+            "what the worker does not flush is flushed when the page is mapped again, or the device is closed": "work: drop 2; flush_kept: negate 1; flush_kept: drop 1",
+            "to flush all is one step; nobody maps what is closed": "close: without the lock 1; close: without the lock 2",
+        }
+    ),
+}
+"""By class and mutant: why it may survive."""
+
+
+def designs_page() -> str:
+    """The end of docs/adequacy.md."""
+    counts = "".join(f"| `{name}` | {len(mutants_of(one))} | {len(mutants_of(one)) - len(HARMLESS_IN_DESIGNS[name])} |\n" for name, one in DESIGNS.items())
+    living = "".join(f"| `{name}`: {'; '.join(mutants)} | {reason} |\n" for name, table in HARMLESS_IN_DESIGNS.items() for reason, mutants in by_reason(table).items())
+    return HEAD + counts + "\n| may live | reason |\n| --- | --- |\n" + living
+
+
+HEAD = """
+## Mutants of designs
+
+What tables are about: exporters and an importer that no release has, and drivers that are not for the contract's adversaries, in the same way. A mutant is noticed when a cell
+of the design's rows that holds does not hold any more, or what the cells are about does not happen.
+
+| design | mutants | noticed |
+| --- | --- | --- |
+"""
