@@ -258,7 +258,8 @@ static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held
 	basis.thread = (u8)t;
 	basis.done = after != NULL;
 	basis.queues = (u8)x->queues;
-	u64 hash = held.at_all * 31 + then.at_all + (u64)t;
+	u64 hash = ss_mixed(held.at_all * 31 + then.at_all * 17 + held.alone + (u64)t) ^ (u64)basis.alive << 32 ^ (u64)(basis.acquires << 16 | basis.inside << 2 | basis.done);
+	hash *= 0x9e3779b97f4a7c15ull;
 	int by_hand = 0;
 	for (int i = 0; i < x->noted; i++) {
 		int at = x->places[i], ways = x->ways[at];
