@@ -39,10 +39,12 @@ static void ss_give_back(ss_run *run, void *room, u64 bytes)
 
 static void ss_forget_edges(ss_worker *w)
 {
-	ss_give_back(w->run, w->edges, w->edge_room * sizeof(u32));
+	if (w->edges)
+		munmap(w->edges, w->edge_mapped * sizeof(u32));
+	__atomic_sub_fetch(&w->run->bytes, w->edge_room * sizeof(u32), __ATOMIC_RELAXED);
 	__atomic_sub_fetch(&w->run->edge_words, w->edge_room, __ATOMIC_RELAXED);
 	w->edges = NULL;
-	w->edge_count = w->edge_room = 0;
+	w->edge_count = w->edge_room = w->edge_mapped = 0;
 }
 
 /* Between phases: what a log that was dropped still has, and the numbers of states. */
@@ -79,21 +81,37 @@ static void ss_begin_log(ss_run *run)
 	run->logging = !run->log_dropped;
 }
 
+/* A worker's log has addresses for so many words at first, of which only those that are written to become memory; the first in small pages. */
+enum { FIRST_MAPPED = 1 << 22, IN_SMALL_PAGES = 1 << 17 };
+
+/* More addresses for a log: twice as many. 0: there are none. */
+static int ss_map_edges(ss_worker *w)
+{
+	size_t words = w->edges ? w->edge_mapped * 2 : FIRST_MAPPED;
+	u32 *edges = ss_map_from(words * sizeof(u32), IN_SMALL_PAGES * sizeof(u32));
+	if (!edges)
+		return 0;
+	if (w->edges) {
+		memcpy(edges, w->edges, w->edge_count * sizeof(u32));
+		munmap(w->edges, w->edge_mapped * sizeof(u32));
+	}
+	w->edges = edges;
+	w->edge_mapped = words;
+	return 1;
+}
+
 /* Room for more words: twice as many, later an eighth more. All logs together have MOST_WORDS at most, so that 32 bits name one. */
 static int ss_edge_room(ss_worker *w)
 {
 	ss_run *run = w->run;
 	size_t more = !w->edge_room ? 1 << 12 : w->edge_room < 1 << 18 ? w->edge_room : w->edge_room / 8;
-	u32 *edges = NULL;
-	if (run->edge_words + more * MAX_WORKERS < MOST_WORDS && ss_log_may_have(run, more * sizeof(u32)))
-		edges = realloc(w->edges, (w->edge_room + more) * sizeof(u32));
-	if (!edges) {
+	if (run->edge_words + more * MAX_WORKERS >= MOST_WORDS || !ss_log_may_have(run, more * sizeof(u32))
+	    || (w->edge_room + more > w->edge_mapped && !ss_map_edges(w))) {
 		ss_drop_log(run);
 		return 0;
 	}
 	__atomic_add_fetch(&run->bytes, more * sizeof(u32), __ATOMIC_RELAXED);
 	__atomic_add_fetch(&run->edge_words, more, __ATOMIC_RELAXED);
-	w->edges = edges;
 	w->edge_room += more;
 	return 1;
 }

@@ -125,27 +125,27 @@ static void ss_look_for_cycles(ss_run *run)
 		if (run->crew[i].found > most)
 			most = run->crew[i].found;
 	e.states = most * run->workers;
-	u64 bytes = e.states * sizeof(u32), half = e.states * sizeof(u16);
+	u64 each = 2 * sizeof(u32) + sizeof(u16), bytes = (e.states * each + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
 	if (!run->logging || !run->edge_words || !ss_end_logs(run))
 		return;
-	if (run->max_memory && run->bytes + 2 * bytes + half > run->max_memory) {
+	if (run->max_memory && run->bytes + e.states * each > run->max_memory) {
 		ss_drop_log(run);
 		return;
 	}
-	e.starts = ss_room(run, bytes);
-	e.ways_in = ss_room(run, half);
-	e.todo = ss_room(run, bytes);
-	if (e.starts && e.ways_in && e.todo) {
-		memset(e.starts, 0, bytes);
-		memset(e.ways_in, 0, half);
-		ss_read_edges(run, &e);
-		u64 left = ss_peel_log(run, &e);
-		if (left && !run->stop)
-			left = ss_peel_back(run, &e, left);
-		if (left && !run->stop)
-			ss_hand_prints_over(run, &e, left);
+	void *room = ss_count(run, e.states * each) ? ss_map(bytes) : NULL;
+	if (!room) {
+		ss_stop(run, BECAUSE_MEMORY);
+		return;
 	}
-	ss_give_back(run, e.starts, bytes);
-	ss_give_back(run, e.ways_in, half);
-	ss_give_back(run, e.todo, bytes);
+	e.starts = room;
+	e.todo = e.starts + e.states;
+	e.ways_in = (u16 *)(e.todo + e.states);
+	ss_read_edges(run, &e);
+	u64 left = ss_peel_log(run, &e);
+	if (left && !run->stop)
+		left = ss_peel_back(run, &e, left);
+	if (left && !run->stop)
+		ss_hand_prints_over(run, &e, left);
+	munmap(room, bytes);
+	__atomic_sub_fetch(&run->bytes, e.states * each, __ATOMIC_RELAXED);
 }

@@ -214,7 +214,9 @@ static int ss_begin(ss_run *run)
 		run->crew[i].me = i;
 		run->crew[i].logs = ss_map(LOG_BLOCKS * sizeof(ss_log)); /* of which most pages stay untouched */
 		run->crew[i].x = calloc(1, the_model.x_size);
-		if (!run->crew[i].logs || !run->crew[i].x)
+		if (*the_model.by_form && !run->bounded)
+			run->crew[i].recent = calloc(RECENT, sizeof(ss_recent));
+		if (!run->crew[i].logs || !run->crew[i].x || (*the_model.by_form && !run->bounded && !run->crew[i].recent))
 			ss_stop(run, BECAUSE_MEMORY);
 	}
 	run->slots = FIRST_SLOTS;
@@ -309,6 +311,7 @@ static void ss_clean_up(ss_run *run)
 	ss_forget_states(run);
 	for (int i = 0; run->crew && i < run->workers; i++) {
 		free(run->crew[i].rounds);
+		free(run->crew[i].recent);
 		free(run->crew[i].x);
 	}
 	free(run->crew);

@@ -209,14 +209,23 @@ typedef struct ss_trial {
 	struct { u64 form, without; } seen[FORMS];
 } ss_trial;
 
-static void ss_try_names(ss_run *run, const u8 *state, u64 form)
+static int ss_is_clear(const ss_trial *trial)
 {
-	ss_trial *trial = run->trial;
-	if (trial->count > FORMS / 4 * 3 || trial->other >= SURE || (!trial->other && trial->again >= NONE_OF))
-		return;
+	return trial->count > FORMS / 4 * 3 || trial->other >= SURE || (!trial->other && trial->again >= NONE_OF);
+}
+
+/* What a state is known by where records have no names. */
+static u64 ss_known_nameless(const u8 *state)
+{
 	*the_model.by_form &= ~RECORDS;
-	u64 without = ss_known_by(state), at = form % FORMS;
+	u64 print = ss_known_by(state);
 	*the_model.by_form |= RECORDS;
+	return print;
+}
+
+static void ss_try_names(ss_trial *trial, u64 form, u64 without)
+{
+	u64 at = form % FORMS;
 	while (trial->seen[at].form && trial->seen[at].form != form)
 		at = (at + 1) % FORMS;
 	if (trial->seen[at].form) {
@@ -249,6 +258,25 @@ static void ss_end_trial(ss_run *run, int enough)
 }
 
 /*
+ * The same as `ss_known_by`, where something is renamed: to find a form takes longer than a step, and most states are come to several times,
+ * soon one after the other, by steps of two threads in either order. So it is kept by the print of the state as it is.
+ */
+static u64 ss_known_again(ss_worker *w, const u8 *state)
+{
+	ss_trial *trial = w->run->trial;
+	u64 print = ss_fingerprint(state);
+	ss_recent *known = &w->recent[print % RECENT];
+	if (known->print != print || w->run->exact)
+		*known = (ss_recent){ print, ss_known_by(state), 0 };
+	if (trial && !ss_is_clear(trial)) {
+		if (!known->nameless)
+			known->nameless = ss_known_nameless(state);
+		ss_try_names(trial, known->form, known->nameless);
+	}
+	return known->form;
+}
+
+/*
  * The print of a state is made when the next one is there: its bytes have only just been written one by one, and to read
  * them back as words at once would have to wait for that.
  */
@@ -256,9 +284,7 @@ static inline void ss_print(ss_worker *w)
 {
 	ss_pending *p = w->latest;
 	if (p) {
-		p->print = w->run->bounded ? ss_known_with(p->state, p->thread) : ss_known_by(p->state);
-		if (w->run->trial)
-			ss_try_names(w->run, p->state, p->print);
+		p->print = w->run->bounded ? ss_known_with(p->state, p->thread) : w->recent ? ss_known_again(w, p->state) : ss_known_by(p->state);
 #ifdef SS_CLUSTER
 		if (ss_fetch_sent(w->run, p->print))
 			return;
@@ -296,6 +322,9 @@ static ALWAYS_INLINED int ss_expand_thread(ss_worker *w, const u8 *state, u32 nu
 {
 	ss_run *run = w->run;
 	int counter = counter_of(state, BASE[thread]);
+	const u8 *loops = run->logging ? run->loops + thread * run->loop_width : NULL;
+	if (loops && !(loops[counter] & INSIDE))
+		loops = NULL;
 	w->x->made = w->x->at = 0;
 	do {
 		if (w->waiting == DELAY)
@@ -314,7 +343,7 @@ static ALWAYS_INLINED int ss_expand_thread(ss_worker *w, const u8 *state, u32 nu
 				p->parent = number;
 				p->ordinal = (u16)(w->ordinal - 1);
 				p->thread = (u8)thread;
-				p->inside = run->logging && ss_is_inside(run, p->state, thread, counter);
+				p->inside = loops && loops[counter_of(p->state, BASE[thread])] & INSIDE;
 #ifdef SS_CLUSTER
 				p->from = ss_me(run);
 #endif

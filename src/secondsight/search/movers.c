@@ -131,6 +131,16 @@ static inline int against_ways(int ways, int to)
 	return against;
 }
 
+/* The same by the ways in which a number was touched; by RIGHT, LEFT, or both: those that keep from the one or the other. */
+static u8 WAYS_AGAINST[4][256];
+
+__attribute__((constructor)) static void ss_find_ways_against(void)
+{
+	for (int ways = 0; ways < 256; ways++)
+		for (int to = 0; to < 4; to++)
+			WAYS_AGAINST[to][ways] = (u8)((to & RIGHT ? against_ways(ways, RIGHT) : 0) | (to & LEFT ? against_ways(ways, LEFT) : 0));
+}
+
 static ALWAYS_INLINED void one_held(const u8 *s, int i, i64 t, ss_held *held)
 {
 	u8 owner = s[LOCK_OWNER[i]], readers = LOCK_READERS[i] ? s[LOCK_READERS[i]] : 0;
@@ -248,7 +258,8 @@ static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held
 	basis.thread = (u8)t;
 	basis.done = after != NULL;
 	basis.queues = (u8)x->queues;
-	u64 hash = held.at_all * 31 + then.at_all + (u64)t;
+	u64 hash = ss_mixed(held.at_all * 31 + then.at_all * 17 + held.alone + (u64)t) ^ (u64)basis.alive << 32 ^ (u64)(basis.acquires << 16 | basis.inside << 2 | basis.done);
+	hash *= 0x9e3779b97f4a7c15ull;
 	int by_hand = 0;
 	for (int i = 0; i < x->noted; i++) {
 		int at = x->places[i], ways = x->ways[at];
@@ -297,41 +308,48 @@ static int decide(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held hel
 		within.alone |= then.alone & waited;
 		within.at_all |= then.at_all & waited;
 	}
+	u32 others = 0, alive = 0;
+	for (int u = 0; u < THREADS; u++) {
+		others |= (u32)(u != t - 1) << u;
+		alive |= (u32)(u != t - 1 && (!facts->while_alive || counter_of(before, BASE[u]))) << u;
+	}
 	for (int i = 0; i < x->noted; i++) {
-		int at = x->places[i], ways = x->ways[at], rightwards = against_ways(ways, RIGHT), leftwards = against_ways(ways, LEFT);
+		int at = x->places[i], ways = x->ways[at], rightwards = WAYS_AGAINST[RIGHT][ways], leftwards = WAYS_AGAINST[LEFT][ways];
+		const ss_held *mine = x->acquires && i >= x->inside ? &within : &known;
 		if (after && ways & 1 << WRITE && LOCK_AT[at])
 			written_lock(before, after, LOCK_AT[at] - 1, t);
-		for (int u = 0; u < THREADS; u++) {
-			if (u == t - 1)
-				continue;
-			int mine = SAME_AS(STANDS(t - 1, u, at)), theirs = SAME_AS(STANDS(u, t - 1, at));
-			if (!facts->while_alive || counter_of(before, BASE[u]))
-				for (int w = 0; w < WAYS; w++)
-					if (ways >> w & 1)
-						narrow(&facts->held PAIR(t - 1, u)[mine][w], x->acquires && i >= x->inside ? &within : &known, &facts->relied PAIR(t - 1, u)[mine][w]);
-			for (int w = 0; w < WAYS && way; w++)
-				if ((rightwards | leftwards) >> w & 1) {
-					const ss_held *entry = &facts->held PAIR(u, t - 1)[theirs][w];
-					u64 alone = entry->alone, at_all = entry->at_all;
-					if (rightwards >> w & 1 && !((right.alone & at_all) | (right.at_all & alone)))
-						way &= ~RIGHT;
-					if (leftwards >> w & 1 && !((left.alone & at_all) | (left.at_all & alone)))
-						way &= ~LEFT;
-				}
+		for (u32 rest = alive; rest; rest &= rest - 1) {
+			int u = __builtin_ctz(rest), here = SAME_AS(STANDS(t - 1, u, at));
+			ss_held *entry = facts->held PAIR(t - 1, u)[here];
+			for (u32 each = (u32)ways; each; each &= each - 1)
+				narrow(&entry[__builtin_ctz(each)], mine, &facts->relied PAIR(t - 1, u)[here][__builtin_ctz(each)]);
+		}
+		for (u32 rest = others; rest && way; rest &= rest - 1) {
+			int u = __builtin_ctz(rest);
+			const ss_held *entry = facts->held PAIR(u, t - 1)[SAME_AS(STANDS(u, t - 1, at))];
+			for (u32 each = (u32)(rightwards | leftwards); each && way; each &= each - 1) {
+				int w = __builtin_ctz(each);
+				u64 alone = entry[w].alone, at_all = entry[w].at_all;
+				if (rightwards >> w & 1 && !((right.alone & at_all) | (right.at_all & alone)))
+					way &= ~RIGHT;
+				if (leftwards >> w & 1 && !((left.alone & at_all) | (left.at_all & alone)))
+					way &= ~LEFT;
+			}
 		}
 	}
 	int again = 0;
-	for (int i = 0; i < x->noted; i++) {
-		int place = x->places[i], ways = x->ways[place];
-		int against = (way & RIGHT ? against_ways(ways, RIGHT) : 0) | (way & LEFT ? against_ways(ways, LEFT) : 0);
-		for (int u = 0; u < THREADS && way; u++)
-			for (int w = 0; w < WAYS && u != t - 1; w++) {
-				u8 *relied = &facts->relied PAIR(u, t - 1)[SAME_AS(STANDS(u, t - 1, place))][w];
-				if (against >> w & 1 && !*relied) {
-					__atomic_store_n(relied, 1, __ATOMIC_SEQ_CST);
+	for (int i = 0; i < x->noted && way; i++) {
+		int place = x->places[i];
+		u32 against = WAYS_AGAINST[way][x->ways[place]];
+		for (u32 rest = others; rest && against; rest &= rest - 1) {
+			int u = __builtin_ctz(rest);
+			u8 *relied = facts->relied PAIR(u, t - 1)[SAME_AS(STANDS(u, t - 1, place))];
+			for (u32 each = against; each; each &= each - 1)
+				if (!relied[__builtin_ctz(each)]) {
+					__atomic_store_n(&relied[__builtin_ctz(each)], 1, __ATOMIC_SEQ_CST);
 					again = 1;
 				}
-			}
+		}
 	}
 	if (again) /* somebody may have narrowed what was looked at before it said that it is relied on */
 		return decide(x, before, after, t, held, then);
