@@ -223,7 +223,7 @@ def test_the_table_grows_as_far_as_memory_goes(exact: bool) -> None:
     assert whole.states > 1_000_000
     enough = native_search(large, Request(limits=Limits(memory=whole.peak * 97 // 100), workers=2, exact=exact))
     assert counts(enough) == counts(whole)
-    short = native_search(large, Request(limits=Limits(memory=whole.peak * 6 // 10), workers=2, exact=exact))
+    short = native_search(large, Request(limits=Limits(memory=whole.peak * 4 // 10), workers=2, exact=exact))
     assert (short.verdict, short.reason) == (Verdict.NOT_FINISHED, "memory")
     assert whole.states // 2 < short.states < whole.states
 
