@@ -306,6 +306,7 @@ def test_hundreds_of_small_programs() -> None:
         if known.verdict is Verdict.HOLDS:
             reduced_states = native_search(others[0], Request(workers=1)).states
             assert reduced_states <= known.states, (seed, rows)
+            assert native_search(others[0], Request(workers=1, exact=True)).states == reduced_states, (seed, rows)  # each form is found anew
             total += known.states
             reduced_total += reduced_states
     assert reduced_total < total  # by how much is the draw's: most programs touch few pages, the first touches several
