@@ -136,7 +136,9 @@ def test_a_page_that_was_taken_to_be_written_is_dirty() -> None:
             cpu_write(mm, 0, A)
             madvise_pageout(mm, 0, 1)
             cpu_read(mm, 0)
+            mm.mmap_lock.read_lock()
             pfn = get_user_page_vma_remote(mm, 0, flags)
+            mm.mmap_lock.read_unlock()
             frames[pfn].contents = B
             unpin_folio(frames[pfn])
             madvise_pageout(mm, 0, 1)
