@@ -91,6 +91,17 @@ void ss_setup(const long *at)
 
 /* Operations. */
 
+/* A frame that somebody has taken for a new folio is on no list, and nobody comes to it. */
+static bool is_new(struct folio *folio)
+{
+	int i;
+
+	for (i = 0; i < SS_THREADS; i++)
+		if (taken[i] == frame_of(folio))
+			return true;
+	return false;
+}
+
 static long move(struct folio *folio, enum migrate_mode mode)
 {
 	LIST_HEAD(from);
@@ -98,7 +109,7 @@ static long move(struct folio *folio, enum migrate_mode mode)
 
 	ss_stop("start", 0, 0, 0);
 	ss_stop("isolate", 0, 0, 0);
-	if (!folio_ref_count(folio) || !folio_test_lru(folio))
+	if (!folio_ref_count(folio) || !folio_test_lru(folio) || is_new(folio))
 		return -1;
 	folio_get(folio);
 	clear_bit(PG_lru, &FOLIO_FLAGS(folio));
@@ -113,6 +124,7 @@ static long move(struct folio *folio, enum migrate_mode mode)
 	if (left && all_passes && mode == MIGRATE_SYNC)
 		ss_stop("putback", 0, 0, 0);
 	putback_movable_pages(&from);
+	taken[ss_self()] = 0;
 	if (!--moving && atomic_read(&anon->refcount) != ANON_VMA_USERS)
 		ss_warned(); /* a reference was not given back, or once too often */
 	return left;

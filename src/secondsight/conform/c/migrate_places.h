@@ -25,6 +25,7 @@ static void pass_begins(enum migrate_mode mode, struct list_head *from)
 {
 	struct folio *folio = list_first_entry(from, struct folio, lru);
 
+	taken[ss_self()] = 0; /* the last pass has given it back */
 	taken[ss_self()] = ss_stop("pass", SS_FROM, mode == MIGRATE_ASYNC ? 0 : can_be_had, folio);
 }
 

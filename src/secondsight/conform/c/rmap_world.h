@@ -27,7 +27,7 @@
 #define FRAMES 9
 #define TABLES 4 /* of a process */
 #define SLOTS 3
-#define LOG 16
+#define LOG 64
 #define ADDRESS(page) (base + (unsigned long)(page) * PAGE_SIZE)
 #define ANON_VMA_USERS 4
 #define DEVICE 5 /* the frame that is in a device's memory */

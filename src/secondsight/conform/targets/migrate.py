@@ -16,8 +16,10 @@ from secondsight.conform.targets.rmap import RmapFile, drawn_operations, task
 from secondsight.conform.targets.rmap_world import (
     ANON,
     CACHE,
+    DST,
     FRAMES,
     MMS,
+    OTHER,
     PAGES,
     THREADS,
     Entry,
@@ -32,6 +34,8 @@ from secondsight.linux.releases import differs
 
 __all__ = ["MigrateFile"]
 
+FREE = 1 + FRAMES - 1 - OTHER
+"""Frames that are free when it begins: the one that is to take another's place, and those behind the last that is used."""
 BACK = Stop("walk", "remove_migration_ptes")
 UNLOCK = Stop("unlock", "migrate_folio_move")
 GIVE_UP = Stop("unlock", "migrate_folio_undo_src")
@@ -106,11 +110,13 @@ class MigrateFile(Target):
     def draw(self, source: random.Random, release: str) -> Configuration:
         drawn = RmapFile().draw(source, release)
         hows = [how & ~How.HELD if source.random() < 0.7 else how for how in drawn.setup[-FRAMES:-1]]
+        hows = [0 if number == DST or number > OTHER else how for number, how in enumerate(hows, 1)]
         movable = (*ANON, CACHE)
         threads = []
         for number in range(source.randint(1, THREADS)):
             operations = drawn_operations(source, number, lambda: _drawn(source, movable))
             threads.append(tuple(operations or [task(Op.MOVE, ANON[0])]))
+        threads = _as_many_as_frames_are_free(threads)
         return Configuration((*drawn.setup[:-FRAMES], *hows, drawn.setup[-1], int(source.random() < 0.3)), tuple(threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:
@@ -169,6 +175,20 @@ def _bounded_in_passes() -> Iterator[Configuration]:
     yield Configuration(_setup((0, 0), nobody, {1: How.CACHED}), ((task(Op.MOVE, 1),), (task(Op.LOCK, 1),)))
     for beside in ((task(Op.HOLD, 1), task(Op.DROP, 1)), (task(Op.LOCK, 1),), (task(Op.WRITEBACK, 1),), (task(Op.PIN, 1), task(Op.UNPIN, 1)), (task(Op.ZAP, 0, 0),)):
         yield Configuration(_setup((0, 0), alone, {1: How.CACHED | How.EXCLUSIVE}), ((task(Op.MOVE, 1),), beside))
+
+
+def _as_many_as_frames_are_free(threads: list[tuple[TargetOperation, ...]]) -> list[tuple[TargetOperation, ...]]:
+    """Without the moves for which there may be no frame any more: each takes one, and what somebody holds is not given back."""
+    kept, left = [], FREE
+    for thread in threads:
+        mine = []
+        for one in thread:
+            moves = one.code in (Op.MOVE, Op.MISPLACED)
+            if not moves or left > 0:
+                mine.append(one)
+            left -= moves
+        kept.append(tuple(mine or [task(Op.TREE, 0)]))
+    return kept
 
 
 def _drawn(source: random.Random, movable: Sequence[int]) -> TargetOperation:

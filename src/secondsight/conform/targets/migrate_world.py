@@ -26,6 +26,7 @@ from secondsight.linux.migrate import migrate_folio, migrate_misplaced_folio
 from secondsight.linux.mm_types import AddressSpace, Folio, Pgoff
 from secondsight.linux.page_alloc import get_page, put_page
 from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.swapops import migrations
 
 __all__ = ["MovableFile", "make_movable_world", "movers"]
 
@@ -41,7 +42,9 @@ class MovableFile(AddressSpace):
 
 @atomic
 def isolate(folio: Folio) -> bool:
-    """Take the folio off its list; false: it is free by now, or somebody has."""
+    """Take the folio off its list; false: it is free by now, or somebody has, or it is on none yet: somebody has taken it for a new one."""
+    if any(migration.dst is folio for migration in migrations):
+        return False
     return folio.refcount > 0 and folio_isolate_lru(folio)
 
 

@@ -24,7 +24,7 @@ from secondsight.linux.swapops import swap_slots
 
 __all__ = ["ANON", "CACHE", "COLUMNS", "DEVICE", "DST", "Entry", "FRAMES", "File", "Gpu", "How", "Index", "LENGTH", "LOG", "MMS", "Memory", "OTHER", "Op", "PAGES", "SLOTS", "THREADS", "Value", "entry", "first", "frame", "make_machine", "make_processes", "make_program", "make_world", "one", "operation", "script", "tree", "world"]
 
-MMS, PAGES, LENGTH, THREADS, LOG, SLOTS, FRAMES = 2, 3, 2, 2, 12, 3, 9
+MMS, PAGES, LENGTH, THREADS, LOG, SLOTS, FRAMES = 2, 3, 2, 2, 64, 3, 9
 ANON, CACHE, DST, DEVICE, OTHER = (1, 2), 3, 4, 5, 6
 """Frames by what they are for: of each page of private memory one, the file's first page, what is to take another's place, one in a device's memory, one that
 is at no place that the trees know."""
@@ -91,7 +91,7 @@ class World(Record):
     of: Array[Value, Literal[2]]
     frames: Array[Ref[Folio], Literal[9]]
     calls: Index
-    told: Array[Value, Literal[12]]
+    told: Array[Value, Literal[64]]
     """Of each call the process, the first page and the one after the last, the event and whether it had an owner: digits."""
 
 
