@@ -28,14 +28,15 @@ def test_forks_of_every_kind_of_entry_agree(release: str) -> None:
         assert agreeing_transitions(TARGET, release, which).states > 10
 
 
-def test_faults_on_entries_that_are_not_present_agree() -> None:
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.wide)])
+def test_faults_on_entries_that_are_not_present_agree(every: int) -> None:
     """One of each kind: in swap, its page in the swap cache or locked too, moved, in a device's memory, a device's alone, with its folio locked or not."""
     first: dict[int, int] = {}
     for number, one in enumerate(TARGET.bounded("6.12")):
         if one.setup[1] in ABSENT and any(task.name == "fault" for thread in one.threads for task in thread):
             first.setdefault(one.setup[1], number)
     assert set(first) == {*ABSENT}
-    for which in first.values():
+    for which in [*first.values()][::every]:
         assert agreeing_transitions(TARGET, "6.12", which).states > 5
 
 
@@ -44,7 +45,7 @@ def test_faults_on_entries_that_are_not_present_agree() -> None:
     [
         ("	if (folio && folio_test_anon(folio) &&\n	    (PageAnonExclusive", "	if (folio && 0 &&\n	    (PageAnonExclusive"),  # a page of its own is copied all the same
         pytest.param("			folio_remove_rmap_pte(old_folio, vmf->page, vma);\n", "", marks=pytest.mark.wide),  # what was copied counts as mapped still
-        ("		wrprotect_ptes(src_mm, addr, src_pte, nr);\n", ""),  # the parent of a fork may write on
+        pytest.param("		wrprotect_ptes(src_mm, addr, src_pte, nr);\n", "", marks=pytest.mark.wide),  # the parent of a fork may write on
         pytest.param("			get_page(vmf->page);\n			pte_unmap_unlock", "			pte_unmap_unlock", marks=pytest.mark.wide),  # nobody holds what a driver is asked for
         pytest.param("		exclusive = pte_swp_exclusive(vmf->orig_pte);\n", "		exclusive = true;\n", marks=pytest.mark.wide),  # a swapped page is everybody's own
         pytest.param(
