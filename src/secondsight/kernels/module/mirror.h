@@ -48,7 +48,7 @@ struct ss_mirror {
 	u32 page_shift;
 	bool subscribed;
 	bool closed; /* the device does nothing any more, and nothing is mapped */
-	bool stopped; /* the device does nothing for now */
+	bool stopped; /* the device does nothing until its driver lets it go on */
 	bool refuses; /* of drivers with a stop of their own, under the lock: nothing is mapped any more */
 	struct ss_memory *memory; /* private.c */
 	struct ss_entry entries[SS_ENTRIES];
