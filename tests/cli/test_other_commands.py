@@ -155,7 +155,8 @@ def interrupted(seconds: float, *arguments: str | Path, by: signal.Signals = sig
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         begun = time.monotonic()
-        while _computed(process.pid) < seconds and time.monotonic() < begun + 5 * seconds:
+        while not _answers(process.pid) or (_computed(process.pid) < seconds and time.monotonic() < begun + 5 * seconds):
+            assert process.poll() is None and time.monotonic() < begun + 60
             time.sleep(0.05)
         os.killpg(process.pid, by)
         try:
@@ -171,6 +172,12 @@ def interrupted(seconds: float, *arguments: str | Path, by: signal.Signals = sig
 def interrupted_later(*arguments: str | Path, by: signal.Signals = signal.SIGINT, has: str = "") -> str:
     """Stdout of a command that was interrupted when it had something to print, with `has` in it: how long it prepares depends on the machine, and on what is compiled already."""
     return next((out for seconds in (1, 2, 6, 20) if (out := interrupted(seconds, *arguments, by=by)[0]) and has in out), "")
+
+
+def _answers(process: int) -> bool:
+    """Whether our `main` has begun: it has set a handler of SIGTERM. Before that Python itself is starting, and ends by the signal."""
+    caught = next(line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def _computed(process: int) -> float:

@@ -35,7 +35,7 @@ flush_watches = shared_array(FlushWatch, "flush_watches")
 """The one that `watch_flushes` subscribes; the bound is 0 where no scenario does."""
 
 
-# Both are drawn by name (agree/generate.py): a subscriber that nobody asks changes nothing.
+# Both are drawn by name (agree/with_devices.py): a subscriber that nobody asks changes nothing.
 @operation(needs=Needs.MODULE, often=Often(), takes=lambda args: {"mmu_notifiers": 1}, at_least=lambda args: {"flush_watches": 1, "secondary_tlbs": 1})
 def watch_flushes(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Hear of flushes of the process's TLBs from now on. -EBUSY the second time."""
