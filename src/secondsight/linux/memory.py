@@ -254,7 +254,10 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
 @atomic
 def do_wp_page(vma: Vma, va: Va, flags: Flags) -> Flags:
     """do_wp_page() (mm/memory.c, Linux 6.12): a page that may not be written, in a vma that may. The zero page is replaced, and of private
-    memory a page that others share; any other is made writable, where that is asked for (wp_page_reuse(), wp_page_shared()), after the file was asked that wants to be."""
+    memory a page that others share; any other is made writable, where that is asked for (wp_page_reuse(), wp_page_shared()), after the file was asked that wants to be.
+
+    Left out: wp_page_shared() has a reference while it waits for the folio lock, with the entry writable already. A migration that comes just then fails (-EAGAIN), as it
+    does beside anybody else's reference; it may hide no more than that."""
     mm = vma.vm_mm
     assert mm is not None
     pte = mm.ptes[va]
