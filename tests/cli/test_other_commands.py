@@ -155,8 +155,10 @@ def interrupted(seconds: float, *arguments: str | Path, by: signal.Signals = sig
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         begun = time.monotonic()
-        while not _answers(process.pid) or (_computed(process.pid) < seconds and time.monotonic() < begun + 5 * seconds):
+        while not _answers(process.pid):
             assert process.poll() is None and time.monotonic() < begun + 60
+            time.sleep(0.05)
+        while _computed(process.pid) < seconds and time.monotonic() < begun + 5 * seconds:
             time.sleep(0.05)
         os.killpg(process.pid, by)
         try:
