@@ -165,7 +165,7 @@ def interrupted(seconds: float, *arguments: str | Path, by: signal.Signals = sig
             out, err = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Traceback" not in out + err
     assert "interrupted" in err
     return out, err
