@@ -228,6 +228,9 @@ def copy_huge_pmd(mm: Mm, oldmm: Mm, va: Va) -> None:
         assert page is not None
         if len(page.shared) > 0 and not is_zero_page(page):
             page.shared[0] = True
+        if len(mm.tlb) > 0:
+            if oldmm.ptes[at].writable:
+                tlb_keeps_entry(oldmm, at)
         oldmm.ptes[at].writable = False
         mm.ptes[at].frame = page
         mm.ptes[at].writable = False

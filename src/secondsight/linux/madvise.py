@@ -28,6 +28,7 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.page_alloc import folio_nr_pages, folio_page, get_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_likely_mapped_shared, folio_mapcount, pmd_trans_huge, pte_page, vm_normal_folio
+from secondsight.linux.rmap import flush_tlb_batched_pending
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.userfaultfd import userfaultfd_armed, userfaultfd_remove
 from secondsight.linux.util import vma_is_locked
@@ -224,6 +225,8 @@ def madvise_hugepage(mm: Mm, va: Va, length: Pgoff, low: Va, high: VaEnd) -> Err
 def isolate_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
     """The part of madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12) under the page-table lock: the folios to reclaim."""
     folios: Gather = []
+    if len(mm.tlb) > 0:
+        flush_tlb_batched_pending(mm)
     for va in range(start, end):
         folio = vm_normal_folio(mm.ptes[va])
         if folio is not None:

@@ -34,14 +34,14 @@ from secondsight.linux.highmem import slot_store
 from secondsight.linux.huge_memory_split import can_split_folio, split_folio_to_list
 from secondsight.linux.mm_types import Folio, Gather, Mm, Nid, Va, huge_pages, shmem_swap, writes_back
 from secondsight.linux.mmu_notifier_young import folio_referenced, young_callbacks
-from secondsight.linux.page_alloc import folio_nr_pages, folio_order, folio_page, page_folio, put_page
+from secondsight.linux.page_alloc import folio_nr_pages, folio_order, folio_page, frames, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
-from secondsight.linux.rmap import folio_remove_file_rmap, try_to_unmap
+from secondsight.linux.rmap import folio_remove_file_rmap, try_to_unmap, try_to_unmap_flush, try_to_unmap_flush_dirty
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
 from secondsight.linux.swap_state import add_to_swap, delete_from_swap_cache
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["folio_check_references", "folio_dropped", "is_written_back", "reclaim_folio", "reclaim_page_at", "reclaim_pages", "remove_mapping", "shrink_folio", "shrink_large_folio"]
+__all__ = ["folio_check_references", "folio_dropped", "free_when_flushed", "is_written_back", "reclaim_folio", "reclaim_page_at", "reclaim_pages", "remove_mapping", "shrink_folio", "shrink_large_folio"]
 
 accessed = shared_array(bool, bound("accessed", most=1))
 """Of size 1 where a CPU may have used a page lately, or not; else none has."""
@@ -97,11 +97,15 @@ def reclaim_folio(folio: Folio) -> None:
     on its list."""
     if len(huge_pages) > 0:
         stays, tail = shrink_large_folio(folio)
+        if len(mms[0].tlb) > 0:
+            free_when_flushed()
         if tail is not None:
             folio_putback_lru(tail)
-        if stays:
-            folio_putback_lru(folio)
-    elif not shrink_folio(folio):
+    else:
+        stays = not shrink_folio(folio)
+        if len(mms[0].tlb) > 0:
+            free_when_flushed()
+    if stays:
         folio_putback_lru(folio)
 
 
@@ -117,6 +121,8 @@ def reclaim_pages(folios: Gather) -> None:
                 ends = folio.nid[0] != node
                 node = folio.nid[0]
             if ends:
+                if len(mms[0].tlb) > 0:
+                    free_when_flushed()
                 for back in kept:
                     folio_putback_lru(back)
                 kept = []
@@ -128,8 +134,31 @@ def reclaim_pages(folios: Gather) -> None:
             stays = not shrink_folio(folio)
         if stays:
             kept.append(folio)
+    if len(mms[0].tlb) > 0:
+        free_when_flushed()
     for back in kept:
         folio_putback_lru(back)
+
+
+@atomic
+def free_when_flushed() -> None:
+    """The last lines of shrink_folio_list() (mm/vmscan.c, Linux 6.12): TLBs are flushed, and then what nobody holds any more is free (free_folios)."""
+    try_to_unmap_flush()
+    for folio in frames:
+        if folio.unflushed[0]:
+            folio.unflushed[0] = False
+            folio.isolated = False
+            put_page(folio)
+
+
+@atomic
+def free_it(folio: Folio) -> None:
+    """`free_it` of shrink_folio_list() (mm/vmscan.c, Linux 6.12): nobody finds the folio any more. It is freed with all of the list, where CPUs may have it in their TLBs; else at once."""
+    if len(folio.unflushed) > 0:
+        folio.unflushed[0] = True
+    else:
+        folio.isolated = False
+        put_page(folio)
 
 
 def shrink_large_folio(folio: Folio) -> tuple[bool, Ref[Folio]]:
@@ -184,6 +213,8 @@ def shrink_folio(folio: Folio) -> bool:
                 if not kept:
                     release_folio(folio)
         if writes:
+            if len(mms[0].tlb) > 0:
+                try_to_unmap_flush_dirty()
             if len(shmem_swap) > 0:
                 mapping = folio.mapping
                 if mapping is not None:
@@ -278,8 +309,7 @@ def remove_mapping(folio: Folio) -> bool:
             folio.locked = False
             if folio.refcount != 1:
                 return False
-            folio.isolated = False
-            put_page(folio)
+            free_it(folio)
             return True
     if len(shmem_swap) + len(writes_back) > 0:
         if folio.mapping is not None:
@@ -291,9 +321,9 @@ def remove_mapping(folio: Folio) -> bool:
         folio_dropped(folio_page(folio, i), swap_slots[folio.swap + i].contents)
     delete_from_swap_cache(folio)
     folio.locked = False
-    folio.isolated = False
-    for _ in range(1 + npages):
+    for _ in range(npages):
         put_page(folio)
+    free_it(folio)
     return True
 
 
@@ -308,7 +338,6 @@ def remove_from_file(folio: Folio) -> bool:
     folio_dropped(folio, mapping.saved(folio.index))
     mapping.remove_folio(folio.index)
     folio_remove_file_rmap(folio)
-    folio.isolated = False
     put_page(folio)
-    put_page(folio)
+    free_it(folio)
     return True

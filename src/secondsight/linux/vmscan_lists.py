@@ -15,16 +15,17 @@ The multi-generational LRU (evict_folios()) is the same where it matters here. I
 clear_flush_young (in 6.1 it asks no device); and it looks once more at what came back clean: a pass more.
 
 Left out: swap that ends later, after which a folio is looked at again: here a write takes one step; the pages of one who is exiting or was taken by the OOM reaper, which are kept;
-demotion to another tier of memory; that one TLB flush is for all of them.
+demotion to another tier of memory.
 """
 
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, bound, choose, milestone, shared_array
+from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Folio, Gather, Pfn, huge_pages
 from secondsight.linux.page_alloc import frames
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
-from secondsight.linux.vmscan import folio_check_references, shrink_folio, shrink_large_folio
+from secondsight.linux.vmscan import folio_check_references, free_when_flushed, shrink_folio, shrink_large_folio
 from secondsight.linux.vmscan_direct import is_on_a_list
 
 __all__ = ["lru_scans", "memory_reclaim", "shrink_inactive_list"]
@@ -86,6 +87,8 @@ def shrink_inactive_list(folios: Gather) -> None:
                 stays = not shrink_folio(folio)
         if stays:
             kept.append(folio)
+    if len(mms[0].tlb) > 0:
+        free_when_flushed()
     with atomic:
         for folio in kept:
             folio_putback_lru(folio)
