@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from linux_world import A, B, no_use_after_free, search, world
 
 from secondsight.lang import atomic, require, rule
+from secondsight.linux.errno import SIGSEGV
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.fork import mm_alloc, mms
 from secondsight.linux.fork_dup import dup_mmap
-from secondsight.linux.madvise import madvise_pageout
+from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
 from secondsight.linux.madvise_free import madvise_free
 from secondsight.linux.mm_types import Folio, Mm
 from secondsight.linux.mmap import do_mmap, vm_munmap
@@ -121,12 +121,51 @@ def test_a_page_that_cpus_may_write_is_flushed_before_it_is_written_to_swap() ->
         assert search(machine, (madvise_pageout, (mm, 0, 1)), (writes_and_reads, (mm,)), rules=[no_use_after_free]).verdict is Verdict.HOLDS
 
 
-@pytest.mark.parametrize("others", [(vm_munmap, (0, 1)), (do_mprotect_pkey, (0, 1, False, 0, 2)), (madvise_free, (0, 1))], ids=["munmap", "mprotect", "free"])
-def test_who_changes_entries_flushes_first_what_reclaim_has_put_off(others: tuple[Callable[..., Any], tuple[Any, ...]]) -> None:
-    with world(**SWAP, lazyfree=1, tlbs=1) as (machine, mm):
+def unmaps_and_reads(mm: Mm) -> None:
+    vm_munmap(mm, 0, 1)
+    require(cpu_read(mm, 0) == -SIGSEGV, "gone", "read after munmap()")
+
+
+def protects_and_reads(mm: Mm) -> None:
+    do_mprotect_pkey(mm, 0, 1, False, 0, 2, True)
+    require(cpu_read(mm, 0) == -SIGSEGV, "gone", "read after mprotect(PROT_NONE)")
+
+
+def forgets_and_reads(mm: Mm) -> None:
+    madvise_dontneed(mm, 0, 1)
+    require(cpu_read(mm, 0) == 0, "gone", "read after MADV_DONTNEED")
+
+
+@pytest.mark.parametrize("changes", [unmaps_and_reads, protects_and_reads, forgets_and_reads])
+def test_who_changes_entries_flushes_first_what_reclaim_has_put_off(changes: Callable[[Mm], None]) -> None:
+    with world(**SWAP, vma_flags=1, prot_none=1, tlbs=1) as (machine, mm):
         clean_in_swap_cache(mm)
-        function, arguments = others
-        assert search(machine, (madvise_pageout, (mm, 0, 1)), (function, (mm, *arguments)), (cpu_read, (mm, 0)), rules=[no_use_after_free]).verdict is Verdict.HOLDS
+        assert search(machine, (madvise_pageout, (mm, 0, 1)), (changes, (mm,)), rules=[no_use_after_free]).verdict is Verdict.HOLDS
+
+
+def writes_what_is_clean(mm: Mm) -> None:
+    with atomic:
+        clean = not mm.ptes[0].dirty
+    if clean:
+        cpu_write(mm, 0, B)
+        with atomic:
+            require(mm.ptes[0].dirty, "trace", "a store that left no trace")
+
+
+def frees_and_writes(mm: Mm) -> None:
+    madvise_free(mm, 0, 1)
+    writes_what_is_clean(mm)
+
+
+@pytest.mark.parametrize("tlbs", [0, 1])
+def test_a_store_beside_madv_free_may_leave_no_trace(tlbs: int) -> None:
+    """Behind the call each makes the page dirty, and reclaim leaves it."""
+    with world(**SWAP, lazyfree=1, tlbs=tlbs) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        found = search(machine, (madvise_free, (mm, 0, 1)), (writes_what_is_clean, (mm,)), rules=[])
+        assert found.verdict is (Verdict.BROKEN if tlbs else Verdict.HOLDS)
+        assert search(machine, (frees_and_writes, (mm,)), rules=[]).verdict is Verdict.HOLDS
 
 
 def test_what_is_dropped_is_free_when_the_call_returns() -> None:
