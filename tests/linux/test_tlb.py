@@ -17,7 +17,9 @@ from secondsight.linux.madvise_free import madvise_free
 from secondsight.linux.mm_types import Folio, Mm
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
+from secondsight.linux.mremap_tables import move_page_tables
 from secondsight.linux.page_alloc import frame_touch, zone
+from secondsight.linux.rmap import try_to_unmap
 from secondsight.search.result import Verdict
 
 SWAP = {"frames": 6, "pages": 2, "anon_vmas": 1, "swap_slots": 2}
@@ -141,6 +143,27 @@ def test_who_changes_entries_flushes_first_what_reclaim_has_put_off(changes: Cal
     with world(**SWAP, vma_flags=1, prot_none=1, tlbs=1) as (machine, mm):
         clean_in_swap_cache(mm)
         assert search(machine, (madvise_pageout, (mm, 0, 1)), (changes, (mm,)), rules=[no_use_after_free]).verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        lambda mm: vm_munmap(mm, 0, 1), lambda mm: do_mprotect_pkey(mm, 0, 2, False, 0, 2), lambda mm: madvise_free(mm, 0, 1), lambda mm: madvise_pageout(mm, 0, 1),
+        lambda mm: move_page_tables(mm, 0, 1, 2, False),
+    ],
+    ids=["munmap", "mprotect", "madvise_free", "madvise_pageout", "mremap"],
+)
+def test_what_reclaim_has_put_off_is_flushed_by_who_changes_entries(changes: Callable[[Mm], object]) -> None:
+    with world(**SWAP | {"pages": 3}, lazyfree=1, tlbs=1) as (_, mm):
+        clean_in_swap_cache(mm)
+        folio = mm.ptes[0].frame
+        assert folio is not None
+        folio.locked = True
+        try_to_unmap(folio)
+        folio.locked = False
+        assert mm.tlb[0].batched and not mm.tlb[0].batch_writable and mm.tlb[0].entries[0].frame is folio
+        changes(mm)
+        assert not mm.tlb[0].batched and mm.tlb[0].entries[0].frame is None
 
 
 def writes_what_is_clean(mm: Mm) -> None:
