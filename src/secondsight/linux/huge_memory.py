@@ -38,7 +38,7 @@ from secondsight.linux.page_alloc import ZERO_PFN, alloc_huge_folio, frames, get
 from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge
 from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
 from secondsight.linux.swapops import swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_keeps_entry
 
 __all__ = [
     "can_have_huge_pmd",

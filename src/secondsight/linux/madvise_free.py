@@ -21,8 +21,8 @@ from secondsight.linux.mm_flags import VM_PFNMAP
 from secondsight.linux.mm_types import Event, Folio, Mm, Pgoff, Range, Va, VaEnd, coherent_memory, madvise_locks_vma
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
-from secondsight.linux.swap_state import folio_free_swap, free_swap_and_cache
 from secondsight.linux.rmap import flush_tlb_batched_pending
+from secondsight.linux.swap_state import folio_free_swap, free_swap_and_cache
 from secondsight.linux.swapops import is_swap_entry
 from secondsight.linux.tlb import tlb_flush_mmu_tlbonly, tlb_keeps_entry
 from secondsight.linux.userfaultfd import userfaultfd_remove
