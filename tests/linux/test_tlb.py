@@ -12,14 +12,19 @@ from secondsight.linux.errno import SIGSEGV
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.fork import mm_alloc, mms
 from secondsight.linux.fork_dup import dup_mmap
-from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
+from secondsight.linux.hugetlb import hugetlb_file_setup
+from secondsight.linux.madvise import madvise_dontneed, madvise_hugepage, madvise_pageout
 from secondsight.linux.madvise_free import madvise_free
-from secondsight.linux.mm_types import Folio, Mm
+from secondsight.linux.mm_flags import MAP_PRIVATE
+from secondsight.linux.mm_types import Folio, Gather, Mm, PteKind
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
 from secondsight.linux.mremap_tables import move_page_tables
 from secondsight.linux.page_alloc import frame_touch, zone
+from secondsight.linux.pgtable import pmd_trans_huge
 from secondsight.linux.rmap import try_to_unmap
+from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.vmscan_lists import shrink_inactive_list
 from secondsight.search.result import Verdict
 
 SWAP = {"frames": 6, "pages": 2, "anon_vmas": 1, "swap_slots": 2}
@@ -217,3 +222,51 @@ def test_what_pageout_cannot_take_goes_back_when_all_have_been_looked_at() -> No
         assert found.violation is not None and found.violation.rule == "kept"
         madvise_pageout(mm, 0, 2)
         assert not first.isolated and mm.ptes[1].frame is None
+
+
+HUGE = {"huge": 1, "pmds": 1, "pages": 2, "vma_flags": 1, "cow": 1, "frames": 12}
+
+
+def huge_page(mm: Mm) -> None:
+    do_mmap(mm, 0, 2, None, 0, True)
+    assert madvise_hugepage(mm, 0, 2, 0, 2) == 0 and cpu_write(mm, 0, A) == 0 and pmd_trans_huge(mm, 0)
+
+
+def private_huge_file(mm: Mm) -> None:
+    assert do_mmap(mm, 0, 2, hugetlb_file_setup(2, 0), 0, True, MAP_PRIVATE) == 0 and cpu_write(mm, 0, A) == 0 and pmd_trans_huge(mm, 0)
+
+
+@pytest.mark.parametrize(("maps", "more"), [(huge_page, {"anon_vmas": 2}), (private_huge_file, {"hugetlb_private": 1, "hugetlb_files": 1, "hugetlb_pages": 1, "file_pages": 2})])
+def test_another_cpu_may_write_a_huge_page_that_fork_has_protected_until_it_has_flushed(maps: Callable[[Mm], None], more: dict[str, int]) -> None:
+    with world(**HUGE | more, mms=2, tlbs=1) as (machine, mm):
+        maps(mm)
+        threads = ((forks, (mm_alloc(), mm)), (cpu_write, (mm, 0, B)))
+        assert search(machine, *threads, rules=[protected]).verdict is Verdict.BROKEN
+        assert search(machine, *threads, rules=[]).verdict is Verdict.HOLDS
+
+
+def test_a_huge_page_that_is_dropped_is_free_when_cpus_have_flushed() -> None:
+    sizes = HUGE | {"anon_vmas": 1, "swap_slots": 4, "migrations": 1, "tlbs": 1}
+    with world(**sizes) as (_, mm):
+        huge_page(mm)
+        free = zone.nr_free
+        assert madvise_pageout(mm, 0, 2) == 0 and zone.nr_free == free + 2
+        assert not mm.tlb[0].batched and mm.tlb[0].entries[1].frame is None
+        assert (cpu_read(mm, 0), cpu_read(mm, 1)) == (A, 0)
+    with world(**sizes) as (machine, mm):
+        huge_page(mm)
+        found = search(machine, (madvise_pageout, (mm, 0, 2)), (writes_and_reads, (mm,)), rules=[no_use_after_free])
+        assert found.verdict is Verdict.HOLDS
+
+
+def test_a_scan_splits_a_huge_page_that_is_mapped_in_part() -> None:
+    """Its second page was forgotten: it is split, and both are looked at by themselves."""
+    with world(**HUGE, anon_vmas=1, swap_slots=4, migrations=1) as (_, mm):
+        huge_page(mm)
+        madvise_dontneed(mm, 1, 1)
+        first = mm.ptes[0].frame
+        assert first is not None and first.partially_mapped[0] and folio_isolate_lru(first)
+        folios: Gather = [first]
+        free = zone.nr_free
+        shrink_inactive_list(folios)
+        assert zone.nr_free == free + 2 and mm.ptes[0].kind == PteKind.SWAP
