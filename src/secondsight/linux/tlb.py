@@ -23,7 +23,8 @@ Others put flushes off too:
 Left out: flushes that come earlier, as under the page-table lock where a file's dirty page is zapped, or because the CPU changes to another
 process (allows more than a kernel does; raises no false alarm in agreement with kernels, and may raise one in a rule about CPUs); what userfaultfd's write protection, NUMA hints and
 clear_refs put off (may hide a bug); that a migration which does not wait puts its flush off until it copies (nobody can tell: who faults waits until it is done); that reclaim of one process
-does not flush what another reclaim has put off of another's (may hide a bug); two entries of one page that have both gone: the later one counts.
+does not flush what another reclaim has put off of another's (may hide a bug); two entries of one page that have both gone: the
+later one counts; that a CPU which has looked at the page table since has the new entry (allows more).
 
 A device that walks the process's page tables has a TLB too. It is flushed where those of the CPUs are, by its driver, who is told
 (`mmu_notifier_arch_invalidate_secondary_tlbs`): after a zap or an mprotect() outside of the page-table lock, before a page is given back; of a page that is
