@@ -99,6 +99,21 @@ def test_nobody_hears_of_a_move_of_what_nothing_maps() -> None:
         assert before is not None and folio_isolate_lru(before) and migrate_folio(before) == 0 and mirror.calls == calls + 1
 
 
+def test_what_nothing_maps_goes_back_without_a_walk_where_somebody_holds_it() -> None:
+    """migrate_folio_undo_src(): only of what was mapped are entries looked for, and the lock of their vmas taken."""
+    with world({Mirror: 1}, **MOVES, files=1, file_pages=1) as (_, mm):
+        file = memfd_create(1, 0)
+        do_mmap(mm, 0, 1, file, 0, True)
+        cpu_write(mm, 0, A)
+        madvise_dontneed(mm, 0, 1)
+        held = file.pages[0]
+        assert held is not None and folio_isolate_lru(held)
+        get_page(held)
+        file.i_mmap_rwsem.write_lock()
+        assert migrate_folio(held) == -EAGAIN and file.pages[0] is held and not held.isolated
+        file.i_mmap_rwsem.write_unlock()
+
+
 def test_a_page_of_the_swap_cache_keeps_its_slot() -> None:
     with world(**MOVES, swap_slots=1) as (_, mm):
         do_mmap(mm, 0, 1, None, 0, True)

@@ -60,7 +60,7 @@ from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_page, 
 from secondsight.linux.rmap import anon_vma_link, anon_vma_prepare, folio_add_new_anon_rmap
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import is_device_private_entry, is_migration_entry, is_swap_entry, migrations, swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, flush_tlb_mm, tlb_keeps_entry
 from secondsight.linux.userfaultfd import dup_userfaultfd, dup_userfaultfd_complete, dup_userfaultfd_fail, userfaultfd_wp
 from secondsight.linux.util import locked_vms
 from secondsight.linux.vma import vma_iter_store
@@ -108,6 +108,8 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> bool:
             if not copied:
                 whole = False
                 break
+    if len(mm.tlb) > 0:
+        flush_tlb_mm(oldmm)
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(oldmm, 0, len(oldmm.ptes))
     oldmm.mmap_lock.write_unlock()
@@ -318,6 +320,9 @@ def copy_present_pte(mm: Mm, oldmm: Mm, va: Va, unpinned: Ref[Folio]) -> None:
     if folio is not None:
         get_page(folio)
     if private:
+        if len(mm.tlb) > 0:
+            if pte.writable:
+                tlb_keeps_entry(oldmm, va)
         pte.writable = False
     new = mm.ptes[va]
     new.frame = pte.frame

@@ -38,7 +38,7 @@ from secondsight.linux.page_alloc import ZERO_PFN, alloc_huge_folio, frames, get
 from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge
 from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
 from secondsight.linux.swapops import swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_keeps_entry
 
 __all__ = [
     "can_have_huge_pmd",
@@ -228,6 +228,9 @@ def copy_huge_pmd(mm: Mm, oldmm: Mm, va: Va) -> None:
         assert page is not None
         if len(page.shared) > 0 and not is_zero_page(page):
             page.shared[0] = True
+        if len(mm.tlb) > 0:
+            if oldmm.ptes[at].writable:
+                tlb_keeps_entry(oldmm, at)
         oldmm.ptes[at].writable = False
         mm.ptes[at].frame = page
         mm.ptes[at].writable = False

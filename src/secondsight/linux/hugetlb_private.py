@@ -47,7 +47,7 @@ from secondsight.linux.page_alloc import folio_page, get_page, put_page
 from secondsight.linux.pgtable import folio_mapcount, pmd_trans_huge, pte_none
 from secondsight.linux.rmap import anon_vma_is_prepared
 from secondsight.linux.shmem import ShmemFile
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_keeps_entry
 
 __all__ = ["copy_hugetlb_page_range", "hugetlb_no_page_private", "hugetlb_wp", "page_for_copy", "unmap_ref_private"]
 
@@ -259,6 +259,10 @@ def copy_huge_ptes(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
                 if anon:
                     set_exclusive(folio, False)
                 get_page(folio)
+                if len(mm.tlb) > 0:
+                    for at in range(va, va + HPAGE_PMD_NR):
+                        if oldmm.ptes[at].writable:
+                            tlb_keeps_entry(oldmm, at)
                 set_huge_pte_at(oldmm, va, folio, False)
                 set_huge_pte_at(mm, va, folio, False)
             for i in range(HPAGE_PMD_NR):

@@ -28,12 +28,13 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.page_alloc import folio_nr_pages, folio_page, get_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_likely_mapped_shared, folio_mapcount, pmd_trans_huge, pte_page, vm_normal_folio
+from secondsight.linux.rmap import flush_tlb_batched_pending
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.userfaultfd import userfaultfd_armed, userfaultfd_remove
 from secondsight.linux.util import vma_is_locked
 from secondsight.linux.vma import prepare_splits, vma_modify_flags, vmas_changed
 from secondsight.linux.vma_lock import lock_vma_under_rcu, vma_end_read
-from secondsight.linux.vmscan import reclaim_folio
+from secondsight.linux.vmscan import reclaim_pages
 
 __all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pageout", "try_vma_read_lock"]
 
@@ -118,8 +119,7 @@ def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
     """madvise_pageout(), madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12): reclaim `length` pages, if they can be.
 
     Pages that are present, and mapped here alone, are taken off their lists first, those of a vma together, then reclaimed one after
-    the other. Left out: one that stays goes back to its list when the last has been looked at (reclaim_folio_list()), here at once: who would move or reclaim it meanwhile finds it
-    isolated, and who writes to it finds a reference more (may hide a bug).
+    the other; those that stay go back together (`vmscan.reclaim_pages`).
     """
     mm.mmap_lock.read_lock()
     ret = 0
@@ -136,8 +136,8 @@ def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
                 start = stop
         elif start < at:
             folios = isolate_range(mm, start, at)
-            for folio in folios:
-                reclaim_folio(folio)
+            if folios:
+                reclaim_pages(folios)
     mm.mmap_lock.read_unlock()
     return ret
 
@@ -225,6 +225,8 @@ def madvise_hugepage(mm: Mm, va: Va, length: Pgoff, low: Va, high: VaEnd) -> Err
 def isolate_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
     """The part of madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12) under the page-table lock: the folios to reclaim."""
     folios: Gather = []
+    if len(mm.tlb) > 0:
+        flush_tlb_batched_pending(mm)
     for va in range(start, end):
         folio = vm_normal_folio(mm.ptes[va])
         if folio is not None:
@@ -266,8 +268,8 @@ def pageout_pmd_range(mm: Mm, start: Va, end: VaEnd) -> None:
                 put_page(large)
                 if not split:
                     at += 1
-    for folio in folios:
-        reclaim_folio(folio)
+    if folios:
+        reclaim_pages(folios)
 
 
 @atomic

@@ -21,8 +21,10 @@ from secondsight.linux.mm_flags import VM_PFNMAP
 from secondsight.linux.mm_types import Event, Folio, Mm, Pgoff, Range, Va, VaEnd, coherent_memory, madvise_locks_vma
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
+from secondsight.linux.rmap import flush_tlb_batched_pending
 from secondsight.linux.swap_state import folio_free_swap, free_swap_and_cache
 from secondsight.linux.swapops import is_swap_entry
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly, tlb_keeps_entry
 from secondsight.linux.userfaultfd import userfaultfd_remove
 from secondsight.linux.util import vma_is_locked
 from secondsight.linux.vma_lock import vma_end_read
@@ -74,6 +76,8 @@ def free_parts(mm: Mm, va: Va, length: Pgoff) -> Errno:
             mmu_notifier_invalidate_range_start(mm, rng)
             madvise_free_pte_range(mm, start, end)
             mmu_notifier_invalidate_range_end(mm, rng)
+            if len(mm.tlb) > 0:
+                tlb_flush_mmu_tlbonly(mm, start, end)
     return ret
 
 
@@ -92,6 +96,8 @@ def look_again(mm: Mm, start: Va, end: VaEnd) -> tuple[Errno, VaEnd]:
 @atomic
 def madvise_free_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
     """madvise_free_pte_range() (mm/madvise.c, Linux 6.12), under the page-table lock."""
+    if len(mm.tlb) > 0:
+        flush_tlb_batched_pending(mm)
     for va in range(start, end):
         pte = mm.ptes[va]
         if is_swap_entry(pte):
@@ -100,6 +106,9 @@ def madvise_free_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
         else:
             folio = vm_normal_folio(pte)
             if folio is not None and may_be_freed(folio):
+                if len(mm.tlb) > 0:
+                    if pte.dirty and pte.writable:
+                        tlb_keeps_entry(mm, va)
                 pte.dirty = False
                 if not folio.swapcache and not folio.isolated:
                     folio.lazyfree[0] = True

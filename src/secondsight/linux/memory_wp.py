@@ -58,7 +58,7 @@ from secondsight.linux.swap_state import (
     free_swap_cache,
 )
 from secondsight.linux.swapops import swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import userfaultfd_pte_wp
 
 __all__ = [
@@ -186,6 +186,8 @@ def replace_page(mm: Mm, va: Va, old: Folio, contents: Char, unshare: bool) -> b
     if pte_present(pte) is not old or pte.writable:
         return False
     map_new_page(mm, va, not unshare)
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, va, va + 1)  # ptep_clear_flush()
     new = pte.frame
     assert new is not None
     new.contents = contents
@@ -215,6 +217,8 @@ def replace_zero_page(mm: Mm, va: Va, unshare: bool) -> None:
         return
     if is_zero_page(folio):
         map_new_page(mm, va, not unshare)
+        if len(mm.tlb) > 0:
+            tlb_flush_mmu_tlbonly(mm, va, va + 1)
         if len(page_notifiers) > 0:
             new = mm.ptes[va].frame
             assert new is not None

@@ -66,7 +66,7 @@ from secondsight.linux.pgtable import (
     pte_none,
     vm_normal_folio,
 )
-from secondsight.linux.rmap import folio_remove_rmap
+from secondsight.linux.rmap import flush_tlb_batched_pending, folio_remove_rmap
 from secondsight.linux.swap_state import (
     free_swap_and_cache,
     free_swap_cache,
@@ -94,6 +94,8 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gat
     `keep_cows` (zap_details.even_cows, negated): but not the process's own copies of a file's pages.
     """
     gather: Gather = []
+    if len(mm.tlb) > 0:
+        flush_tlb_batched_pending(mm)
     for va in range(start, end):
         pte = mm.ptes[va]
         if not pte_none(pte) and not (keep_cows and is_cow_page(mm, va)):
@@ -144,6 +146,8 @@ def zap_pmd_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
             stop: VaEnd = min(end, (at // HPAGE_PMD_NR + 1) * HPAGE_PMD_NR)
             partly = is_partly_in(mm, at, stop)
             if not partly:
+                if len(mm.tlb) > 0:
+                    flush_tlb_batched_pending(mm)
                 for va in range(at, stop):
                     if not pte_none(mm.ptes[va]):
                         folio = vm_normal_folio(mm.ptes[va])

@@ -260,7 +260,7 @@ class Folio(Record):
     What follows is written only where somebody walks from a folio to the entries that map it (`rmap`): of an anonymous folio
     `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory the address that its vma had when it was
     touched first (`Vma.vm_pgoff`). `lazyfree` is !PG_swapbacked of an anonymous page, where there is MADV_FREE. `isolated` is !PG_lru, once somebody has taken it off its list (`folio_isolate_lru`); `swap` is its slot while
-    `swapcache`.
+    `swapcache`. `unflushed`, where CPUs have TLBs: reclaim is done with it, and frees it when they are flushed (free_folios of shrink_folio_list(), `vmscan`).
 
     A folio of two pages (of order 1) is there only where a scenario has huge pages (the bound `huge`). `head` (`compound_head`) is the
     folio that a page is part of, itself or the one before; `tail` is the folio's second page. Both are None of a folio of one page. Each
@@ -295,6 +295,7 @@ class Folio(Record):
     writeback: bool
     swapcache: bool
     swap: SwpEntry
+    unflushed: Array[bool, Literal["tlbs"]]
 
 
 Gather = Annotated[list[Folio], Most("pages")]
@@ -622,16 +623,19 @@ bound("tlbs", most=1)
 
 
 class TlbEntry(Record):
-    """What the TLB of some CPU may still have of a page whose entry has been cleared, until it is flushed (`tlb`)."""
+    """What the TLB of some CPU may still have of a page whose entry has been cleared, or allows less by now, until it is flushed (`tlb`)."""
 
     frame: Ref[Folio]
     writable: bool
 
 
 class Tlb(Record):
-    """The TLBs of all CPUs that run the process, by page."""
+    """The TLBs of all CPUs that run the process, by page. `batched` is mm->tlb_flush_batched, of which reclaim has entries to be flushed still; `batch_writable` is
+    current->tlb_ubc.writable: one of them may be written (`rmap.set_tlb_ubc_flush_pending`)."""
 
     entries: Array[TlbEntry, Literal["pages"]]
+    batched: bool
+    batch_writable: bool
 
 
 class SecondaryTlbs(Record):

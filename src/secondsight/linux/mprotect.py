@@ -48,9 +48,10 @@ from secondsight.linux.mm_types import (
     secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.pgtable import pte_none, pte_page
+from secondsight.linux.pgtable import pte_none, pte_page, pte_present
+from secondsight.linux.rmap import flush_tlb_batched_pending
 from secondsight.linux.swapops import is_migration_entry, migrations
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly, tlb_keeps
 from secondsight.linux.util import locked_vms, vma_is_locked
 from secondsight.linux.vma import prepare_splits, vma_modify_flags, vmas_changed
 
@@ -101,6 +102,8 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
                 if populates:
                     populate_vma_page_range(mm, first, at)
     with atomic:
+        if len(mm.tlb) > 0:
+            tlb_flush_mmu_tlbonly(mm, start, start + length)
         vmas_changed(mm, start, at)
         mm.mmap_lock.write_unlock()
     return ret
@@ -155,10 +158,26 @@ def change_protection(mm: Mm, start: Va, end: VaEnd) -> None:
     mmu_notifier_invalidate_range_start(mm, rng)
     if len(secondary_tlbs) > 0:
         entries_change(mm, start, end)
-    change_pte_range(mm, start, end)
+    if len(mm.tlb) > 0:
+        change_pte_range_unflushed(mm, start, end)
+    else:
+        change_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, start, end)
+
+
+@atomic
+def change_pte_range_unflushed(mm: Mm, start: Va, end: VaEnd) -> None:
+    """change_pte_range() (mm/mprotect.c, Linux 6.12) where CPUs have TLBs: one may use an entry as it was until tlb_finish_mmu(), at the end of the system call."""
+    flush_tlb_batched_pending(mm)
+    for va in range(start, end):
+        frame = pte_present(mm.ptes[va])
+        writable = mm.ptes[va].writable
+        change_pte_range(mm, va, va + 1)
+        if frame is not None:
+            if pte_present(mm.ptes[va]) is None or (writable and not mm.ptes[va].writable):
+                tlb_keeps(mm, va, frame, writable)
 
 
 @milestone(quiet=True)

@@ -36,6 +36,7 @@ from secondsight.linux.mmu_gather import TablePlace, gup_walks, table_moves
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.pgtable import pte_clear
+from secondsight.linux.rmap import flush_tlb_batched_pending
 from secondsight.linux.swapops import migrations, swap_slots
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
@@ -105,6 +106,8 @@ def move_ptes(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, need_rmap_locks: bo
             file.i_mmap_rwsem.write_lock()
             file.i_mmap_rwsem.write_unlock()
         wait_for_walks(vma)
+    if len(mm.tlb) > 0:
+        flush_tlb_batched_pending(mm)
     for k in range(length):
         move_pte(mm, addr + k, new_addr + k)
 

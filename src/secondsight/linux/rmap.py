@@ -16,7 +16,9 @@ So a subscriber is called, and may sleep, with the folio lock and one of these l
 
 Of a huge page the walk finds one entry, or its pages' own; what it covers is one bracket.
 
-Left out: KSM, TLB flushes that are put off.
+Where CPUs have TLBs reclaim flushes them when it has looked at its whole list (`try_to_unmap_flush`, `tlb`).
+
+Left out: KSM.
 """
 
 from __future__ import annotations
@@ -59,10 +61,10 @@ from secondsight.linux.mm_types import (
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.mmu_notifier_2011 import mmu_notifier_invalidate_page
 from secondsight.linux.page_alloc import folio_order, folio_page, page_folio, put_page
-from secondsight.linux.pgtable import folio_mapcount, folio_mapped, page_mapcount, pte_clear
+from secondsight.linux.pgtable import folio_mapcount, folio_mapped, page_mapcount, pte_clear, pte_present
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, flush_tlb_mm, tlb_keeps_entry
 from secondsight.linux.util import locked_vms, vma_is_locked
 
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "anon_vma_link",
     "anon_vma_prepare",
     "anon_vma_unlink",
+    "flush_tlb_batched_pending",
     "folio_add_file_rmap", "folio_remove_file_rmap",
     "folio_add_new_anon_rmap",
     "folio_lock_anon_vma_read",
@@ -82,6 +85,8 @@ __all__ = [
     "rmap_walk_next",
     "rmap_walk_unlock",
     "try_to_unmap",
+    "try_to_unmap_flush",
+    "try_to_unmap_flush_dirty",
     "vma_address",
     "vma_address_end",
 ]
@@ -307,8 +312,7 @@ def folio_remove_rmap(page: Folio) -> None:
 def try_to_unmap(folio: Folio) -> None:
     """try_to_unmap() (mm/rmap.c, Linux 6.12): take the folio out of every page table; entries of anonymous memory become swap entries.
 
-    The folio is locked. It may be mapped afterwards all the same: ask. Left out: TLB
-    flushes that wait for others.
+    The folio is locked. It may be mapped afterwards all the same: ask. TLBs are flushed later (TTU_BATCH_FLUSH, `try_to_unmap_flush`).
     """
     locked = folio_lock_anon_vma_read(folio)
     if not locked:
@@ -383,10 +387,11 @@ def unmap_entries(folio: Folio, vma: Vma, mm: Mm, va: Va, end: VaEnd) -> bool:
 
 
 @atomic
-def discard_lazyfree(folio: Folio, pte: Pte) -> bool:
+def discard_lazyfree(folio: Folio, mm: Mm, va: Va) -> bool:
     """The part of try_to_unmap_one() (mm/rmap.c, Linux 6.12) about a folio that is not swapbacked: its entry goes, and what it holds is lost, unless it has been written
     since MADV_FREE, or somebody else holds it. Then it is like any other again, and the walk ends. Since 6.15 (read in 7.2) one that is held, and has not been written, stays
     what it is (`lazyfree_outlives_holders`)."""
+    pte = mm.ptes[va]
     only_mapped = folio.refcount == 1 + folio_mapcount(folio)
     if pte.dirty:
         folio.dirty = True
@@ -394,6 +399,8 @@ def discard_lazyfree(folio: Folio, pte: Pte) -> bool:
         if folio.dirty or len(lazyfree_outlives_holders) == 0:
             folio.lazyfree[0] = False
         return False
+    if len(mm.tlb) > 0:
+        set_tlb_ubc_flush_pending(mm, va)
     pte_clear(pte)
     put_page(folio)
     return True
@@ -413,7 +420,7 @@ def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
             return False
     if len(folio.lazyfree) > 0:
         if folio.lazyfree[0]:
-            return discard_lazyfree(folio, pte)
+            return discard_lazyfree(folio, mm, va)
     if len(swap_slots) > 0:
         if pte.dirty:
             folio.dirty = True
@@ -421,6 +428,8 @@ def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
         exclusive = page_anon_exclusive(page)
         if exclusive and folio.pins > 0:
             return False
+        if len(mm.tlb) > 0:
+            set_tlb_ubc_flush_pending(mm, va)
         if len(swap_slots) > 0:
             if len(page.shared) > 0:
                 pte.exclusive = exclusive
@@ -434,6 +443,50 @@ def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
             pte.writable = False
             pte.dirty = False
     else:
+        if len(mm.tlb) > 0:
+            set_tlb_ubc_flush_pending(mm, va)
         pte_clear(pte)
     put_page(folio)
     return True
+
+
+# TLBs, where CPUs have them.
+
+
+@atomic
+def set_tlb_ubc_flush_pending(mm: Mm, va: Va) -> None:
+    """set_tlb_ubc_flush_pending() (mm/rmap.c, Linux 6.12), before an entry goes: it is flushed later. Left out: that an mm which no other CPU runs is flushed at once
+    (should_defer_flush())."""
+    if pte_present(mm.ptes[va]) is None:
+        return
+    tlb_keeps_entry(mm, va)
+    mm.tlb[0].batched = True
+    if len(swap_slots) == 0 or mm.ptes[va].dirty:
+        mm.tlb[0].batch_writable = True
+
+
+@atomic
+def flush_tlb_batched_pending(mm: Mm) -> None:
+    """flush_tlb_batched_pending() (mm/rmap.c, Linux 6.12), under the page-table lock, before entries are zapped, protected or moved: what reclaim has put off is flushed now."""
+    if mm.tlb[0].batched:
+        flush_tlb_mm(mm)
+
+
+@milestone(quiet=True)
+@atomic
+def try_to_unmap_flush() -> None:
+    """try_to_unmap_flush() (mm/rmap.c), arch_tlbbatch_flush() (arch/x86/mm/tlb.c, Linux 6.12): nothing that reclaim has unmapped is in the TLB of any CPU. What another has put off
+    meanwhile is flushed too."""
+    for i in range(len(mms)):
+        flush_tlb_batched_pending(mms[i])
+
+
+@atomic
+def try_to_unmap_flush_dirty() -> None:
+    """try_to_unmap_flush_dirty() (mm/rmap.c, Linux 6.12), before a page is written: only where one of the entries that have gone was dirty, and a CPU may store by it."""
+    writable = False
+    for i in range(len(mms)):
+        if mms[i].tlb[0].batch_writable:
+            writable = True
+    if writable:
+        try_to_unmap_flush()

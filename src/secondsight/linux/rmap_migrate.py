@@ -46,7 +46,7 @@ from secondsight.linux.rmap import (
     vma_address_end,
 )
 from secondsight.linux.swapops import is_migration_entry, swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 
 __all__ = [
     "remove_migration_ptes",
@@ -165,6 +165,8 @@ def set_migration_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
             return False
         if len(page.shared) > 0:
             pte.exclusive = exclusive
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, va, va + 1)  # ptep_clear_flush()
     pte.kind = PteKind.MIGRATION
     folio_remove_rmap(page)
     put_page(folio)

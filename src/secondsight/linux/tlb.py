@@ -11,9 +11,20 @@ bracket; only then the pages are given back:
 So a CPU may load from a page, and store to it, after another has seen that it is not mapped any more. What is stored is lost with an anonymous page, and is in the
 file with a file's. This is there where the bound `tlbs` is 1; each access may find the old entry as long as there is one, or not.
 
+Others put flushes off too:
+
+    mprotect()      until all vmas have been done: who could write still can, and so who could read
+    fork()          until all is copied: the parent's other threads may write by an entry that is protected already, what the child has too
+    MADV_FREE       until the vma has been done: such a store leaves no trace that the page was written
+    reclaim         until it has looked at its whole list, or begins to write a page whose entry was dirty (try_to_unmap_flush_dirty()); only then pages are freed.
+                    Who faults meanwhile may have the page in another frame, and what a CPU reads by its old entry is what was there before. Who zaps, protects
+                    or moves entries of the process flushes first (flush_tlb_batched_pending())
+
 Left out: flushes that come earlier, as under the page-table lock where a file's dirty page is zapped, or because the CPU changes to another
-process (allows more than a kernel does; raises no false alarm in agreement with kernels, and may raise one in a rule about CPUs); what mprotect, fork, reclaim and userfaultfd put off (may hide a bug); two entries of one
-page that have both gone: the later one counts.
+process (allows more than a kernel does; raises no false alarm in agreement with kernels, and may raise one in a rule about CPUs); what userfaultfd's write protection, NUMA hints and
+clear_refs put off (may hide a bug); that a migration which does not wait puts its flush off until it copies (nobody can tell: who faults waits until it is done); that reclaim of one process
+does not flush what another reclaim has put off of another's (may hide a bug); two entries of one page that have both gone: the
+later one counts; that a CPU which has looked at the page table since has the new entry (allows more).
 
 A device that walks the process's page tables has a TLB too. It is flushed where those of the CPUs are, by its driver, who is told
 (`mmu_notifier_arch_invalidate_secondary_tlbs`): after a zap or an mprotect() outside of the page-table lock, before a page is given back; of a page that is
@@ -31,8 +42,9 @@ from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Folio, Mm, PageBits, Va, VaEnd, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_arch_invalidate_secondary_tlbs
 from secondsight.linux.pgtable import pte_present
+from secondsight.linux.swapops import swap_slots
 
-__all__ = ["FlushesDue", "entries_change", "flush_secondary_tlbs", "flushes_due", "stale_tlb_entry", "tlb_flush_mmu_tlbonly", "tlb_remove_tlb_entry"]
+__all__ = ["FlushesDue", "entries_change", "flush_secondary_tlbs", "flush_tlb_mm", "flushes_due", "stale_tlb_entry", "tlb_flush_mmu_tlbonly", "tlb_keeps", "tlb_keeps_entry", "tlb_remove_tlb_entry"]
 
 
 class FlushesDue(Record):
@@ -63,14 +75,30 @@ def flush_secondary_tlbs(mm: Mm, start: Va, end: VaEnd) -> None:
 
 
 @atomic
+def tlb_keeps_entry(mm: Mm, va: Va) -> None:
+    """The hardware, before an entry goes or comes to allow less: some CPU may have it as it is until that is flushed. A first store by it, which has to note that the page is dirty, looks at the
+    page table."""
+    pte = mm.ptes[va]
+    frame = pte_present(pte)
+    if frame is not None:
+        tlb_keeps(mm, va, frame, pte.writable)
+
+
+@atomic
+def tlb_keeps(mm: Mm, va: Va, frame: Folio, writable: bool) -> None:
+    """The same, of an entry that has changed already, and was dirty if it is."""
+    entry = mm.tlb[0].entries[va]
+    stores = writable and (len(swap_slots) == 0 or mm.ptes[va].dirty)
+    entry.writable = stores or (entry.writable and entry.frame is frame)
+    entry.frame = frame
+
+
+@atomic
 def tlb_remove_tlb_entry(mm: Mm, va: Va) -> None:
     """tlb_remove_tlb_entry() (include/asm-generic/tlb.h, Linux 6.12): an entry goes, and is to be flushed."""
     pte = mm.ptes[va]
     if len(mm.tlb) > 0:
-        frame = pte_present(pte)
-        if frame is not None:
-            mm.tlb[0].entries[va].frame = frame
-            mm.tlb[0].entries[va].writable = pte.writable
+        tlb_keeps_entry(mm, va)
     if len(flushes_due) > 0:
         if flushes_due[0].mm is mm and pte_present(pte) is not None:
             flushes_due[0].pages |= {va}
@@ -83,6 +111,14 @@ def tlb_flush_mmu_tlbonly(mm: Mm, start: Va, end: VaEnd) -> None:
         for va in range(start, end):
             mm.tlb[0].entries[va].frame = None
             mm.tlb[0].entries[va].writable = False
+
+
+@atomic
+def flush_tlb_mm(mm: Mm) -> None:
+    """flush_tlb_mm() (arch/x86/include/asm/tlbflush.h, Linux 6.12): nothing of the process is in the TLB of any CPU; what reclaim has put off is done with that."""
+    tlb_flush_mmu_tlbonly(mm, 0, len(mm.ptes))
+    mm.tlb[0].batched = False
+    mm.tlb[0].batch_writable = False
 
 
 @atomic

@@ -27,21 +27,21 @@ Left out: a page that is still being written when reclaim looks again.
 
 from __future__ import annotations
 
-from secondsight.lang import Char, atomic, bound, choose, milestone, shared_array, tracepoint
+from secondsight.lang import Char, Ref, atomic, bound, choose, milestone, shared_array, tracepoint
 from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.fork import mms
 from secondsight.linux.highmem import slot_store
 from secondsight.linux.huge_memory_split import can_split_folio, split_folio_to_list
-from secondsight.linux.mm_types import Folio, Mm, Va, huge_pages, shmem_swap, writes_back
+from secondsight.linux.mm_types import Folio, Gather, Mm, Nid, Va, huge_pages, shmem_swap, writes_back
 from secondsight.linux.mmu_notifier_young import folio_referenced, young_callbacks
-from secondsight.linux.page_alloc import folio_nr_pages, folio_order, folio_page, page_folio, put_page
+from secondsight.linux.page_alloc import folio_nr_pages, folio_order, folio_page, frames, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
-from secondsight.linux.rmap import folio_remove_file_rmap, try_to_unmap
+from secondsight.linux.rmap import folio_remove_file_rmap, try_to_unmap, try_to_unmap_flush, try_to_unmap_flush_dirty
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
 from secondsight.linux.swap_state import add_to_swap, delete_from_swap_cache
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["folio_check_references", "folio_dropped", "is_written_back", "reclaim_folio", "reclaim_page_at", "remove_mapping", "shrink_folio"]
+__all__ = ["folio_check_references", "folio_dropped", "free_when_flushed", "is_written_back", "reclaim_folio", "reclaim_page_at", "reclaim_pages", "remove_mapping", "shrink_folio", "shrink_large_folio"]
 
 accessed = shared_array(bool, bound("accessed", most=1))
 """Of size 1 where a CPU may have used a page lately, or not; else none has."""
@@ -96,19 +96,88 @@ def reclaim_folio(folio: Folio) -> None:
     """reclaim_folio_list(), shrink_folio_list() (mm/vmscan.c, Linux 6.12), of one isolated folio, however recently it was used: freed, or back
     on its list."""
     if len(huge_pages) > 0:
-        with atomic:
-            tail = folio.tail[0]
-            may_split = tail is not None and lock_to_split(folio)
+        stays, tail = shrink_large_folio(folio)
+        if len(mms[0].tlb) > 0:
+            free_when_flushed()
         if tail is not None:
-            if may_split:
-                split = split_folio_to_list(folio) == 0
-                folio_unlock(folio)
-                if split:
-                    shrink_or_put_back(tail)
-                else:
-                    folio_putback_lru(folio)
-                    return
-    shrink_or_put_back(folio)
+            folio_putback_lru(tail)
+    else:
+        stays = not shrink_folio(folio)
+        if len(mms[0].tlb) > 0:
+            free_when_flushed()
+    if stays:
+        folio_putback_lru(folio)
+
+
+@milestone
+def reclaim_pages(folios: Gather) -> None:
+    """reclaim_pages(), reclaim_folio_list() (mm/vmscan.c, Linux 6.12), of isolated folios, however recently they were used. Those that stay go back when all have been looked at, one after
+    another: until then each is isolated, and has a reference more. Where nodes are told apart, neighbours of one node are a list."""
+    kept: Gather = []
+    node: Nid = 0
+    for folio in folios:
+        if len(folio.nid) > 0:
+            with atomic:
+                ends = folio.nid[0] != node
+                node = folio.nid[0]
+            if ends:
+                if len(mms[0].tlb) > 0:
+                    free_when_flushed()
+                for back in kept:
+                    folio_putback_lru(back)
+                kept = []
+        if len(huge_pages) > 0:
+            stays, tail = shrink_large_folio(folio)
+            if tail is not None:
+                kept.append(tail)
+        else:
+            stays = not shrink_folio(folio)
+        if stays:
+            kept.append(folio)
+    if len(mms[0].tlb) > 0:
+        free_when_flushed()
+    for back in kept:
+        folio_putback_lru(back)
+
+
+@atomic
+def free_when_flushed() -> None:
+    """The last lines of shrink_folio_list() (mm/vmscan.c, Linux 6.12): TLBs are flushed, and then what nobody holds any more is free (free_folios)."""
+    try_to_unmap_flush()
+    for folio in frames:
+        if folio.unflushed[0]:
+            folio.unflushed[0] = False
+            folio.isolated = False
+            put_page(folio)
+
+
+@atomic
+def free_it(folio: Folio) -> None:
+    """`free_it` of shrink_folio_list() (mm/vmscan.c, Linux 6.12): nobody finds the folio any more. It is freed with all of the list, where CPUs may have it in their TLBs; else at once."""
+    if len(folio.unflushed) > 0:
+        folio.unflushed[0] = True
+    else:
+        folio.isolated = False
+        put_page(folio)
+
+
+def shrink_large_folio(folio: Folio) -> tuple[bool, Ref[Folio]]:
+    """shrink_folio_list() (mm/vmscan.c, Linux 6.12) of an isolated folio that may have two pages: true if it stays. One that is mapped in part is split first, and stays where that fails; its
+    second page is a folio of its own then, the next on the list: returned if it stays."""
+    with atomic:
+        tail = folio.tail[0]
+        may_split = tail is not None and lock_to_split(folio)
+    if not may_split:
+        return not shrink_folio(folio), None
+    split = split_folio_to_list(folio) == 0
+    folio_unlock(folio)
+    if not split:
+        return True, None
+    stays = not shrink_folio(folio)
+    assert tail is not None
+    if shrink_folio(tail):
+        return stays, None
+    return stays, tail
 
 
 @atomic
@@ -119,13 +188,6 @@ def lock_to_split(folio: Folio) -> bool:
         return False
     folio.locked = True
     return True
-
-
-def shrink_or_put_back(folio: Folio) -> None:
-    """reclaim_folio_list() (mm/vmscan.c, Linux 6.12), of one folio that is not to be split."""
-    if shrink_folio(folio):
-        return
-    folio_putback_lru(folio)
 
 
 def shrink_folio(folio: Folio) -> bool:
@@ -151,6 +213,8 @@ def shrink_folio(folio: Folio) -> bool:
                 if not kept:
                     release_folio(folio)
         if writes:
+            if len(mms[0].tlb) > 0:
+                try_to_unmap_flush_dirty()
             if len(shmem_swap) > 0:
                 mapping = folio.mapping
                 if mapping is not None:
@@ -245,8 +309,7 @@ def remove_mapping(folio: Folio) -> bool:
             folio.locked = False
             if folio.refcount != 1:
                 return False
-            folio.isolated = False
-            put_page(folio)
+            free_it(folio)
             return True
     if len(shmem_swap) + len(writes_back) > 0:
         if folio.mapping is not None:
@@ -258,9 +321,9 @@ def remove_mapping(folio: Folio) -> bool:
         folio_dropped(folio_page(folio, i), swap_slots[folio.swap + i].contents)
     delete_from_swap_cache(folio)
     folio.locked = False
-    folio.isolated = False
-    for _ in range(1 + npages):
+    for _ in range(npages):
         put_page(folio)
+    free_it(folio)
     return True
 
 
@@ -275,7 +338,6 @@ def remove_from_file(folio: Folio) -> bool:
     folio_dropped(folio, mapping.saved(folio.index))
     mapping.remove_folio(folio.index)
     folio_remove_file_rmap(folio)
-    folio.isolated = False
     put_page(folio)
-    put_page(folio)
+    free_it(folio)
     return True

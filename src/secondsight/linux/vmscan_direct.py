@@ -17,7 +17,7 @@ from secondsight.linux.page_alloc_slowpath import direct_reclaim, memalloc_norec
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
 from secondsight.linux.rmap import try_to_unmap
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
-from secondsight.linux.vmscan import is_written_back, reclaim_page_at, remove_mapping
+from secondsight.linux.vmscan import free_when_flushed, is_written_back, reclaim_page_at, remove_mapping
 
 __all__ = ["perform_reclaim", "try_to_free_pages"]
 
@@ -113,8 +113,13 @@ def unmap_file_folio(folio: Folio) -> None:
     if mapped:
         try_to_unmap(folio)
     if len(shmem_swap) > 0:
-        if remove_mapping(folio):
+        gone = remove_mapping(folio)
+        if len(mms[0].tlb) > 0:
+            free_when_flushed()
+        if gone:
             return
     else:
+        if len(mms[0].tlb) > 0:
+            free_when_flushed()
         folio_unlock(folio)
     folio_putback_lru(folio)

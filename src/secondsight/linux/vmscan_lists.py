@@ -15,16 +15,17 @@ The multi-generational LRU (evict_folios()) is the same where it matters here. I
 clear_flush_young (in 6.1 it asks no device); and it looks once more at what came back clean: a pass more.
 
 Left out: swap that ends later, after which a folio is looked at again: here a write takes one step; the pages of one who is exiting or was taken by the OOM reaper, which are kept;
-demotion to another tier of memory; that one TLB flush is for all of them.
+demotion to another tier of memory.
 """
 
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, bound, choose, milestone, shared_array
+from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Folio, Gather, Pfn, huge_pages
 from secondsight.linux.page_alloc import frames
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
-from secondsight.linux.vmscan import folio_check_references, reclaim_folio, shrink_folio
+from secondsight.linux.vmscan import folio_check_references, free_when_flushed, shrink_folio, shrink_large_folio
 from secondsight.linux.vmscan_direct import is_on_a_list
 
 __all__ = ["lru_scans", "memory_reclaim", "shrink_inactive_list"]
@@ -72,21 +73,22 @@ def isolate_lru_folio(pfn: Pfn) -> Ref[Folio]:
 @milestone
 def shrink_inactive_list(folios: Gather) -> None:
     """shrink_inactive_list(), shrink_folio_list(), move_folios_to_lru() (mm/vmscan.c, Linux 6.12), of folios that are isolated. Those that stay go back when all have been
-    looked at. Where folios are huge each goes back at once, and one of two pages is split as `vmscan.reclaim_folio` does (of a batch that may hide a bug)."""
+    looked at."""
     kept: Gather = []
     for folio in folios:
         with atomic:
             stays = not folio.locked and folio_check_references(folio)
-        if len(huge_pages) > 0:
-            if stays:
-                folio_putback_lru(folio)
+        if not stays:
+            if len(huge_pages) > 0:
+                stays, tail = shrink_large_folio(folio)
+                if tail is not None:
+                    kept.append(tail)
             else:
-                reclaim_folio(folio)
-        else:
-            if not stays:
                 stays = not shrink_folio(folio)
-            if stays:
-                kept.append(folio)
+        if stays:
+            kept.append(folio)
+    if len(mms[0].tlb) > 0:
+        free_when_flushed()
     with atomic:
         for folio in kept:
             folio_putback_lru(folio)
