@@ -192,7 +192,7 @@ def _as_many_as_frames_are_free(threads: list[tuple[TargetOperation, ...]]) -> l
 
 
 def _drawn(source: random.Random, movable: Sequence[int]) -> TargetOperation:
-    op = source.choice((Op.MOVE, Op.MOVE, Op.MISPLACED, *(op for op in Op if op >= Op.HOLD)))
+    op = source.choice((Op.MOVE, Op.MOVE, Op.MISPLACED, *(op for op in Op if Op.HOLD <= op <= Op.WRITEBACK)))
     if op == Op.ZAP:
         return task(op, source.randrange(MMS), source.randrange(PAGES))
     if op == Op.FILL:
