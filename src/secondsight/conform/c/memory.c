@@ -442,21 +442,6 @@ long ss_operate(int operation, const long *at)
 
 /* The look. */
 
-/* How many device-exclusive entries count in how often a page is mapped; in this file's world the model has none of them count (mm/rmap.c's has: `exclusive_is_mapped`). */
-static int taken(const struct page *page)
-{
-	int who, i, count = 0;
-
-	for (who = 0; EXCLUSIVE_IS_MAPPED && who <= !!child; who++)
-		for (i = 0; i < PAGES; i++) {
-			pte_t value = { *entry_of(who, i) };
-
-			if (!pte_none(value) && !pte_present(value) && is_device_exclusive_entry(pte_to_swp_entry(value)))
-				count += pfn_to_page(PFN_OF(pte_to_swp_entry(value))) == page;
-		}
-	return count;
-}
-
 static void look_frame(int frame)
 {
 	struct page *page = page_of(frame);
@@ -466,7 +451,7 @@ static void look_frame(int frame)
 	ss_text(":");
 	ss_number(page_count(page));
 	ss_text(":");
-	ss_number(mapped(frame) - taken(page));
+	ss_number(mapped(frame));
 	ss_text(":");
 	ss_number(contents[frame]);
 	ss_text(page->mapping == mapping ? "f" : !page->mapping || PageAnonExclusive(page) ? "e" : "s");

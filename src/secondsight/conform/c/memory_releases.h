@@ -8,6 +8,8 @@
 #define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address, bool hugepage)
 #define FREE_SWAP free_swap_and_cache_nr
 #define PFN_OF swp_offset_pfn
+#define FIND_IN_SWAP_CACHE(of) swap_cache_get_folio(of, struct vm_area_struct *in, unsigned long address)
+#define PGMAP(page) ((page)->pgmap)
 #define SWAP_DUPLICATE swap_duplicate
 #define ZERO_PFN_VARIABLE zero_pfn
 #define LAZY_MODE(function) (pv_ops.mmu.lazy_mode.enter = pv_ops.mmu.lazy_mode.leave = pv_ops.mmu.lazy_mode.flush = function)
@@ -39,6 +41,8 @@ static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_ar
 #define is_device_exclusive_entry softleaf_is_device_exclusive
 #define non_swap_entry(entry) (!softleaf_is_swap(entry))
 #define PFN_OF softleaf_to_pfn
+#define FIND_IN_SWAP_CACHE swap_cache_get_folio
+#define PGMAP(page) (page_folio(page)->pgmap)
 
 #define HAS_PINNED(of) mm_flags_set(MMF_HAS_PINNED, of)
 #define is_writable(entry) (softleaf_is_migration_write(entry) || softleaf_is_device_private_write(entry) || softleaf_is_device_exclusive(entry))

@@ -10,6 +10,7 @@ static struct swap_info_struct *swap_device;
 static long fault_flags[SS_THREADS]; /* of the fault that a thread is in, as `ss_operate` has them */
 
 static int frame_of(const struct page *page);
+static unsigned long *entry_of(int who, int page);
 static struct page *new_page(void);
 
 static pgoff_t place_of(swp_entry_t of) { return swp_offset(of) - 1; } /* the first page of a swap device is its header */
@@ -56,13 +57,17 @@ int SWAP_DUPLICATE(swp_entry_t of)
 	return 0;
 }
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
-
-void swap_free_nr(swp_entry_t of, int nr)
+static void put_slot(swp_entry_t of)
 {
 	if (!slot[place_of(of)]--)
 		ss_warned();
 }
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+void swap_free_nr(swp_entry_t of, int nr) { put_slot(of); }
+#else
+void folio_put_swap(struct folio *folio, struct page *page) { put_slot(folio->swap); }
+void swap_update_readahead(struct folio *folio, struct vm_area_struct *in, unsigned long address) { }
+#endif
 struct swap_info_struct *get_swap_device(swp_entry_t of) { return swap_device; }
 bool mem_cgroup_swap_full(struct folio *folio) { return false; }
 struct folio *ksm_might_need_to_copy(struct folio *folio, struct vm_area_struct *of, unsigned long address) { return folio; }
@@ -82,7 +87,7 @@ static struct folio *found(struct folio *folio, const void *from)
 	ss_stop("found", from, may_map, &found_by[ss_self()]);
 	return folio;
 }
-struct folio *swap_cache_get_folio(swp_entry_t of, struct vm_area_struct *in, unsigned long address)
+struct folio *FIND_IN_SWAP_CACHE(swp_entry_t of)
 {
 	struct folio *folio = swap_cached[place_of(of)];
 
@@ -123,6 +128,28 @@ void migration_entry_wait(struct mm_struct *of, pmd_t *pmd, unsigned long addres
 	ss_stop("migration_wait", SS_FROM, has_moved, pte_offset_kernel(pmd, address));
 }
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+/* Who has not got the lock of a page in a device's memory waits for it, as long as the entry is there. */
+static int is_back(void *of)
+{
+	struct page *page = of;
+	int i;
+
+	for (i = 0; PageLocked(page) && i < PAGES; i++) {
+		pte_t value = { *entry_of(0, i) };
+
+		if (!pte_none(value) && !pte_present(value) && is_device_private_entry(pte_to_swp_entry(value)) && pfn_to_page(PFN_OF(pte_to_swp_entry(value))) == page)
+			return 0;
+	}
+	return 1;
+}
+void softleaf_entry_wait_on_locked(softleaf_t entry, spinlock_t *ptl)
+{
+	spin_unlock(ptl);
+	ss_stop("device_wait", SS_FROM, is_back, pfn_to_page(PFN_OF(entry)));
+}
+#endif
+
 /* What its driver does is not this file's: of every second page it says that it has no memory, of the others that the access may be tried again. */
 static vm_fault_t migrate_to_ram(struct vm_fault *vmf)
 {
@@ -133,7 +160,7 @@ static vm_fault_t migrate_to_ram(struct vm_fault *vmf)
 static struct dev_pagemap *pagemap;
 static const struct dev_pagemap_ops pagemap_ops = { .migrate_to_ram = migrate_to_ram };
 
-static void give_to_device(struct page *page) { page->pgmap = pagemap; }
+static void give_to_device(struct page *page) { PGMAP(page) = pagemap; }
 static void make_devices(void)
 {
 	swap_device = ss_alloc(sizeof(*swap_device));
@@ -141,11 +168,3 @@ static void make_devices(void)
 	pagemap = ss_alloc(sizeof(*pagemap));
 	pagemap->ops = &pagemap_ops;
 }
-
-#else
-
-/* Nobody faults on such entries. */
-static void give_to_device(struct page *page) { }
-static void make_devices(void) { }
-
-#endif

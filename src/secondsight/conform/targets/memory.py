@@ -32,6 +32,7 @@ from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mmu_notifier_hlist import hlist_add
 from secondsight.linux.page_alloc import mem_init
+from secondsight.linux.releases import differs
 
 __all__ = ["MemoryFile"]
 
@@ -90,6 +91,7 @@ class MemoryFile(Target):
         # Faults on entries that are not present: the model looks several times what there is.
         Crossing("do_swap_page", "with atomic:", None, NOT_YET),
         Crossing("do_device_private_page", "with atomic: pte = ", None, NOT_YET),
+        Crossing("do_device_private_page", "wait_until(", Stop("device_wait")),
         Crossing("do_device_private_page", "ret = pgmap.migrate_to_ram(", Stop("migrate_to_ram")),
         Crossing("Brings.migrate_to_ram", "", Stop("migrate_to_ram")),
         Crossing("do_device_private_page", "with atomic: device_page_wanted(", Stop("has_migrated")),
@@ -160,11 +162,6 @@ class MemoryFile(Target):
             "the C gives both page-table locks up to allocate the copy, and goes on at the same page; in the model, and here, nothing comes between",
             "may hide",
         ),
-        StateDifference(
-            "faults on entries that are not present, in 7.2",
-            "there they are copied and zapped, and nobody faults on them. That a device-exclusive entry counts in folio_mapcount() since 6.15 is left out of the look",
-            "may hide",
-        ),
         StateDifference("userfaultfd; huge pages; PFN mappings; write_protect_seq; hardware poison", "not in this world", "may hide"),
         StateDifference("6.1", "it has other functions of rmap, of mmu_gather and of zaps: not compiled yet", "may hide"),
     )
@@ -199,9 +196,13 @@ class MemoryFile(Target):
             at = source.randint(0, len(threads[0]))
             then = (replace(one, arguments=(*one.arguments[:2], one.arguments[2] | OF_CHILD)) if source.random() < 0.5 else one for one in threads[0][at:])
             threads[0] = (*threads[0][:at], task(FaultOp.FORK, 0, PAGES, 0), *then)
-        return Configuration(setup(kinds, entries, source.randrange(1 << PAGES), forks), tuple(threads))
+        return Configuration((*setup(kinds, entries, source.randrange(1 << PAGES), forks), _is_newer(release)), tuple(threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:
+        for configuration in self._bounded(release):
+            yield replace(configuration, setup=(*configuration.setup, _is_newer(release)))
+
+    def _bounded(self, release: str) -> Iterator[Configuration]:
         for kind in MappedAs:
             for entry in entries_of(kind, release):
                 yield from forked(kind, entry)
@@ -213,8 +214,7 @@ class MemoryFile(Target):
                     if asks < 2:
                         yield Configuration(world, ((task(FaultOp.ZAP, 0, 1, 0),), (task(FaultOp.UNMAP, 0, 1, 0),)))
                         yield Configuration(world, ((task(FaultOp.PUNCH, 0, PAGES, asks),),))
-                    if release != "7.2":
-                        yield from absent_faults(world, entry, asks)
+                    yield from absent_faults(world, entry, asks)
                     continue
                 yield Configuration(world, (fault, fault))
                 if kind != MappedAs.NONE:
@@ -224,12 +224,13 @@ class MemoryFile(Target):
 
     def scene(self, configuration: Configuration) -> Scene:
         numbers = configuration.setup
-        forks = numbers[2 * PAGES + 1]
+        forks, newer = numbers[2 * PAGES + 1 :]
         tasks = [task for thread in configuration.threads for task in thread]
         data: dict[str, Sequence[int]] = {"conform.memory.operation": [FaultOp(task.code) for task in tasks]}
         data |= {f"conform.memory.{name}": [task.arguments[i] for task in tasks] for i, name in enumerate(("first", "second", "third"))}
         sizes = bounds(
             pages=PAGES, vmas=PAGES * (1 + forks), frames=FRAMES, files=1, file_pages=PAGES, cow=1, vma_flags=1, swap_slots=PAGES, migrations=1, owners=1, shmem_swap=1, anon_vmas=1, completed_faults=1, mmu_notifiers=1, subscribers=0, mms=1 + forks, anon_prepared=1, private_memory=1,
+            exclusive_is_mapped=newer, restores_by_clear=newer, locks_the_device_page=newer, slot_goes_after_mapping=newer,
         )  # fmt: skip
         machine = Machine(bounds=sizes, pools={Hears: 1 + forks, Brings: 1}, data=data)
         with machine:
@@ -248,11 +249,16 @@ class MemoryFile(Target):
                 threads.append(Thread(f"thread {number}", fault_script, (mm, mms[-1], file, number, at, at + len(thread))))
                 at += len(thread)
             program = build(machine, threads, room=Room(THREADS, (fault_script,)))
-            return FaultView(program, mms, file, hears, len(threads), self.boundaries).scene()
+            return FaultView(program, mms, file, hears, len(threads), self.boundaries, bool(newer)).scene()
 
 
 ABSENT = (EntryAs.SWAPPED, EntryAs.SWAPPED_ALONE, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN, EntryAs.TAKEN_LOCKED, EntryAs.CACHED, EntryAs.CACHED_LOCKED)
-"""Entries that are not present: they are zapped, and nobody faults there."""
+"""Entries that are not present: they are zapped, and faults on them are asked of the bounded configurations."""
+
+
+def _is_newer(release: str) -> int:
+    """Whether a device-exclusive entry counts as a mapping, a fault locks the page in a device's memory that it asks for, and a slot of swap goes after its page is mapped."""
+    return int(not differs("exclusive-page-stays-mapped", release))
 
 
 def entries_of(kind: MappedAs, release: str) -> tuple[EntryAs, ...]:
