@@ -34,6 +34,9 @@ void folio_add_lru(struct folio *folio)
 void putback_lru_page(struct page *page) { folio_putback_lru(page_folio(page)); }
 pgoff_t __page_file_index(struct page *page) { return page_private(page); }
 #endif
+#if SINCE(7, 0) || !SINCE(6, 2)
+int cpu_number;
+#endif
 
 /* The caches' trees have one place for each page: which one is known by the tree, and in swap by the number of the slot. */
 static void stored(struct xarray *tree, unsigned long index, struct folio *folio)
@@ -50,7 +53,6 @@ void *xas_store(struct xa_state *xas, void *of)
 }
 void *__xas_next(struct xa_state *xas) { return NULL; }
 #if SINCE(7, 0)
-int cpu_number;
 SS_NEVER(count_memcg_events);
 SS_NEVER(mod_lruvec_state);
 
