@@ -207,3 +207,37 @@ SS_NEVER_DATA(system_percpu_wq);
 SS_NEVER_DATA(system_state);
 SS_NEVER_DATA(tracepoint_srcu);
 #endif
+
+#if OF_PAGES
+int cpu_number;
+int PageHeadHuge(struct page *page) { return 0; }
+int pmd_huge(pmd_t pmd) { return 0; }
+int pud_huge(pud_t pud) { return 0; }
+void __mod_lruvec_page_state(struct page *page, enum node_stat_item item, int amount) { }
+int page_cpupid_xchg_last(struct page *page, int cpupid) { return 0; }
+bool folio_mapped(struct folio *folio) { return atomic_read(&folio->_mapcount) >= 0; }
+bool page_mapped(struct page *page) { return folio_mapped(page_folio(page)); }
+void *page_rmapping(struct page *page) { return page->mapping; }
+struct address_space *page_mapping(struct page *page) { return page->mapping; }
+SS_NEVER(__get_free_pages);
+SS_NEVER(__list_add_valid);
+SS_NEVER(__list_del_entry_valid);
+SS_NEVER(__page_mapcount);
+SS_NEVER(__put_devmap_managed_page_refs);
+SS_NEVER(__unmap_hugepage_range_final);
+SS_NEVER(adjust_range_if_pmd_sharing_possible);
+SS_NEVER(alloc_pages);
+SS_NEVER(copy_user_enhanced_fast_string);
+SS_NEVER(copy_user_generic_string);
+SS_NEVER(copy_user_generic_unrolled);
+SS_NEVER(file_path);
+SS_NEVER(get_zeroed_page);
+SS_NEVER(hugepage_vma_check);
+SS_NEVER(invalidate_inode_page);
+SS_NEVER(linear_hugepage_index);
+SS_NEVER(mem_cgroup_oom_synchronize);
+SS_NEVER(migrate_misplaced_page);
+SS_NEVER(node_is_toptier);
+SS_NEVER(swap_readpage);
+SS_NEVER_DATA(sysctl_numa_balancing_mode);
+#endif
