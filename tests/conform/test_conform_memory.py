@@ -12,7 +12,7 @@ TARGET = MemoryFile()
 
 
 @pytest.mark.wide
-@pytest.mark.parametrize("release", ["6.12", "7.2"])
+@pytest.mark.parametrize("release", TARGET.releases)
 def test_random_walks_agree(release: str) -> None:
     agreeing_walks(TARGET, release)
 
@@ -21,7 +21,7 @@ def test_faults_and_zaps_of_every_kind_of_entry_agree() -> None:
     assert agreeing_sample(TARGET, "6.12", 61).states > 1_000
 
 
-@pytest.mark.parametrize("release", ["6.12", pytest.param("7.2", marks=pytest.mark.wide)])
+@pytest.mark.parametrize("release", ["6.12", pytest.param("7.2", marks=pytest.mark.wide), pytest.param("6.1", marks=pytest.mark.wide)])
 def test_forks_of_every_kind_of_entry_agree(release: str) -> None:
     forks = [number for number, one in enumerate(TARGET.bounded(release)) if any(task.name == "fork" for thread in one.threads for task in thread)]
     assert len(forks) > 100
@@ -29,7 +29,7 @@ def test_forks_of_every_kind_of_entry_agree(release: str) -> None:
         assert agreeing_transitions(TARGET, release, which).states > 10
 
 
-@pytest.mark.parametrize(("release", "every"), [("6.12", 4), pytest.param("6.12", 1, marks=pytest.mark.wide), pytest.param("7.2", 1, marks=pytest.mark.wide)])
+@pytest.mark.parametrize(("release", "every"), [("6.12", 4), pytest.param("6.12", 1, marks=pytest.mark.wide), pytest.param("7.2", 1, marks=pytest.mark.wide), pytest.param("6.1", 1, marks=pytest.mark.wide)])
 def test_faults_on_entries_that_are_not_present_agree(release: str, every: int) -> None:
     """One of each kind: in swap, its page in the swap cache or locked too, moved, in a device's memory, a device's alone, with its folio locked or not."""
     first: dict[int, int] = {}
