@@ -10,6 +10,7 @@
 
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
+#include <linux/pagevec.h>
 #include <linux/version.h>
 #include <asm/paravirt.h>
 

@@ -124,7 +124,7 @@ class View:
                 text += f" frame={number}:{refs(state)}:{pins(state)}{'d' if dirty(state) else ''}"
         text += " file=" + ",".join(str(self.frame_at[read(state)] if read(state) else 0) for read in self.cache)
         for pages, held in zip(self.lists, self.held, strict=True):
-            text += " list=" + ",".join(str(self.frame_at[read(state)]) for read in pages[: held(state)])
+            text += " list=" + ",".join(str(self.frame_at.get(read(state), 0)) for read in pages[: held(state)])
         for thread, counter in enumerate(self.counters):
             if self.kinds.get(counter(state)) == "handle_mm_fault":
                 va, flags = (read(state) for read in self.asks[thread])

@@ -7,7 +7,14 @@ from enum import IntEnum
 from typing import Annotated, Literal
 
 from secondsight.lang import Array, Bounds, Record, atomic, const, shared
-from secondsight.linux.gup import get_user_page_vma_remote, memfd_pin_folio, memfd_pin_valid, pin_user_pages_fast, pin_user_pages_remote, unpin_folio
+from secondsight.linux.gup import (
+    get_user_page_vma_remote,
+    memfd_pin_folio,
+    memfd_pin_valid,
+    pin_user_pages_fast,
+    pin_user_pages_remote,
+    unpin_folio,
+)
 from secondsight.linux.gup_pages import PageArray, get_user_pages, pin_user_pages, unpin_user_pages
 from secondsight.linux.memory import FAULT_FLAG_WRITE, handle_mm_fault
 from secondsight.linux.memory_zap import zap_page_range_single

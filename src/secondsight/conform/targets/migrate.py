@@ -143,13 +143,13 @@ class MigrateFile(Target):
 
     def scene(self, configuration: Configuration) -> Scene:
         *setup, outlives, passes = configuration.setup
-        machine = make_machine(configuration, MovableFile, migrations=2, lazyfree_outlives_holders=outlives, migration_passes=passes)
+        machine = make_machine(configuration, MovableFile, migrations=2, lazyfree_outlives_holders=outlives, exclusive_is_mapped=outlives, migration_passes=passes)
         with machine:
             file = machine.pool(MovableFile).alloc()
             make_processes(machine)
             folios = make_movable_world(machine, file, setup)
             program = make_program(machine, configuration, movers, file)
-            return MigrateView(program, file, folios, len(configuration.threads), self.boundaries, self.file).scene()
+            return MigrateView(program, file, folios, len(configuration.threads), self.boundaries, self.file, bool(outlives)).scene()
 
 
 def _takes_reference(one: TargetOperation, hows: Sequence[int]) -> bool:
