@@ -9,6 +9,7 @@ from conform_walks import agreeing_transitions, agreeing_walks, noticed
 from conform_world import source_of
 
 from secondsight.conform.build import build
+from secondsight.conform.mutants import mutants_of_c
 from secondsight.conform.run import run
 from secondsight.conform.side import Side
 from secondsight.conform.story import tell
@@ -66,3 +67,8 @@ def test_a_field_that_comes_several_times_is_shown_where_it_differs() -> None:
     report = run(TARGET, source.release, build(TARGET, source, text.replace(GET, GET + " + 1")), seconds=60, transitions=False, most_steps=5_000, small=False)
     assert report.disagreement is not None
     assert "  frame" in tell(TARGET, "linux-6.12", report.disagreement)
+
+
+def test_mutants_that_are_listed_as_equivalent_exist() -> None:
+    text = (source_of("6.12").tree / TARGET.file).read_text()
+    assert set(TARGET.equivalent) <= {mutant.name for mutant in mutants_of_c(text, TARGET.functions)}

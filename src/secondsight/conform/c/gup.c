@@ -361,13 +361,15 @@ static long pin_memfd(long start, long number)
 {
 	static const struct file_operations operations;
 	int self = ss_self();
-	pgoff_t offset;
+	pgoff_t offset = 1;
 	struct inode inode = { .i_size = PAGES * PAGE_SIZE };
 	struct file file = { .f_op = &operations, .f_mapping = mapping, .f_inode = &inode };
 	long ret;
 
 	ss_stop("enter", 0, 0, 0);
 	ret = memfd_pin_folios(&file, start * PAGE_SIZE, (start + number) * PAGE_SIZE - 1, (struct folio **)list[self], number > PAGES ? PAGES : (unsigned int)number, &offset);
+	if (ret > 0 && offset)
+		ss_warned(); /* a page's beginning was asked for */
 	has(ret, 0);
 	of_memfd[self] = 1;
 	return ret;

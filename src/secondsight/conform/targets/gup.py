@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from secondsight.conform.place import Crossing, Stop
 from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
+from secondsight.conform.targets.gup_mutants import EQUIVALENT
 from secondsight.conform.targets.gup_view import View
 from secondsight.conform.targets.gup_world import FRAMES, PAGES, THREADS, Entry, Kind, Op, Special, map_pages, script
 from secondsight.lang import Machine
@@ -83,6 +84,7 @@ class GupFile(Target):
         ELSEWHERE: "where our own stub for another file's function is left at once",
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    equivalent = EQUIVALENT
     differences: ClassVar[Sequence[StateDifference]] = (
         StateDifference(
             "handle_mm_fault()",
