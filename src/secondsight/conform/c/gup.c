@@ -10,8 +10,10 @@
 
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
-#include <linux/pagevec.h>
 #include <linux/version.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#include <linux/pagevec.h>
+#endif
 #include <asm/paravirt.h>
 
 #include "conform.h"
