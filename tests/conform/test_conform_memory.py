@@ -6,12 +6,13 @@ import pytest
 from conform_walks import agreeing_sample, agreeing_transitions, agreeing_walks, noticed
 
 from secondsight.conform.targets.memory import ABSENT, MemoryFile
+from secondsight.conform.targets.memory_world import EntryAs
 
 TARGET = MemoryFile()
 
 
 @pytest.mark.wide
-@pytest.mark.parametrize("release", ["6.12", "7.2"])
+@pytest.mark.parametrize("release", TARGET.releases)
 def test_random_walks_agree(release: str) -> None:
     agreeing_walks(TARGET, release)
 
@@ -20,7 +21,7 @@ def test_faults_and_zaps_of_every_kind_of_entry_agree() -> None:
     assert agreeing_sample(TARGET, "6.12", 61).states > 1_000
 
 
-@pytest.mark.parametrize("release", ["6.12", pytest.param("7.2", marks=pytest.mark.wide)])
+@pytest.mark.parametrize("release", ["6.12", pytest.param("7.2", marks=pytest.mark.wide), pytest.param("6.1", marks=pytest.mark.wide)])
 def test_forks_of_every_kind_of_entry_agree(release: str) -> None:
     forks = [number for number, one in enumerate(TARGET.bounded(release)) if any(task.name == "fork" for thread in one.threads for task in thread)]
     assert len(forks) > 100
@@ -28,16 +29,28 @@ def test_forks_of_every_kind_of_entry_agree(release: str) -> None:
         assert agreeing_transitions(TARGET, release, which).states > 10
 
 
-@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.wide)])
-def test_faults_on_entries_that_are_not_present_agree(every: int) -> None:
+@pytest.mark.parametrize(("release", "every"), [("6.12", 4), pytest.param("6.12", 1, marks=pytest.mark.wide), pytest.param("7.2", 1, marks=pytest.mark.wide), pytest.param("6.1", 1, marks=pytest.mark.wide)])
+def test_faults_on_entries_that_are_not_present_agree(release: str, every: int) -> None:
     """One of each kind: in swap, its page in the swap cache or locked too, moved, in a device's memory, a device's alone, with its folio locked or not."""
     first: dict[int, int] = {}
-    for number, one in enumerate(TARGET.bounded("6.12")):
+    for number, one in enumerate(TARGET.bounded(release)):
         if one.setup[1] in ABSENT and any(task.name == "fault" for thread in one.threads for task in thread):
             first.setdefault(one.setup[1], number)
     assert set(first) == {*ABSENT}
     for which in [*first.values()][::every]:
-        assert agreeing_transitions(TARGET, "6.12", which).states > 5
+        assert agreeing_transitions(TARGET, release, which).states > 5
+
+
+@pytest.mark.wide
+def test_two_faults_on_one_absent_entry_agree_where_the_slot_goes_later() -> None:
+    """In 7.2 who comes too late frees the slot, and who does not get the lock of a page in a device's memory waits."""
+    both = [
+        number for number, one in enumerate(TARGET.bounded("7.2"))
+        if one.setup[1] in (EntryAs.SWAPPED_ALONE, EntryAs.CACHED, EntryAs.PRIVATE) and [[task.name for task in thread] for thread in one.threads] == [["fault"], ["fault"]]
+    ]  # fmt: skip
+    assert len(both) > 20
+    for which in both[::6]:
+        agreeing_transitions(TARGET, "7.2", which)
 
 
 @pytest.mark.parametrize(

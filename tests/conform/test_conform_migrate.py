@@ -21,7 +21,7 @@ def test_random_walks_agree(release: str) -> None:
     agreeing_walks(TARGET, release)
 
 
-@pytest.mark.parametrize(("release", "every"), [("6.12", 4), pytest.param("6.12", 1, marks=pytest.mark.wide), pytest.param("7.2", 1, marks=pytest.mark.wide)])
+@pytest.mark.parametrize(("release", "every"), [("6.12", 4), pytest.param("6.12", 1, marks=pytest.mark.wide), pytest.param("7.2", 1, marks=pytest.mark.wide), pytest.param("6.1", 1, marks=pytest.mark.wide)])
 def test_every_transition_of_the_bounded_configurations_agrees(release: str, every: int) -> None:
     """Among them: a folio that nothing maps, whose vmas nobody walks over; one that is held, pinned, locked or written; two that are moved at a time."""
     tally = agreeing_sample(TARGET, release, every)

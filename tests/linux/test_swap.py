@@ -63,6 +63,21 @@ def test_what_comes_back_for_a_read_may_be_written_at_once_in_newer_releases(old
         assert cpu_write(mm, 0, B) == 0 and mm.ptes[0].writable and mm.ptes[0].dirty
 
 
+@pytest.mark.parametrize("newer", [0, 1])
+def test_a_write_to_what_is_the_processs_alone_keeps_the_slot_in_newer_releases(newer: int) -> None:
+    """In 7.2 the page is mapped for writing before it is asked whether its slot may go. What is written is not lost with it."""
+    with world(**SWAP | {"slot_goes_after_mapping": newer}, cow=1) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        madvise_pageout(mm, 0, 1)
+        assert mm.ptes[0].exclusive and cpu_write(mm, 0, B) == 0
+        folio = mm.ptes[0].frame
+        assert folio is not None and folio.swapcache == bool(newer) and folio.refcount == 1 + newer and swap_slots[0].count == 0
+        assert mm.ptes[0].writable and mm.ptes[0].dirty
+        madvise_pageout(mm, 0, 1)
+        assert mm.ptes[0].kind == PteKind.SWAP and cpu_read(mm, 0) == B
+
+
 def test_a_page_that_somebody_holds_stays_in_the_swap_cache() -> None:
     with world(**SWAP) as (_, mm):
         do_mmap(mm, 0, 1, None, 0, True)

@@ -201,7 +201,6 @@ WITHOUT: Final[dict[str, tuple[JudgeName, str]]] = {
     "mm_userfaultfd_move.py": ("agreement", "mm/userfaultfd.c: as mm_userfaultfd.py; move_pages() locks two vmas, two page tables and an anon_vma"),
     "tlb.py": ("agreement", "arch/x86/mm/tlb.c and mm/mmu_gather.c: what is modelled is which CPU may still use an entry; interrupts have no counterpart in user space"),
     "msync.py": ("agreement", "mm/msync.c: a loop over vmas, which needs the maple tree; guests have files on a disk, as ext4_inode.py says"),
-    "rmap_mkclean.py": ("agreement", "a function of mm/rmap.c, whose conformer (rmap.py) does not call it yet; guests have files on a disk, as ext4_inode.py says"),
     "rmap_exclusive.py": (
         "agreement",
         "mm/rmap.c: make_device_exclusive_range() needs mm/gup.c (80 outside symbols) as a place in the file's conformer. The kernel's hmm-tests and "

@@ -87,8 +87,9 @@ class Side:
             self.process = None
 
     def wanted(self, boundary: Crossing) -> str:
-        """The part of a `go` command that says where a thread has to come to."""
-        return " ".join(self._stop(stop) for stop in boundary.stops)
+        """The part of a `go` command that says where a thread has to come to: of several places, those in functions that this release has."""
+        there = [stop for stop in boundary.stops if stop is None or not stop.function or stop.function in self.symbols.ranges]
+        return " ".join(self._stop(stop) for stop in (there if any(there) else boundary.stops))
 
     def _stop(self, stop: Stop | None) -> str:
         if stop is None:

@@ -21,6 +21,7 @@ from secondsight.linux.mm_types import (
     Mm,
     Pagemap,
     Pgoff,
+    Pte,
     PteKind,
     Range,
     SwpEntry,
@@ -93,6 +94,9 @@ def do_swap_page(mm: Mm, va: Va, flags: Flags) -> Flags:
 swapped_in_read_only = shared_array(bool, bound("swapped_in_read_only", most=1))
 """Of size 1: a page that comes back from swap may be written only if a write has brought it back: see `releases` (swapped-in-for-reading-may-be-written)."""
 
+slot_goes_after_mapping = shared_array(bool, bound("slot_goes_after_mapping", most=1))
+"""Of size 1: what comes back from swap is mapped before its slot may go, and who comes too late to map it frees the slot: see `releases` (slot-goes-after-mapping)."""
+
 
 @milestone(quiet=True)
 def do_swap_entry(mm: Mm, va: Va, flags: Flags) -> Flags:
@@ -141,7 +145,7 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
             return True
     if folio.swapcache and folio.swap == entry and is_swap_entry(pte) and pte.swap == entry:
         swap_free(entry)
-        if should_try_to_free_swap(folio, vma, write):
+        if should_try_to_free_swap(folio, vma, write and not keeps_slot(pte)):
             folio_free_swap(folio)
         if folio.anon_vma is None:
             folio_add_new_anon_rmap(folio, vma, va)
@@ -149,7 +153,7 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
         pte.kind = PteKind.PRESENT
         pte.writable = vma.write and (write or len(swapped_in_read_only) == 0)
         if len(folio.shared) > 0:
-            folio.shared[0] = not pte.exclusive and folio.refcount != 1
+            folio.shared[0] = not pte.exclusive and (folio.refcount != 1 or (len(slot_goes_after_mapping) > 0 and not write))
             pte.writable = pte.writable and not folio.shared[0]
             pte.exclusive = False
         if len(mm.userfaultfd) > 0:
@@ -158,8 +162,23 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
         pte.dirty = write and pte.writable
         pte.swap = 0
     else:
-        put_page(folio)
+        comes_too_late(folio)
     return True
+
+
+@atomic
+def comes_too_late(folio: Folio) -> None:
+    """The end of do_swap_page() (mm/memory.c, Linux 6.12) where the entry, or what is in the swap cache, is another by now; Linux 7.2 frees the slot first, if nothing stands for it."""
+    if len(slot_goes_after_mapping) > 0:
+        folio_free_swap(folio)
+    put_page(folio)
+
+
+@atomic
+def keeps_slot(pte: Pte) -> bool:
+    """Whether a write leaves the slot of a page that it brings back: in Linux 7.2 do_swap_page() (mm/memory.c) has mapped a page of the process's alone for writing by the time it looks, and
+    asks as if for reading. Left out: that it does not where userfaultfd write-protects."""
+    return len(slot_goes_after_mapping) > 0 and pte.exclusive
 
 
 @atomic
@@ -191,7 +210,7 @@ def map_swapped_pages(vma: Vma, va: Va, folio: Folio, entry: SwpEntry, write: bo
     mm = vma.vm_mm
     assert mm is not None
     if not (folio.swapcache and has_entry(mm, va, entry) and folio.swap <= entry <= folio.swap + 1):
-        put_page(folio)
+        comes_too_late(folio)
         return
     start: Va = va - 1 if entry > folio.swap else va  # where the folio's first page is
     first = va
@@ -203,11 +222,11 @@ def map_swapped_pages(vma: Vma, va: Va, folio: Folio, entry: SwpEntry, write: bo
                 npages = HPAGE_PMD_NR
     for at in range(first, first + npages):
         swap_free(mm.ptes[at].swap)
-    if should_try_to_free_swap(folio, vma, write):
+    if should_try_to_free_swap(folio, vma, write and not keeps_slot(mm.ptes[va])):
         folio_free_swap(folio)
     for _ in range(npages - 1):
         get_page(folio)
-    alone = folio.refcount == npages
+    alone = folio.refcount == npages and (len(slot_goes_after_mapping) == 0 or write)
     for at in range(first, first + npages):
         pte = mm.ptes[at]
         page = folio_page(folio, at - start)

@@ -18,7 +18,6 @@ from __future__ import annotations
 from secondsight.lang import atomic, require, wait_until
 from secondsight.linux.mm_types import Folio, Pfn, writes_back
 from secondsight.linux.page_alloc import frames, page_folio
-from secondsight.linux.pgtable import folio_mapped
 from secondsight.linux.rmap_mkclean import folio_mkclean
 from secondsight.linux.swapops import swap_slots
 
@@ -72,13 +71,10 @@ def set_page_dirty_lock(folio: Folio) -> None:
 def folio_clear_dirty_for_io(folio: Folio) -> None:
     """folio_clear_dirty_for_io() (mm/page-writeback.c, Linux 6.12), of a file's dirty folio that is locked: nobody may write it by an entry any more without a fault, and then it is clean.
 
-    What entries say of it is the folio's first: it is dirty once more, and then not.
+    What entries say of it is the folio's first: where one said so, or might have, it is dirty once more, and then not.
     """
+    cleaned = folio_mkclean(folio)
     with atomic:
-        mapped = folio_mapped(folio)
-    if mapped:
-        folio_mkclean(folio)
-    with atomic:
-        if mapped:
+        if cleaned:
             set_dirty(folio)
         folio.dirty = False

@@ -278,6 +278,14 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (a drawn forced run)",
         ),
         Difference(
+            "slot-goes-after-mapping",
+            since=(7, 2),
+            older="a write that brings private memory back from swap frees its slot, if nothing else stands for it; of two faults on one page the one that comes too late leaves it in the swap cache",
+            newer="the page is mapped first: a write to what is the process's alone keeps slot and swap cache, and the fault that comes too late frees both if nothing stands for the slot",
+            read="do_swap_page(), should_try_to_free_swap() (mm/memory.c, Linux 6.1.192, 6.12.117, 7.2.13). Releases in between were not looked at.",
+            seen="mm/memory.c of 6.12 and 7.2 beside the model (conform); nothing that a process can ask tells",
+        ),
+        Difference(
             "userfaultfd-moves-pages",
             since=(6, 12),
             older="UFFDIO_MOVE is unknown: -EINVAL",

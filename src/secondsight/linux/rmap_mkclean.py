@@ -18,11 +18,13 @@ from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_types import Event, Folio, Mm, Pgoff, Range, Va, Vma, page_notifiers, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.mmu_notifier_2011 import mmu_notifier_invalidate_page
+from secondsight.linux.pgtable import folio_mapped
 from secondsight.linux.rmap import (
     page_vma_mapped_walk,
     rmap_walk_first,
-    rmap_walk_lock,
+    rmap_walk_lock_slowly,
     rmap_walk_next,
+    rmap_walk_trylock,
     rmap_walk_unlock,
     vma_address,
 )
@@ -32,27 +34,38 @@ __all__ = ["folio_mkclean", "pfn_mkclean_range"]
 
 
 @milestone(quiet=True)
-def folio_mkclean(folio: Folio) -> None:
-    """folio_mkclean() (mm/rmap.c, Linux 6.12), of a locked folio. Private mappings are passed over (invalid_mkclean_vma())."""
-    rmap_walk_lock(folio)
+def folio_mkclean(folio: Folio) -> bool:
+    """folio_mkclean() (mm/rmap.c, Linux 6.12), of a file's folio that is locked: whether an entry was dirty, or might be written. Of one that nothing maps, which is looked
+    at before the lock is waited for and not after, nobody walks. Private mappings are passed over (invalid_mkclean_vma())."""
+    with atomic:
+        mapping = folio.mapping
+        mapped = folio_mapped(folio)
+        locked = mapped and rmap_walk_trylock(folio)
+    if not mapped:
+        return False
+    if not locked:
+        rmap_walk_lock_slowly(None, mapping)
+    cleaned = False
     vma = rmap_walk_first(folio)
     while vma is not None:
         with atomic:
             shared = not is_cow_mapping(vma)
         if shared:
-            page_mkclean_one(folio, vma)
+            changed = page_mkclean_one(folio, vma)
+            cleaned = cleaned or changed
         with atomic:
             vma = rmap_walk_next(folio, vma)
     rmap_walk_unlock(folio)
+    return cleaned
 
 
-def page_mkclean_one(folio: Folio, vma: Vma) -> None:
+def page_mkclean_one(folio: Folio, vma: Vma) -> bool:
     """page_mkclean_one() (mm/rmap.c, Linux 6.12), in one vma."""
     with atomic:
         mm = vma.vm_mm
         assert mm is not None
         va = vma_address(vma, folio)
-    page_vma_mkclean_one(folio, mm, va)
+    return page_vma_mkclean_one(folio, mm, va)
 
 
 @milestone(quiet=True)
@@ -67,27 +80,28 @@ def pfn_mkclean_range(page: Folio, pgoff: Pgoff, vma: Vma) -> None:
         page_vma_mkclean_one(page, mm, va)
 
 
-def page_vma_mkclean_one(folio: Folio, mm: Mm, va: Va) -> None:
-    """page_vma_mkclean_one() (mm/rmap.c, Linux 6.12): the bracket stands whatever the entry is."""
+def page_vma_mkclean_one(folio: Folio, mm: Mm, va: Va) -> bool:
+    """page_vma_mkclean_one() (mm/rmap.c, Linux 6.12): the bracket stands whatever the entry is. Whether it was dirty, or might be written."""
     if len(page_notifiers) > 0:
-        mkclean_and_tell(folio, mm, va)
-        return
+        return mkclean_and_tell(folio, mm, va)
     rng = Range(va, va + 1, Event.PROTECTION_PAGE, True)
     mmu_notifier_invalidate_range_start(mm, rng)
     if len(secondary_tlbs) > 0:
         entries_change(mm, va, va + 1)
-    mkclean_entry(folio, mm, va)
+    changed = mkclean_entry(folio, mm, va)
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, va, va + 1)
     mmu_notifier_invalidate_range_end(mm, rng)
+    return changed
 
 
 @atomic
-def mkclean_and_tell(folio: Folio, mm: Mm, va: Va) -> None:
+def mkclean_and_tell(folio: Folio, mm: Mm, va: Va) -> bool:
     """page_mkclean_one() (mm/rmap.c, Linux 3.2): subscribers are told of an entry that has changed under the page-table lock."""
     changed = mkclean_entry(folio, mm, va)
     if changed:
         mmu_notifier_invalidate_page(mm, va)
+    return changed
 
 
 @milestone(quiet=True)

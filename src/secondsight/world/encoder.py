@@ -347,6 +347,7 @@ class Encoder:
             derived["pmds"] = derived["pages"] // HPAGE_PMD_NR
         if largest.get("swap_slots"):
             derived["swapped_in_read_only"] = int(differs("swapped-in-for-reading-may-be-written", self.release))
+            derived["slot_goes_after_mapping"] = int(self.release is not None and not differs("slot-goes-after-mapping", self.release))
         if takes.get("dax_devices") and any(place.op.declared.makes is HandleType.PIN for place in self.places):
             derived["dax_pins"] = 1
         if takes.get("fs_dax_files") and differs("hole-is-written-back-first", self.release):

@@ -11,6 +11,9 @@
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/version.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#include <linux/pagevec.h>
+#endif
 #include <asm/paravirt.h>
 
 #include "conform.h"
@@ -32,10 +35,11 @@ static const struct address_space_operations of_shmem;
 static int kind[PAGES];
 static struct page *pages;
 static int dirty[FRAMES];
+static int cached[PAGES]; /* the frame of each page of the file, 0: a hole */
 
 /* What each thread has; it gives that back before it takes more. */
 static struct page *list[LISTS][PAGES];
-static long held[LISTS], pinned[LISTS];
+static long held[LISTS], pinned[LISTS], of_memfd[LISTS];
 
 /* What a thread has called handle_mm_fault() with, while the model has not begun with it. */
 static struct { int asks; long page, flags; } fault[SS_THREADS];
@@ -44,7 +48,6 @@ static struct { int asks; long page, flags; } fault[SS_THREADS];
 
 /* What the file calls on ways that lead nowhere here. */
 SS_NEVER(BUG_func);
-SS_NEVER(__folio_batch_release);
 SS_NEVER(__folio_lock);
 SS_NEVER(__folio_swap_cache_index);
 SS_NEVER(__free_pages);
@@ -57,7 +60,6 @@ SS_NEVER(__split_huge_pmd);
 SS_NEVER(alloc_migration_target);
 SS_NEVER(call_rcu);
 SS_NEVER(dump_stack);
-SS_NEVER(filemap_get_folios_contig);
 SS_NEVER(find_vma_intersection);
 SS_NEVER(flush_tlb_mm_range);
 SS_NEVER(folio_isolate_lru);
@@ -69,7 +71,6 @@ SS_NEVER(hugetlbfs_pagecache_present);
 SS_NEVER(isolate_hugetlb);
 SS_NEVER(lru_add_drain);
 SS_NEVER(lru_add_drain_all);
-SS_NEVER(memfd_alloc_folio);
 SS_NEVER(migrate_device_coherent_folio);
 SS_NEVER(migrate_pages);
 SS_NEVER(putback_movable_pages);
@@ -195,6 +196,41 @@ void mod_node_page_state(struct pglist_data *node, enum node_stat_item item, lon
 struct pglist_data *node_data[MAX_NUMNODES];
 bool vma_needs_dirty_tracking(struct vm_area_struct *of) { return false; }
 
+/* mm/filemap.c, mm/memfd.c: pages of a memfd, one at a time. Which frame comes into a hole the model says. */
+static int into_hole[LISTS];
+static bool has_filled[LISTS];
+
+void __folio_batch_release(struct folio_batch *batch)
+{
+	while (batch->nr)
+		folio_put(batch->folios[--batch->nr]);
+}
+unsigned filemap_get_folios_contig(struct address_space *of, pgoff_t *start, pgoff_t end, struct folio_batch *batch)
+{
+	int self = ss_self();
+
+	if (!has_filled[self])
+		into_hole[self] = (int)ss_stop("find_folio", SS_FROM, 0, 0);
+	has_filled[self] = false;
+	if (*start > end || !cached[*start])
+		return 0;
+	folio_get(page_folio(&pages[cached[*start]]));
+	folio_batch_add(batch, page_folio(&pages[cached[*start]]));
+	++*start;
+	return 1;
+}
+struct folio *memfd_alloc_folio(struct file *memfd, pgoff_t at)
+{
+	int self = ss_self();
+
+	if (!into_hole[self])
+		ss_warned();
+	cached[at] = into_hole[self];
+	set_page_count(&pages[cached[at]], 2);
+	has_filled[self] = true;
+	return page_folio(&pages[cached[at]]);
+}
+
 /* The world that the model owns. */
 
 /* An entry: 0, or 1 + 4 * its frame + 2 if it is dirty + 1 if it may be written. */
@@ -239,7 +275,7 @@ static void make_vmas(void)
 	}
 }
 
-/* 0: of each page its vma's kind and its entry. Else so many frames from a number on, of each its references, its pins, whether it is private memory, and not exclusive, and whether it is
+/* 0: of each page its vma's kind and its entry, then of each of the file's its frame. Else so many frames from a number on, of each its references, its pins, whether it is private memory, and not exclusive, and whether it is
  * dirty. */
 void ss_poke(int what, const long *arguments)
 {
@@ -250,6 +286,8 @@ void ss_poke(int what, const long *arguments)
 			kind[i] = (int)arguments[2 * i];
 		for (i = 0; i < PAGES; i++)
 			set_entry(i, arguments[2 * i + 1]);
+		for (i = 0; i < PAGES; i++)
+			cached[i] = (int)arguments[2 * PAGES + i];
 		make_vmas();
 		return;
 	}
@@ -290,7 +328,7 @@ void ss_setup(const long *arguments)
 
 /* Operations; their numbers are those of `Op` in conform/targets/gup_world.py. */
 
-enum { OP_PIN, OP_GET, OP_PIN_FAST, OP_PIN_REMOTE, OP_GET_REMOTE, OP_PUT, OP_ZAP, OP_TOUCH, OP_UNMAP };
+enum { OP_PIN, OP_GET, OP_PIN_FAST, OP_PIN_REMOTE, OP_GET_REMOTE, OP_PUT, OP_ZAP, OP_TOUCH, OP_UNMAP, OP_PIN_MEMFD };
 
 static unsigned int flags_of(long flags)
 {
@@ -310,6 +348,7 @@ static long has(long ret, int pins)
 	ss_stop("keep", 0, 0, 0);
 	held[self] = ret > 0 ? ret : 0;
 	pinned[self] = pins;
+	of_memfd[self] = 0;
 	return ret;
 }
 
@@ -319,6 +358,30 @@ static long has_one(long ret, int pins)
 	return ret == 1 ? frame_of(list[ss_self()][0]) : ret;
 }
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+static long pin_memfd(long start, long number)
+{
+	static const struct file_operations operations;
+	int self = ss_self();
+	pgoff_t offset = 1;
+	struct inode inode = { .i_size = PAGES * PAGE_SIZE };
+	struct file file = { .f_op = &operations, .f_mapping = mapping, .f_inode = &inode };
+	long ret;
+
+	ss_stop("enter", 0, 0, 0);
+	ret = memfd_pin_folios(&file, start * PAGE_SIZE, (start + number) * PAGE_SIZE - 1, (struct folio **)list[self], number > PAGES ? PAGES : (unsigned int)number, &offset);
+	if (ret > 0 && offset)
+		ss_warned(); /* a page's beginning was asked for */
+	has(ret, 0);
+	of_memfd[self] = 1;
+	return ret;
+}
+static void unpin_memfd(void) { unpin_folios((struct folio **)list[ss_self()], (unsigned long)held[ss_self()]); }
+#else
+static long pin_memfd(long start, long number) { ss_die("no memfd_pin_folios()", SS_FROM); }
+static void unpin_memfd(void) { }
+#endif
+
 static long give_back(void)
 {
 	int self = ss_self(), i;
@@ -326,6 +389,8 @@ static long give_back(void)
 	ss_stop("give_back", 0, 0, 0);
 	if (pinned[self])
 		unpin_user_pages(list[self], (unsigned long)held[self]);
+	else if (of_memfd[self])
+		unpin_memfd();
 	else
 		for (i = 0; i < held[self]; i++)
 			if (frame_of(list[self][i]))
@@ -342,12 +407,14 @@ long ss_operate(int operation, const long *at)
 	long ret = 0;
 
 	current->mm = mm;
-	if (operation <= OP_PUT && held[ss_self()])
+	if ((operation <= OP_PUT || operation == OP_PIN_MEMFD) && held[ss_self()])
 		return give_back();
 	switch (operation) {
 	case OP_PIN_FAST:
 		ss_stop("enter", 0, 0, 0);
 		return has_one(pin_user_pages_fast(address, 1, flags, into), 1);
+	case OP_PIN_MEMFD:
+		return pin_memfd(at[0], at[1]);
 	case OP_PUT:
 		return 0;
 	case OP_ZAP:
@@ -415,6 +482,11 @@ void ss_look(void)
 		ss_text(":");
 		ss_number(count / GUP_PIN_COUNTING_BIAS);
 		ss_text(dirty[i] ? "d" : "");
+	}
+	ss_text(" file=");
+	for (i = 0; i < PAGES; i++) {
+		ss_text(i ? "," : "");
+		ss_number(cached[i]);
 	}
 	for (i = 0; i < LISTS; i++) {
 		ss_text(" list=");

@@ -51,6 +51,10 @@ static int brackets[2][PAGES], event[2][PAGES];
 static int within[SS_THREADS], early[SS_THREADS];
 static struct page *early_page[SS_THREADS][PAGES];
 
+/* In 6.1: who is in a fault, and the page that it has copied, whose entry's reference is given back before the bracket ends; later releases, and the model, do so after it. */
+static int in_fault[SS_THREADS];
+static struct page *copied_page[SS_THREADS];
+
 #include "user_memory.h"
 #include "memory_releases.h"
 #include "memory_others.h"
@@ -93,12 +97,20 @@ int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 	within[ss_self()]++;
 	return 0;
 }
-void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
+static void bracket_ends(struct mmu_notifier_range *range, const void *from)
 {
 	within[ss_self()]--;
-	notify(range, -1, SS_FROM);
-	ss_stop("bracket_closed", SS_FROM, 0, 0);
+	notify(range, -1, from);
+	ss_stop("bracket_closed", from, 0, 0);
+	copied_page[ss_self()] = NULL;
 }
+#if OF_PAGES
+void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range, bool only_end) { bracket_ends(range, SS_FROM); }
+void __mmu_notifier_invalidate_range(struct mm_struct *of, unsigned long start, unsigned long end) { }
+void __mmu_notifier_change_pte(struct mm_struct *of, unsigned long address, pte_t pte) { }
+#else
+void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range) { bracket_ends(range, SS_FROM); }
+#endif
 
 /* mm/page_alloc.c, mm/swap.c. */
 
@@ -127,7 +139,7 @@ void __folio_put(struct folio *folio)
 }
 static void put_freed(struct page *page)
 {
-	free_swap_cache(page_folio(page));
+	leave_swap_cache(page_folio(page));
 	put_page(page);
 }
 static void put_early(void)
@@ -140,6 +152,10 @@ static void put_early(void)
 	while (early[self])
 		put_freed(early_page[self][--early[self]]);
 }
+#if OF_PAGES
+#define encoded_page page
+#define encoded_page_ptr(page) (page)
+#endif
 void free_pages_and_swap_cache(struct encoded_page **of, int nr)
 {
 	int self = ss_self(), i;
@@ -203,7 +219,30 @@ void folio_remove_rmap_ptes(struct folio *folio, struct page *page, int nr, stru
 		ss_warned();
 	atomic_dec(&page->_mapcount);
 }
+#if OF_PAGES
+void page_move_anon_rmap(struct page *page, struct vm_area_struct *of) { SetPageAnonExclusive(page); }
+void page_add_new_anon_rmap(struct page *page, struct vm_area_struct *of, unsigned long address) { folio_add_new_anon_rmap(page_folio(page), of, address, RMAP_EXCLUSIVE); }
+void page_add_anon_rmap(struct page *page, struct vm_area_struct *of, unsigned long address, rmap_t flags)
+{
+	if (PageAnon(page))
+		folio_add_anon_rmap_ptes(page_folio(page), page, 1, of, address, flags);
+	else /* it has been read from swap */
+		folio_add_new_anon_rmap(page_folio(page), of, address, flags);
+}
+void page_add_file_rmap(struct page *page, struct vm_area_struct *of, bool compound) { folio_add_file_rmap_ptes(page_folio(page), page, 1, of); }
+void page_remove_rmap(struct page *page, struct vm_area_struct *of, bool compound)
+{
+	folio_remove_rmap_ptes(page_folio(page), page, 1, of);
+	if (in_fault[ss_self()])
+		copied_page[ss_self()] = page;
+}
+bool set_page_dirty(struct page *page) { return folio_mark_dirty(page_folio(page)); }
+void mark_page_accessed(struct page *page) { }
+void lru_cache_add_inactive_or_unevictable(struct page *page, struct vm_area_struct *of) { }
+void __cgroup_throttle_swaprate(struct page *page, gfp_t gfp) { }
+#else
 void folio_move_anon_rmap(struct folio *folio, struct vm_area_struct *of) { }
+#endif
 int __anon_vma_prepare(struct vm_area_struct *of)
 {
 	of->anon_vma = (void *)mapping;
@@ -218,8 +257,13 @@ unsigned long copy_mc_to_kernel(void *to, const void *from, unsigned len)
 	contents[frame_at(to)] = contents[frame_at(from)];
 	return 0;
 }
+#if OF_PAGES
+void copy_page(void *to, void *from) { copy_mc_to_kernel(to, from, PAGE_SIZE); }
+#endif
 bool can_change_pte_writable(struct vm_area_struct *of, unsigned long address, pte_t pte) { return PageAnonExclusive(pte_page(pte)); }
+#if !OF_PAGES
 pte_t pte_mkwrite(pte_t pte, struct vm_area_struct *of) { return pte_mkwrite_novma(pte); }
+#endif
 int ptep_set_access_flags(struct vm_area_struct *of, unsigned long address, pte_t *ptep, pte_t entry, int changed)
 {
 	changed = !pte_same(*ptep, entry);
@@ -262,7 +306,11 @@ static vm_fault_t shmem_map_pages(struct vm_fault *vmf, pgoff_t from, pgoff_t to
 			continue;
 		get_page(cache[from]);
 		vmf->pte = first;
+#if OF_PAGES
+		do_set_pte(vmf, cache[from], vmf->address + (first - pte) * PAGE_SIZE);
+#else
 		set_pte_range(vmf, page_folio(cache[from]), cache[from], 1, vmf->address + (first - pte) * PAGE_SIZE);
+#endif
 		if (first == pte)
 			ret = VM_FAULT_NOPAGE;
 	}
@@ -415,11 +463,15 @@ static long do_fork(void)
 long ss_operate(int operation, const long *at)
 {
 	int who = operation < OP_PUNCH && at[2] & OF_CHILD;
+	long ret;
 
 	current->mm = mm_of(who);
 	switch (operation) {
 	case OP_FAULT:
-		return fault(who, (int)at[0], at[2]);
+		in_fault[ss_self()] = 1;
+		ret = fault(who, (int)at[0], at[2]);
+		in_fault[ss_self()] = 0;
+		return ret;
 	case OP_ZAP:
 		mmap_read_lock(mm_of(who));
 		zap(vma_of(who, ADDRESS(at[0])), ADDRESS(at[0]), (unsigned long)(at[1] - at[0]) * PAGE_SIZE);
@@ -442,31 +494,19 @@ long ss_operate(int operation, const long *at)
 
 /* The look. */
 
-/* How many device-exclusive entries count in how often a page is mapped; in this file's world the model has none of them count (mm/rmap.c's has: `exclusive_is_mapped`). */
-static int taken(const struct page *page)
-{
-	int who, i, count = 0;
-
-	for (who = 0; EXCLUSIVE_IS_MAPPED && who <= !!child; who++)
-		for (i = 0; i < PAGES; i++) {
-			pte_t value = { *entry_of(who, i) };
-
-			if (!pte_none(value) && !pte_present(value) && is_device_exclusive_entry(pte_to_swp_entry(value)))
-				count += pfn_to_page(PFN_OF(pte_to_swp_entry(value))) == page;
-		}
-	return count;
-}
-
 static void look_frame(int frame)
 {
 	struct page *page = page_of(frame);
+	int thread, of_copies = 0;
 
+	for (thread = 0; thread < SS_THREADS; thread++)
+		of_copies += copied_page[thread] == page;
 	ss_text(" frame=");
 	ss_number(number_of[frame]);
 	ss_text(":");
-	ss_number(page_count(page));
+	ss_number(page_count(page) + of_copies);
 	ss_text(":");
-	ss_number(mapped(frame) - taken(page));
+	ss_number(mapped(frame));
 	ss_text(":");
 	ss_number(contents[frame]);
 	ss_text(page->mapping == mapping ? "f" : !page->mapping || PageAnonExclusive(page) ? "e" : "s");

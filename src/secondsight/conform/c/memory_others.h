@@ -177,14 +177,6 @@ SS_NEVER(zswap_never_enabled);
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
 SS_NEVER(__clear_pages_unrolled);
-SS_NEVER(__folio_lock_or_retry);
-SS_NEVER(get_swap_device);
-SS_NEVER(ksm_might_need_to_copy);
-SS_NEVER(mem_cgroup_swap_full);
-SS_NEVER(migration_entry_wait);
-SS_NEVER(swap_cache_get_folio);
-SS_NEVER(swap_free_nr);
-SS_NEVER(swapin_readahead);
 SS_NEVER(__register_sysctl_init);
 SS_NEVER(__trace_set_current_state);
 SS_NEVER_DATA(__tracepoint_sched_set_state_tp);
@@ -196,7 +188,6 @@ SS_NEVER(do_huge_pmd_device_private);
 SS_NEVER(folio_mark_dirty_lock);
 SS_NEVER(folio_memcg_alloc_deferred);
 SS_NEVER(folio_pte_batch);
-SS_NEVER(folio_put_swap);
 SS_NEVER_DATA(init_on_alloc);
 SS_NEVER(iommu_sva_invalidate_kva_range);
 SS_NEVER(lruvec_stat_mod_folio);
@@ -209,12 +200,44 @@ SS_NEVER(queue_work_on);
 SS_NEVER(rcuwait_wake_up);
 SS_NEVER(refcount_warn_saturate);
 SS_NEVER(sized_strscpy);
-SS_NEVER(softleaf_entry_wait_on_locked);
 SS_NEVER(swap_cache_del_folio);
 SS_NEVER(swap_retry_table_alloc);
-SS_NEVER(swap_update_readahead);
 SS_NEVER(swapin_sync);
 SS_NEVER_DATA(system_percpu_wq);
 SS_NEVER_DATA(system_state);
 SS_NEVER_DATA(tracepoint_srcu);
+#endif
+
+#if OF_PAGES
+int cpu_number;
+int PageHeadHuge(struct page *page) { return 0; }
+int pmd_huge(pmd_t pmd) { return 0; }
+int pud_huge(pud_t pud) { return 0; }
+void __mod_lruvec_page_state(struct page *page, enum node_stat_item item, int amount) { }
+int page_cpupid_xchg_last(struct page *page, int cpupid) { return 0; }
+bool folio_mapped(struct folio *folio) { return atomic_read(&folio->_mapcount) >= 0; }
+bool page_mapped(struct page *page) { return folio_mapped(page_folio(page)); }
+void *page_rmapping(struct page *page) { return page->mapping; }
+struct address_space *page_mapping(struct page *page) { return page->mapping; }
+SS_NEVER(__get_free_pages);
+SS_NEVER(__list_add_valid);
+SS_NEVER(__list_del_entry_valid);
+SS_NEVER(__page_mapcount);
+SS_NEVER(__put_devmap_managed_page_refs);
+SS_NEVER(__unmap_hugepage_range_final);
+SS_NEVER(adjust_range_if_pmd_sharing_possible);
+SS_NEVER(alloc_pages);
+SS_NEVER(copy_user_enhanced_fast_string);
+SS_NEVER(copy_user_generic_string);
+SS_NEVER(copy_user_generic_unrolled);
+SS_NEVER(file_path);
+SS_NEVER(get_zeroed_page);
+SS_NEVER(hugepage_vma_check);
+SS_NEVER(invalidate_inode_page);
+SS_NEVER(linear_hugepage_index);
+SS_NEVER(mem_cgroup_oom_synchronize);
+SS_NEVER(migrate_misplaced_page);
+SS_NEVER(node_is_toptier);
+SS_NEVER(swap_readpage);
+SS_NEVER_DATA(sysctl_numa_balancing_mode);
 #endif

@@ -5,29 +5,48 @@
 
 #define CONST
 #define EXCLUSIVE_IS_MAPPED 0 /* whether a device-exclusive entry counts in how often its page is mapped */
-#define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address, bool hugepage)
-#define FREE_SWAP free_swap_and_cache_nr
-#define PFN_OF swp_offset_pfn
 #define SWAP_DUPLICATE swap_duplicate
+#define FIND_IN_SWAP_CACHE(of) swap_cache_get_folio(of, struct vm_area_struct *in, unsigned long address)
+#define PGMAP(page) ((page)->pgmap)
 #define ZERO_PFN_VARIABLE zero_pfn
 #define LAZY_MODE(function) (pv_ops.mmu.lazy_mode.enter = pv_ops.mmu.lazy_mode.leave = pv_ops.mmu.lazy_mode.flush = function)
 
 #define HAS_PINNED(of) set_bit(MMF_HAS_PINNED, &(of)->flags)
 #define is_writable(entry) (is_writable_migration_entry(entry) || is_writable_device_private_entry(entry) || is_writable_device_exclusive_entry(entry))
 
-static struct page *new_page(void) { return &vma_alloc_folio_noprof(0, 0, NULL, 0, false)->page; }
 static void zap(struct vm_area_struct *of, unsigned long address, unsigned long size) { zap_page_range_single(of, address, size, NULL); }
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+
+#define OF_PAGES 1 /* functions take pages where later ones take folios */
+#define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio(gfp, order, of, address, bool hugepage)
+#define PFN_OF swp_offset
+#define SWAP_OF folio_swap_entry
+#define SET_SWAP folio_set_swap_entry
+
+static struct page *new_page(void) { return &vma_alloc_folio(0, 0, NULL, 0, false)->page; }
+static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_area_struct *from, unsigned long start, unsigned long end)
+{
+	unmap_vmas(tlb, mas->tree, from, start, end);
+}
+
+#else
+
+#define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address, bool hugepage)
+#define PFN_OF swp_offset_pfn
+
+static struct page *new_page(void) { return &vma_alloc_folio_noprof(0, 0, NULL, 0, false)->page; }
 static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_area_struct *from, unsigned long start, unsigned long end)
 {
 	unmap_vmas(tlb, mas, from, start, end, end, false);
 }
 
+#endif
 #else
 
 #define CONST const
 #define EXCLUSIVE_IS_MAPPED 1
 #define VMA_ALLOC_FOLIO(gfp, order, of, address) vma_alloc_folio_noprof(gfp, order, of, address)
-#define FREE_SWAP swap_put_entries_direct
 #define SWAP_DUPLICATE swap_dup_entry_direct
 #define ZERO_PFN_VARIABLE zero_page_pfn
 #define LAZY_MODE(function) (pv_ops.mmu.lazy_mode_flush = function)
@@ -39,6 +58,8 @@ static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_ar
 #define is_device_exclusive_entry softleaf_is_device_exclusive
 #define non_swap_entry(entry) (!softleaf_is_swap(entry))
 #define PFN_OF softleaf_to_pfn
+#define FIND_IN_SWAP_CACHE swap_cache_get_folio
+#define PGMAP(page) (page_folio(page)->pgmap)
 
 #define HAS_PINNED(of) mm_flags_set(MMF_HAS_PINNED, of)
 #define is_writable(entry) (softleaf_is_migration_write(entry) || softleaf_is_device_private_write(entry) || softleaf_is_device_exclusive(entry))
@@ -54,4 +75,10 @@ static void unmap_all(struct mmu_gather *tlb, struct ma_state *mas, struct vm_ar
 	unmap_vmas(tlb, &unmap);
 }
 
+#endif
+
+#ifndef OF_PAGES
+#define OF_PAGES 0
+#define SWAP_OF(folio) ((folio)->swap)
+#define SET_SWAP(folio, to) ((folio)->swap = (to))
 #endif

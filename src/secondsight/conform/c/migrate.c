@@ -17,6 +17,7 @@
 #undef cond_resched
 #undef try_to_migrate
 #undef rmap_walk
+#undef folio_mapping
 #include "rmap_world.h"
 
 static struct address_space slots_tree;
@@ -42,18 +43,11 @@ void folio_unlock(struct folio *folio)
 	clear_bit(PG_locked, &FOLIO_FLAGS(folio));
 	ss_stop("unlocked", from, 0, 0);
 }
-int folio_mc_copy(struct folio *dst, struct folio *src)
-{
-	contents[frame_of(dst)] = contents[frame_of(src)];
-	ss_stop("copied", SS_FROM, 0, 0);
-	return 0;
-}
 void folio_putback_lru(struct folio *folio)
 {
 	set_bit(PG_lru, &FOLIO_FLAGS(folio));
 	folio_put(folio);
 }
-void folio_add_lru(struct folio *folio) { }
 void lru_add_drain(void) { }
 void mem_cgroup_migrate(struct folio *old, struct folio *new) { }
 void folio_migrate_ksm(struct folio *new, struct folio *old) { }

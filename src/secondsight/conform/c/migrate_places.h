@@ -45,7 +45,32 @@ static void walk_from_migration(struct folio *folio, struct rmap_walk_control *r
 
 #undef cond_resched_tasks_rcu_qs
 #undef cond_resched
-#define cond_resched_tasks_rcu_qs() pass_begins(mode, from)
 #define cond_resched() move_begins()
+#if SINCE(6, 3)
+#define cond_resched_tasks_rcu_qs() pass_begins(mode, from)
+#else
+/* The first three passes wait for nothing. There is one look at the folio's references, and what it holds is copied after it: the model's first look and its copy come before that. */
+#define cond_resched_tasks_rcu_qs() pass_begins(pass > 2 ? mode : MIGRATE_ASYNC, from)
+#define folio_mapping(folio) moves(folio)
+
+static bool copied[SS_THREADS];
+static long contents[];
+static struct address_space *mapping_of(const struct folio *folio);
+static int folio_expected_refs(struct address_space *mapping, struct folio *folio);
+static long frame_of(const struct folio *folio);
+
+static struct address_space *moves(struct folio *folio)
+{
+	struct address_space *mapping = mapping_of(folio);
+
+	move_begins();
+	copied[ss_self()] = false;
+	if (folio_ref_count(folio) == folio_expected_refs(mapping, folio)) {
+		contents[taken[ss_self()]] = contents[frame_of(folio)];
+		ss_stop("copied", SS_FROM, 0, 0);
+	}
+	return mapping;
+}
+#endif
 #define try_to_migrate(folio, flags) walk_to_migrate(folio, flags)
 #define rmap_walk(folio, rwc) walk_from_migration(folio, rwc)

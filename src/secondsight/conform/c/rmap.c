@@ -36,16 +36,24 @@ static long unmap(struct folio *folio)
 	return ret;
 }
 
+/* Lock a folio, and hold it; false: it is free, or somebody else has locked it. */
+static bool begins(struct folio *folio)
+{
+	ss_stop("start", 0, 0, 0);
+	ss_stop("begin", 0, 0, 0);
+	if (!folio_ref_count(folio) || !folio_trylock(folio))
+		return false;
+	folio_get(folio);
+	ss_stop("walk", 0, 0, 0);
+	return true;
+}
+
 static long migrate(struct folio *folio, struct folio *dst)
 {
 	long ret = 0;
 
-	ss_stop("start", 0, 0, 0);
-	ss_stop("begin", 0, 0, 0);
-	if (!folio_ref_count(folio) || !folio_trylock(folio))
+	if (!begins(folio))
 		return -1;
-	folio_get(folio);
-	ss_stop("walk", 0, 0, 0);
 	try_to_migrate(folio, 0);
 	ss_stop("become", 0, 0, 0);
 	if (dst != folio && !folio_mapped(folio) && !dst->mapping) {
@@ -65,6 +73,20 @@ static long migrate(struct folio *folio, struct folio *dst)
 	return ret;
 }
 
+static long mkclean(struct folio *folio)
+{
+	long ret;
+
+	if (!begins(folio))
+		return -1;
+	ret = folio_mkclean(folio) ? 10 : 0;
+	ss_stop("end", 0, 0, 0);
+	ret += folio_mapped(folio);
+	folio_unlock(folio);
+	folio_put(folio);
+	return ret;
+}
+
 void ss_setup(const long *at) { make_world(at); }
 void ss_look(void) { look(); }
 
@@ -75,6 +97,8 @@ static long operate(int operation, const long *at)
 		return unmap(folio_of(at[0]));
 	case OP_MIGRATE:
 		return migrate(folio_of(at[0]), folio_of(at[1]));
+	case OP_MKCLEAN:
+		return mkclean(folio_of(at[0]));
 	case OP_TREE:
 		return tree(at[0]);
 	}

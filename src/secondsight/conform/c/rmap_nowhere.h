@@ -23,7 +23,6 @@ SS_NEVER(__mmu_notifier_clear_flush_young);
 SS_NEVER(__mod_lruvec_state);
 SS_NEVER(__mod_node_page_state);
 SS_NEVER(__mod_zone_page_state);
-SS_NEVER(__page_file_index);
 SS_NEVER(__put_devmap_managed_page_refs);
 SS_NEVER(__put_task_struct);
 SS_NEVER(__put_task_struct_rcu_cb);
@@ -49,7 +48,6 @@ SS_NEVER(find_get_task_by_vpid);
 SS_NEVER(find_mergeable_anon_vma);
 SS_NEVER(find_task_by_vpid);
 SS_NEVER(folio_clear_dirty_for_io);
-SS_NEVER(folio_copy);
 SS_NEVER(folio_end_writeback);
 SS_NEVER(folio_isolate_hugetlb);
 SS_NEVER(folio_isolate_lru);
@@ -93,13 +91,11 @@ SS_NEVER(mmput);
 SS_NEVER(move_hugetlb_state);
 SS_NEVER(mtree_load);
 SS_NEVER(node_is_toptier);
-SS_NEVER(page_cpupid_xchg_last);
 SS_NEVER(perf_trace_buf_alloc);
 SS_NEVER(perf_trace_run_bpf_submit);
 SS_NEVER(pmdp_clear_flush_young);
 SS_NEVER(ptep_clear_flush_young);
 SS_NEVER(ptrace_may_access);
-SS_NEVER(putback_lru_page);
 SS_NEVER(queue_work_on);
 SS_NEVER(rcu_tasks_trace_qs_blkd);
 SS_NEVER(rcu_trc_cmpxchg_need_qs);
@@ -184,4 +180,11 @@ SS_NEVER(__swap_cache_replace_folio);
 SS_NEVER_DATA(swap_info);
 SS_NEVER_DATA(cpu_number);
 SS_NEVER_DATA(vm_event_states);
+#endif
+
+#if !defined(SS_MIGRATES) || SINCE(6, 3)
+SS_NEVER(__page_file_index);
+SS_NEVER(folio_copy);
+SS_NEVER(page_cpupid_xchg_last);
+SS_NEVER(putback_lru_page);
 #endif

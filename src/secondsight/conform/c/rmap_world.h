@@ -9,6 +9,7 @@
 
 #include <linux/memremap.h>
 #include <linux/migrate.h>
+#include <linux/mmu_notifier.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
@@ -236,7 +237,7 @@ static void make_tables(int of, char *memory)
 	mm[of]->pgd = (pgd_t *)table[of][0];
 }
 
-/* Of each process: what its vma is of (0: anonymous memory, 1: the file), where it begins, with which page of that, and whether it is locked. */
+/* Of each process: what its vma is of (0: anonymous memory, 1: the file, 2: the file, which it maps privately), where it begins, with which page of that, and whether it is locked. */
 static void make_world(const long *at)
 {
 	char *memory = (char *)ALIGN((unsigned long)ss_alloc((MMS * TABLES + 1) * PAGE_SIZE), PAGE_SIZE);
@@ -268,7 +269,7 @@ static void make_world(const long *at)
 		vma[i]->vm_end = ADDRESS(at[1] + LENGTH);
 		vma[i]->vm_pgoff = (unsigned long)at[2];
 		vma[i]->vm_page_prot = __pgprot(_PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED);
-		*(unsigned long *)&vma[i]->vm_flags = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | (at[3] ? VM_LOCKED : 0) | (at[0] ? VM_SHARED | VM_MAYSHARE : 0);
+		*(unsigned long *)&vma[i]->vm_flags = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | (at[3] ? VM_LOCKED : 0) | (at[0] == 1 ? VM_SHARED | VM_MAYSHARE : 0);
 		if (at[0]) {
 			vma[i]->vm_ops = &of_file;
 			vma_interval_tree_insert(vma[i], &file->i_mmap);
@@ -284,7 +285,7 @@ static void make_world(const long *at)
 
 /* What others do meanwhile; the numbers of operations are those of `Op` in conform/targets/rmap_world.py. */
 
-enum { OP_UNMAP, OP_MIGRATE, OP_HOLD, OP_DROP, OP_PIN, OP_UNPIN, OP_ZAP, OP_FILL, OP_TREE, OP_MOVE, OP_MISPLACED, OP_LOCK, OP_WRITEBACK };
+enum { OP_UNMAP, OP_MIGRATE, OP_HOLD, OP_DROP, OP_PIN, OP_UNPIN, OP_ZAP, OP_FILL, OP_TREE, OP_MOVE, OP_MISPLACED, OP_LOCK, OP_WRITEBACK, OP_MKCLEAN };
 
 static long fill(int of, int page, long value)
 {

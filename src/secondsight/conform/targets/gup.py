@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from secondsight.conform.place import Crossing, Stop
 from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
+from secondsight.conform.targets.gup_mutants import EQUIVALENT
 from secondsight.conform.targets.gup_view import View
 from secondsight.conform.targets.gup_world import FRAMES, PAGES, THREADS, Entry, Kind, Op, Special, map_pages, script
 from secondsight.lang import Machine
@@ -37,17 +38,20 @@ class GupFile(Target):
     linked = ("mm/pgtable-generic.c",)
     functions = (
         "pin_user_pages", "get_user_pages", "pin_user_pages_fast", "pin_user_pages_remote", "get_user_pages_remote", "unpin_user_pages", "__get_user_pages",
-        "__get_user_pages_locked", "__gup_longterm_locked", "check_vma_flags", "follow_page_pte", "faultin_page", "gup_must_unshare", "try_grab_folio", "gup_fast_pte_range",
+        "__get_user_pages_locked", "__gup_longterm_locked", "check_vma_flags", "follow_page_pte", "faultin_page", "gup_must_unshare", "try_grab_folio", "gup_fast_pte_range", "memfd_pin_folios", "unpin_folios",
     )  # fmt: skip
     model_functions = (
         "pin_user_pages", "get_user_pages", "pin_user_pages_fast", "pin_user_pages_remote", "get_user_page_vma_remote", "unpin_user_pages", "unpin_user_page", "unpin_folio",
         "get_user_pages_locked", "get_one", "check_vma_flags", "follow_page_pte", "faultin_flags", "gup_must_unshare", "try_grab_folio", "gup_fast_pte_range_at_once",
-        "try_grab_folio_fast", "gup_fast_must_unshare", "gup_put_folio", "kept", "if_permitted",
+        "try_grab_folio_fast", "gup_fast_must_unshare", "gup_put_folio", "kept", "if_permitted", "memfd_pin_valid", "memfd_pin_folio",
     )  # fmt: skip
     boundaries = (
         Crossing("script", "results.of[thread] = ret", Stop("result")),
         Crossing("script", "give_back(", Stop("give_back")),
         Crossing("script", "keep(", Stop("keep")),
+        Crossing("pin_memfd", "ret: Result = memfd_pin_valid(", Stop("enter")),
+        Crossing("pin_memfd", "pin_one(", Stop("find_folio")),
+        Crossing("pin_memfd", "keep(", Stop("keep")),
         Crossing("take", "keep(", Stop("keep")),
         Crossing("take", "mm.mmap_lock.read_lock()", Stop("down_read")),
         Crossing("take", "mm.mmap_lock.read_unlock()", Stop("up_read")),
@@ -80,6 +84,7 @@ class GupFile(Target):
         ELSEWHERE: "where our own stub for another file's function is left at once",
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    equivalent = EQUIVALENT
     differences: ClassVar[Sequence[StateDifference]] = (
         StateDifference(
             "handle_mm_fault()",
@@ -98,9 +103,14 @@ class GupFile(Target):
         ),
         StateDifference("several pages without a lock", "interrupts are off for all of them in the C, the model has a step for each page: one page is compared", "neither"),
         StateDifference(
-            "memory that has to be moved before it is pinned for long; huge pages; memory of devices; memfd_pin_folios()",
+            "memory that has to be moved before it is pinned for long; huge pages; memory of devices",
             "not in this world: no frame is movable",
             "may hide",
+        ),
+        StateDifference(
+            "several folios that memfd_pin_folios() finds at once",
+            "it looks for up to 15 pages that follow each other, holds them, and then pins each; the model, and our own filemap_get_folios_contig(), find one page at a time",
+            "neither",
         ),
         StateDifference("faults that give the mmap lock up and wait (VM_FAULT_RETRY)", "no fault waits here; VM_FAULT_COMPLETED goes the same way", "may hide"),
         StateDifference("references to the zero page", "the C counts those that get_user_pages() takes, the model none", "neither"),
@@ -119,7 +129,7 @@ class GupFile(Target):
                 start = source.randrange(PAGES)
                 end = source.randint(start + 1, PAGES)
                 flags = source.choice((0, FOLL_WRITE, FOLL_LONGTERM, FOLL_WRITE | FOLL_LONGTERM))
-                what = source.choice(TAKES if number == 0 or source.random() < 0.5 else (Op.PUT, Op.ZAP, Op.ZAP, Op.TOUCH, Op.UNMAP))
+                what = source.choice((*TAKES, *MEMFD[release != "6.1"]) if number == 0 or source.random() < 0.5 else (Op.PUT, Op.ZAP, Op.ZAP, Op.TOUCH, Op.UNMAP))
                 operations.append(task(what, start, end, asked(what, flags, release)))
             threads.append(tuple(operations))
         return Configuration(tuple(int(number) for number in setup), tuple(threads))
@@ -136,6 +146,8 @@ class GupFile(Target):
                 yield Configuration(world, (take, (task(Op.ZAP, 0, 1, 0),)))
                 yield Configuration(world, (take, (task(Op.TOUCH, 0, 1, FOLL_WRITE),)))
             yield Configuration(_setup({0: (kind, Entry.NONE)}), (take, (task(Op.UNMAP, 0, 1, 0),)))
+        if MEMFD[release != "6.1"]:
+            yield from _of_memfd()
         both = _setup({0: (Kind.FILE_WRITE, Entry.CACHE_READ), 1: (Kind.FILE_WRITE, Entry.CACHE_WRITE)})
         for op, flags in product((Op.PIN, Op.GET), (0, FOLL_WRITE)):
             yield Configuration(both, ((task(op, 0, 2, flags), task(Op.PUT, 0, 1, 0)), (task(Op.ZAP, 1, 2, 0),)))
@@ -156,7 +168,7 @@ class GupFile(Target):
             arrays = [machine.pool(PageArray).alloc() for _ in range(THREADS)]
             threads, at = [], 0
             for number, thread in enumerate(configuration.threads):
-                threads.append(Thread(f"thread {number}", script, (mm, arrays[number], number, at, at + len(thread))))
+                threads.append(Thread(f"thread {number}", script, (mm, file, arrays[number], number, at, at + len(thread))))
                 at += len(thread)
             program = build(machine, threads, room=Room(THREADS, (script,)))
             return View(program, mm, file, special, arrays, len(threads), self.boundaries).scene()
@@ -164,6 +176,20 @@ class GupFile(Target):
 
 TAKES = (Op.PIN, Op.GET, Op.PIN_FAST, Op.PIN_REMOTE, Op.GET_REMOTE)
 ALL_FLAGS = (0, FOLL_WRITE, FOLL_LONGTERM, FOLL_WRITE | FOLL_LONGTERM)
+
+
+MEMFD = ((), (Op.PIN_MEMFD, Op.PIN_MEMFD))
+"""memfd_pin_folios(), before and since 6.11."""
+
+
+def _of_memfd() -> Iterator[Configuration]:
+    """Pages of the file, some of which are there, and beside somebody who fills holes, pins them too, or maps them no more."""
+    world = _setup({0: (Kind.FILE_WRITE, Entry.CACHE_WRITE), 1: (Kind.FILE_WRITE, Entry.NONE), 3: (Kind.PRIVATE_WRITE, Entry.CACHE_READ)})
+    for start, end in ((0, 1), (0, 2), (1, 4), (3, PAGES + 1), (0, 0)):
+        yield Configuration(world, ((task(Op.PIN_MEMFD, start, end, 0), task(Op.PUT, 0, 1, 0)),))
+    take = (task(Op.PIN_MEMFD, 0, 2, 0), task(Op.PUT, 0, 1, 0))
+    for beside in (take, (task(Op.ZAP, 0, 1, 0),), (task(Op.TOUCH, 1, 2, FOLL_WRITE),), (task(Op.PIN, 0, 2, FOLL_WRITE), task(Op.PUT, 0, 1, 0)), (task(Op.UNMAP, 0, 1, 0),)):
+        yield Configuration(world, (take, beside))
 
 
 def entries(kind: Kind) -> tuple[Entry, ...]:

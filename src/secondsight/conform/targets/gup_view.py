@@ -31,7 +31,7 @@ FLAGS = {FAULT_FLAG_WRITE: 1, FAULT_FLAG_UNSHARE: 2, FAULT_FLAG_ALLOW_RETRY: 4}
 AT_ONCE = 6
 """Frames that one command tells of."""
 
-OWN = ("follow_page_pte", "get_one", "gup_fast_pte_range_at_once", "pin_user_pages_fast", "get_user_pages_locked", "get_user_page_vma_remote", "give_back", "script")
+OWN = ("follow_page_pte", "get_one", "gup_fast_pte_range_at_once", "pin_user_pages_fast", "get_user_pages_locked", "get_user_page_vma_remote", "give_back", "script", "pin_memfd")
 """Functions at whose boundaries a step of the file's own begins: what it does to a frame the C does itself."""
 
 
@@ -83,7 +83,8 @@ class View:
         if self.stepped is not None and self.stepped[1] is state:
             before = self.stepped[0]
         cache = {read(before) for read in self.cache}
-        commands = ["0 " + " ".join(f"{kind} {entry}" for kind, entry in self.mapped(state))]
+        there = " ".join(str(self.frame_at[read(before)] if read(before) else 0) for read in self.cache)
+        commands = ["0 " + " ".join(f"{kind} {entry}" for kind, entry in self.mapped(state)) + f" {there}"]
         for begin in range(0, len(self.frames), AT_ONCE):
             some = self.frames[begin : begin + AT_ONCE]
             words = [
@@ -97,6 +98,8 @@ class View:
         """What handle_mm_fault() returned in this step, in the kernel's numbers; NOT_YET; with UNLOCKS where it gave the mmap lock up."""
         then = self.functions.get(self.counters[thread](before))
         self.stepped = (before if then in OWN else after, after)
+        if then == "pin_memfd":
+            return next((self.frame_at[read(after)] for read in self.cache if read(after) and not read(before)), 0)
         now = self.kinds.get(self.counters[thread](after))
         at = self.kinds.get(self.counters[thread](before))
         if at not in ("handle_mm_fault", "elsewhere"):
@@ -119,8 +122,9 @@ class View:
         for number, (refs, pins, _, dirty, _) in enumerate(self.frames):
             if number != ZERO_PFN and refs(state):
                 text += f" frame={number}:{refs(state)}:{pins(state)}{'d' if dirty(state) else ''}"
+        text += " file=" + ",".join(str(self.frame_at[read(state)] if read(state) else 0) for read in self.cache)
         for pages, held in zip(self.lists, self.held, strict=True):
-            text += " list=" + ",".join(str(self.frame_at[read(state)]) for read in pages[: held(state)])
+            text += " list=" + ",".join(str(self.frame_at.get(read(state), 0)) for read in pages[: held(state)])
         for thread, counter in enumerate(self.counters):
             if self.kinds.get(counter(state)) == "handle_mm_fault":
                 va, flags = (read(state) for read in self.asks[thread])

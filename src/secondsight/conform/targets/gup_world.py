@@ -7,7 +7,14 @@ from enum import IntEnum
 from typing import Annotated, Literal
 
 from secondsight.lang import Array, Bounds, Record, atomic, const, shared
-from secondsight.linux.gup import get_user_page_vma_remote, pin_user_pages_fast, pin_user_pages_remote
+from secondsight.linux.gup import (
+    get_user_page_vma_remote,
+    memfd_pin_folio,
+    memfd_pin_valid,
+    pin_user_pages_fast,
+    pin_user_pages_remote,
+    unpin_folio,
+)
 from secondsight.linux.gup_pages import PageArray, get_user_pages, pin_user_pages, unpin_user_pages
 from secondsight.linux.memory import FAULT_FLAG_WRITE, handle_mm_fault
 from secondsight.linux.memory_zap import zap_page_range_single
@@ -35,6 +42,7 @@ class Op(IntEnum):
     ZAP = 6
     TOUCH = 7
     UNMAP = 8
+    PIN_MEMFD = 9
 
 
 class Kind(IntEnum):
@@ -73,11 +81,12 @@ third = const("conform.gup.third", Index)
 
 
 class Results(Record):
-    """What each thread's last operation returned; how many pages it has, and whether they are pinned."""
+    """What each thread's last operation returned; how many pages it has, whether they are pinned, and whether as folios of a memfd."""
 
     of: Array[Value, Literal[3]]
     held: Array[Index, Literal[3]]
     pinned: Array[bool, Literal[3]]
+    folios: Array[bool, Literal[3]]
 
 
 results = shared(Results)
@@ -94,7 +103,8 @@ class Special(AddressSpace):
 def keep(pages: PageArray, thread: Index, op: Op, ret: Result) -> None:
     """What a call gave its thread; the calls for one page say which."""
     results.pinned[thread] = op in (Op.PIN, Op.PIN_FAST, Op.PIN_REMOTE)
-    if op == Op.PIN or op == Op.GET:
+    results.folios[thread] = op == Op.PIN_MEMFD
+    if op == Op.PIN or op == Op.GET or op == Op.PIN_MEMFD:
         results.held[thread] = ret if ret > 0 else 0
     else:
         results.held[thread] = 1 if ret >= 0 else 0
@@ -127,6 +137,11 @@ def give_back(pages: PageArray, thread: Index) -> None:
     """What the thread has."""
     if results.pinned[thread]:
         unpin_user_pages(pages, results.held[thread])
+    elif results.folios[thread]:
+        for k in range(results.held[thread]):
+            pinned = pages.folios[k]
+            assert pinned is not None
+            unpin_folio(pinned)
     else:
         for k in range(results.held[thread]):
             folio = pages.folios[k]
@@ -136,6 +151,23 @@ def give_back(pages: PageArray, thread: Index) -> None:
     results.held[thread] = 0
 
 
+def pin_memfd(file: ShmemFile, pages: PageArray, thread: Index, start: Index, length: Index) -> Result:
+    """memfd_pin_folios() as its callers call it: a page of the file in each step."""
+    ret: Result = memfd_pin_valid(file, start, length)
+    if ret == 0:
+        for k in range(length):
+            pin_one(file, pages, start, k)
+        ret = length
+    keep(pages, thread, Op.PIN_MEMFD, ret)
+    return ret
+
+
+@atomic
+def pin_one(file: ShmemFile, pages: PageArray, start: Index, k: Index) -> None:
+    """One page of it."""
+    pages.folios[k] = memfd_pin_folio(file, start + k)
+
+
 def touch(mm: Mm, va: Va, write: bool) -> None:
     """A CPU's fault."""
     mm.mmap_lock.read_lock()
@@ -143,13 +175,13 @@ def touch(mm: Mm, va: Va, write: bool) -> None:
     mm.mmap_lock.read_unlock()
 
 
-def script(mm: Mm, pages: PageArray, thread: Index, at: Index, end: Index) -> None:
+def script(mm: Mm, file: ShmemFile, pages: PageArray, thread: Index, at: Index, end: Index) -> None:
     """What a thread does: the operations from `at` to before `end`. It gives back what it has before it takes more."""
     has = False
     while at < end:
         op = operation[at]
         ret: Value = 0
-        if has and op <= Op.PUT:
+        if has and (op <= Op.PUT or op == Op.PIN_MEMFD):
             give_back(pages, thread)
             has = False
         elif op == Op.PIN_FAST:
@@ -159,6 +191,9 @@ def script(mm: Mm, pages: PageArray, thread: Index, at: Index, end: Index) -> No
         elif op < Op.PUT:
             ret = take(mm, pages, thread, at)
             has = ret > 0 or (ret == 0 and op != Op.PIN and op != Op.GET)
+        elif op == Op.PIN_MEMFD:
+            ret = pin_memfd(file, pages, thread, first[at], second[at])
+            has = ret > 0
         elif op == Op.ZAP:
             zap_page_range_single(mm, first[at], second[at])
         elif op == Op.TOUCH:

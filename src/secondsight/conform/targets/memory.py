@@ -32,6 +32,7 @@ from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mmu_notifier_hlist import hlist_add
 from secondsight.linux.page_alloc import mem_init
+from secondsight.linux.releases import differs
 
 __all__ = ["MemoryFile"]
 
@@ -45,7 +46,6 @@ class MemoryFile(Target):
     """mm/memory.c."""
 
     file = "mm/memory.c"
-    releases = ("6.12", "7.2")
     model = "memory.py"
     parts = ("memory_zap.py", "memory_wp.py", "memory_swap.py", "fork_dup.py")
     c = "memory.c"
@@ -54,13 +54,13 @@ class MemoryFile(Target):
         "handle_mm_fault", "__handle_mm_fault", "handle_pte_fault", "do_pte_missing", "do_anonymous_page", "do_fault", "do_read_fault", "do_fault_around", "do_cow_fault", "do_shared_fault",
         "finish_fault", "set_pte_range", "do_wp_page", "wp_can_reuse_anon_folio", "wp_page_reuse", "wp_page_shared", "wp_page_copy", "fault_dirty_shared_page", "zap_page_range_single",
         "unmap_vmas", "unmap_page_range", "zap_pte_range", "should_zap_folio", "unmap_mapping_pages", "unmap_mapping_range_tree", "copy_page_range", "vma_needs_copy", "copy_pte_range",
-        "copy_present_ptes", "copy_present_page", "copy_nonpresent_pte", "try_restore_exclusive_pte", "restore_exclusive_pte", "do_swap_page", "remove_device_exclusive_entry",
+        "copy_present_ptes", "copy_present_page", "copy_nonpresent_pte", "try_restore_exclusive_pte", "restore_exclusive_pte", "do_swap_page", "remove_device_exclusive_entry", "do_set_pte", "should_zap_page", "copy_present_pte",
     )  # fmt: skip
     model_functions = (
         "handle_mm_fault", "handle_pte_fault", "do_anonymous_page", "do_fault_around", "finish_fault", "insert_page", "insert_cow_page", "do_wp_page", "fault_dirty_shared_page",
         "wp_can_reuse_anon_folio", "map_new_page", "wp_page_copy", "wp_page_copy_user", "zap_nonpresent_pte", "held_for_copy", "replace_page", "drop_copied", "zap_page_range_single", "zap_range", "zap_file_pages",
         "zap_pte_range", "zap_entry", "is_cow_page", "tlb_finish_mmu", "unmap_vmas", "unmap_mapping_range", "copy_page_range", "copy_pte_range", "is_exclusive_and_locked", "copy_nonpresent_pte", "copy_present_pte",
-        "copy_present_page", "do_swap_page", "do_swap_entry", "map_swapped_page", "do_device_private_page", "remove_device_exclusive_entry", "restore_exclusive_pte",
+        "copy_present_page", "do_swap_page", "do_swap_entry", "map_swapped_page", "should_try_to_free_swap", "keeps_slot", "comes_too_late", "do_device_private_page", "remove_device_exclusive_entry", "restore_exclusive_pte",
     )  # fmt: skip
     boundaries = (
         Crossing("fault_script", "faults.of[thread] = ret", Stop("result")),
@@ -90,6 +90,7 @@ class MemoryFile(Target):
         # Faults on entries that are not present: the model looks several times what there is.
         Crossing("do_swap_page", "with atomic:", None, NOT_YET),
         Crossing("do_device_private_page", "with atomic: pte = ", None, NOT_YET),
+        Crossing("do_device_private_page", "wait_until(", Stop("device_wait")),
         Crossing("do_device_private_page", "ret = pgmap.migrate_to_ram(", Stop("migrate_to_ram")),
         Crossing("Brings.migrate_to_ram", "", Stop("migrate_to_ram")),
         Crossing("do_device_private_page", "with atomic: device_page_wanted(", Stop("has_migrated")),
@@ -161,12 +162,16 @@ class MemoryFile(Target):
             "may hide",
         ),
         StateDifference(
-            "faults on entries that are not present, in 7.2",
-            "there they are copied and zapped, and nobody faults on them. That a device-exclusive entry counts in folio_mapcount() since 6.15 is left out of the look",
-            "may hide",
+            "FAULT_FLAG_UNSHARE of what is no anonymous memory, in 6.1",
+            "it does nothing there, and mm/gup.c does not ask for it (`releases`: longterm-pin-of-the-zero-page). Not asked of 6.1",
+            "neither",
+        ),
+        StateDifference(
+            "when a fault that has copied a page gives the entry's reference back, in 6.1",
+            "under the page-table lock, before the bracket ends; it has one of its own until after it, as the model has both",
+            "neither",
         ),
         StateDifference("userfaultfd; huge pages; PFN mappings; write_protect_seq; hardware poison", "not in this world", "may hide"),
-        StateDifference("6.1", "it has other functions of rmap, of mmu_gather and of zaps: not compiled yet", "may hide"),
     )
 
     def definitions(self, release: str) -> tuple[str, ...]:
@@ -191,7 +196,7 @@ class MemoryFile(Target):
                     what, end = FaultOp.UNMAP, page + 1
                 if what in (FaultOp.ZAP, FaultOp.UNMAP) and kinds[page] == MappedAs.NONE:
                     what = FaultOp.FAULT
-                asks = source.choice((0, 1, 1, 2, 4, 5)) if what == FaultOp.FAULT else source.randrange(2)
+                asks = source.choice((0, 1, 1, 4, 5) if release == "6.1" else (0, 1, 1, 2, 4, 5)) if what == FaultOp.FAULT else source.randrange(2)
                 operations.append(task(what, page, end, asks))
             threads.append(tuple(operations))
         forks = source.random() < 0.4
@@ -199,22 +204,27 @@ class MemoryFile(Target):
             at = source.randint(0, len(threads[0]))
             then = (replace(one, arguments=(*one.arguments[:2], one.arguments[2] | OF_CHILD)) if source.random() < 0.5 else one for one in threads[0][at:])
             threads[0] = (*threads[0][:at], task(FaultOp.FORK, 0, PAGES, 0), *then)
-        return Configuration(setup(kinds, entries, source.randrange(1 << PAGES), forks), tuple(threads))
+        return Configuration((*setup(kinds, entries, source.randrange(1 << PAGES), forks), _age(release)), tuple(threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:
+        for configuration in self._bounded(release):
+            yield replace(configuration, setup=(*configuration.setup, _age(release)))
+
+    def _bounded(self, release: str) -> Iterator[Configuration]:
         for kind in MappedAs:
             for entry in entries_of(kind, release):
                 yield from forked(kind, entry)
             for entry, asks, cached in product(entries_of(kind, release), (0, 1, 2, 5), (0, 1) if kind >= MappedAs.FILE_READ else (0,)):
                 fault = (task(FaultOp.FAULT, 0, 1, asks),)
+                if release == "6.1" and asks == 2 and entry in (EntryAs.NONE, EntryAs.ZERO, EntryAs.CACHE_READ, EntryAs.CACHE_WRITE, EntryAs.CACHE_WRITTEN):
+                    continue
                 rest = [MappedAs.NONE] * (PAGES - 1)
                 world = setup([kind, *rest], [entry, *([EntryAs.NONE] * (PAGES - 1))], cached)
                 if entry in ABSENT:
                     if asks < 2:
                         yield Configuration(world, ((task(FaultOp.ZAP, 0, 1, 0),), (task(FaultOp.UNMAP, 0, 1, 0),)))
                         yield Configuration(world, ((task(FaultOp.PUNCH, 0, PAGES, asks),),))
-                    if release != "7.2":
-                        yield from absent_faults(world, entry, asks)
+                    yield from absent_faults(world, entry, asks)
                     continue
                 yield Configuration(world, (fault, fault))
                 if kind != MappedAs.NONE:
@@ -224,12 +234,14 @@ class MemoryFile(Target):
 
     def scene(self, configuration: Configuration) -> Scene:
         numbers = configuration.setup
-        forks = numbers[2 * PAGES + 1]
+        forks, age = numbers[2 * PAGES + 1 :]
+        newer, older = int(age == NEWER), int(age == OLDER)
         tasks = [task for thread in configuration.threads for task in thread]
         data: dict[str, Sequence[int]] = {"conform.memory.operation": [FaultOp(task.code) for task in tasks]}
         data |= {f"conform.memory.{name}": [task.arguments[i] for task in tasks] for i, name in enumerate(("first", "second", "third"))}
         sizes = bounds(
             pages=PAGES, vmas=PAGES * (1 + forks), frames=FRAMES, files=1, file_pages=PAGES, cow=1, vma_flags=1, swap_slots=PAGES, migrations=1, owners=1, shmem_swap=1, anon_vmas=1, completed_faults=1, mmu_notifiers=1, subscribers=0, mms=1 + forks, anon_prepared=1, private_memory=1,
+            exclusive_is_mapped=newer, restores_by_clear=newer, locks_the_device_page=newer, slot_goes_after_mapping=newer, swapped_in_read_only=older,
         )  # fmt: skip
         machine = Machine(bounds=sizes, pools={Hears: 1 + forks, Brings: 1}, data=data)
         with machine:
@@ -248,11 +260,23 @@ class MemoryFile(Target):
                 threads.append(Thread(f"thread {number}", fault_script, (mm, mms[-1], file, number, at, at + len(thread))))
                 at += len(thread)
             program = build(machine, threads, room=Room(THREADS, (fault_script,)))
-            return FaultView(program, mms, file, hears, len(threads), self.boundaries).scene()
+            return FaultView(program, mms, file, hears, len(threads), self.boundaries, bool(newer)).scene()
 
 
 ABSENT = (EntryAs.SWAPPED, EntryAs.SWAPPED_ALONE, EntryAs.MOVED, EntryAs.PRIVATE, EntryAs.TAKEN, EntryAs.TAKEN_LOCKED, EntryAs.CACHED, EntryAs.CACHED_LOCKED)
-"""Entries that are not present: they are zapped, and nobody faults there."""
+"""Entries that are not present: they are zapped, and faults on them are asked of the bounded configurations."""
+
+
+OLDER, NEWER = 2, 1
+"""Releases that differ from 6.12 here: what comes back from swap for a read may not be written; a device-exclusive entry counts as a mapping, a fault locks the page in a device's memory
+that it asks for, and a slot of swap goes after its page is mapped."""
+
+
+def _age(release: str) -> int:
+    """Which of these it is, or 0."""
+    if not differs("exclusive-page-stays-mapped", release):
+        return NEWER
+    return OLDER if differs("swapped-in-for-reading-may-be-written", release) else 0
 
 
 def entries_of(kind: MappedAs, release: str) -> tuple[EntryAs, ...]:

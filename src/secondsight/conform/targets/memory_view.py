@@ -39,10 +39,11 @@ PIN = 1023
 
 
 class FaultView:
-    """What both sides have of a state."""
+    """What both sides have of a state. `exclusive_counts`: an entry that is device-exclusive counts as a mapping."""
 
-    def __init__(self, program: Program, mms: Sequence[Mm], file: ShmemFile, hears: Sequence[Hears], threads: int, boundaries: Sequence[Crossing]) -> None:
+    def __init__(self, program: Program, mms: Sequence[Mm], file: ShmemFile, hears: Sequence[Hears], threads: int, boundaries: Sequence[Crossing], exclusive_counts: bool) -> None:
         self.program, eyes = program, Eyes(program)
+        self.exclusive_counts = exclusive_counts
         self.mmap, self.i_mmap = [eyes.semaphore(mm.mmap_lock) for mm in mms], eyes.semaphore(file.i_mmap_rwsem)
         self.of = eyes.array(faults, "of")[:threads]
         self.frame_at = {eyes.offset(frame): i for i, frame in enumerate(frames)}
@@ -122,6 +123,6 @@ class FaultView:
             text += f"S{swap}{'x' if exclusive else ''}"
         elif kind != PteKind.PRESENT:
             number = self.frame_at[frame]
-            mapped[number] += kind == PteKind.DEVICE_PRIVATE
+            mapped[number] += kind == PteKind.DEVICE_PRIVATE or (kind == PteKind.DEVICE_EXCLUSIVE and self.exclusive_counts)
             text += f"{LETTERS[PteKind(kind)]}{number}{'w' if writable else 'x' if exclusive else 'r'}"
         return text

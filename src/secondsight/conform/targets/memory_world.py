@@ -69,7 +69,7 @@ class MappedAs(IntEnum):
 class EntryAs(IntEnum):
     """What the page table has for a page; the numbers are those of c/memory.c. SHARED: somebody else has the page too. SWAPPED: so has somebody else its
     slot; SWAPPED_ALONE: nobody has; CACHED, CACHED_LOCKED: and the page is in the
-    swap cache. MOVED: a migration entry. PRIVATE, TAKEN: device-private, device-exclusive. Nobody faults on those four. PINNED, PINNED_WRITE: the process's own, and
+    swap cache. MOVED: a migration entry. PRIVATE, TAKEN: device-private, device-exclusive. PINNED, PINNED_WRITE: the process's own, and
     pinned. TAKEN_LOCKED: somebody has its folio locked."""
 
     NONE = 0

@@ -37,8 +37,10 @@ __all__ = ["MigrateFile"]
 FREE = 1 + FRAMES - 1 - OTHER
 """Frames that are free when it begins: the one that is to take another's place, and those behind the last that is used."""
 BACK = Stop("walk", "remove_migration_ptes")
-UNLOCK = Stop("unlock", "migrate_folio_move")
-GIVE_UP = Stop("unlock", "migrate_folio_undo_src")
+UNLOCK = (Stop("unlock", "migrate_folio_move"), Stop("unlock", "__migrate_folio_move"))
+UNLOCKED = (Stop("unlocked", "migrate_folio_move"), Stop("unlocked", "__migrate_folio_move"))
+GIVE_UP = (Stop("unlock", "migrate_folio_undo_src"), Stop("unlock", "__migrate_folio_unmap"))
+"""Each in the newer function, and in that of 6.1."""
 
 
 class MigrateFile(Target):
@@ -50,7 +52,7 @@ class MigrateFile(Target):
     c = "migrate.c"
     linked = ("mm/page_vma_mapped.c", "mm/pgtable-generic.c", "mm/interval_tree.c", "lib/rbtree.c", "mm/rmap.c")
     functions = (
-        "migrate_pages", "migrate_pages_sync", "migrate_pages_batch", "migrate_folio_unmap", "migrate_folio_move", "move_to_new_folio", "migrate_folio", "__folio_migrate_mapping", "folio_migrate_flags", "migrate_folio_done",
+        "migrate_pages", "migrate_pages_sync", "migrate_pages_batch", "migrate_folio_unmap", "migrate_folio_move", "move_to_new_folio", "migrate_folio", "__folio_migrate_mapping", "folio_migrate_mapping", "__migrate_folio_unmap", "__migrate_folio_move", "migrate_folio_extra", "folio_migrate_flags", "migrate_folio_done",
         "migrate_folio_undo_src", "migrate_folio_undo_dst", "remove_migration_ptes", "remove_migration_pte", "putback_movable_pages",
     )  # fmt: skip
     model_functions = (
@@ -67,22 +69,23 @@ class MigrateFile(Target):
         Crossing("use", "end_use(", Stop("release")),
         Crossing("migrate_one", "with atomic: wait_until(", Stop("pass")),
         Crossing("migrate_in_passes", "with atomic: wait_until(", Stop("pass")),
-        Crossing("migrate_in_passes", "with atomic: unmapped =", None, (Stop("move"), BACK, GIVE_UP)),
-        Crossing("migrate_in_passes", "with atomic: migration_ends(", Stop("unlocked", "migrate_folio_move"), (GIVE_UP,)),
+        Crossing("migrate_in_passes", "with atomic: unmapped =", None, (Stop("move"), BACK, *GIVE_UP)),
+        Crossing("migrate_in_passes", "with atomic: migration_ends(", UNLOCKED[0], (UNLOCKED[1], *GIVE_UP)),
         Crossing("migrate_in_passes", "with atomic: folio_putback_lru(", Stop("putback")),
         Crossing("migrate_misplaced_folio", "with atomic:", Stop("pass")),
-        Crossing("migrate_folio_move", "ret = copy_folio(", Stop("move"), (BACK, GIVE_UP)),
+        Crossing("migrate_folio_move", "ret = copy_folio(", Stop("move"), (BACK, *GIVE_UP)),
         Crossing("migrate_folio_move", "ret = folio_migrate_mapping(", Stop("copied")),
-        Crossing("migrate_folio_move", "with atomic: dst =", None, (BACK, UNLOCK, GIVE_UP)),
-        Crossing("migrate_folio_move", "folio_unlock(dst)", UNLOCK, (GIVE_UP,)),
-        Crossing("migrate_locked", "with atomic: migration_ends(", Stop("unlocked", "migrate_folio_move"), (GIVE_UP,)),
-        *(crossing for crossing in RmapFile.boundaries if crossing.function not in ("script", "unmap", "migrate")),
+        Crossing("migrate_folio_move", "with atomic: dst =", None, (BACK, *UNLOCK, *GIVE_UP)),
+        Crossing("migrate_folio_move", "folio_unlock(dst)", UNLOCK[0], (UNLOCK[1], *GIVE_UP)),
+        Crossing("migrate_locked", "with atomic: migration_ends(", UNLOCKED[0], (UNLOCKED[1], *GIVE_UP)),
+        *(crossing for crossing in RmapFile.boundaries if crossing.function not in ("script", "unmap", "migrate", "mkclean")),
     )  # fmt: skip
     merged: ClassVar[Mapping[Stop, str]] = {
         **RmapFile.merged,
         Stop("unlock"): "the old folio is unlocked in one step with what comes before and after: nobody has it any more, or it is as it was",
         Stop("unlocked"): "as `unlock`",
         Stop("move"): "another attempt within a stage, of a folio that nothing maps and whose references nobody has changed since the last: it fails as that did",
+        Stop("spin_lock", "folio_migrate_mapping"): "as of the function that it is called in later releases, below",
         Stop("spin_lock", "__folio_migrate_mapping"): "the lock of the cache's tree, which nobody else takes here: what was looked at before is looked at again under it",
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -97,12 +100,21 @@ class MigrateFile(Target):
             "the C has looked by then whether the folio was freed, and has the new one; the model does so when it need not wait. A pass begins when it need not",
             "neither",
         ),
+        StateDifference(
+            "when a folio is copied, in 6.1",
+            "after it has taken the old one's place in the cache, locked and not up to date, so that nobody reads it; the model copies before, as later releases do",
+            "neither",
+        ),
+        StateDifference(
+            "who takes a reference to private memory in no cache while it is moved, in 6.1",
+            "references are looked at once there, with the move itself; the model, and the C since 6.11, look before they copy. Nobody finds such a folio any more. Not asked of 6.1",
+            "neither",
+        ),
         StateDifference("in which order both folios are unlocked after an error", "the new one is nobody's: whether it is locked is not looked at", "neither"),
         StateDifference("whether private memory is dirty that nothing maps", "the old folio keeps the bit in the C, and is freed", "neither"),
         StateDifference("huge pages, hugetlb, buffers, folios of drivers", "folios of one page, whose file moves them by migrate_folio()", "may hide"),
     )
     equivalent = EQUIVALENT
-    releases = ("6.12", "7.2")
 
     def definitions(self, release: str) -> tuple[str, ...]:
         return RmapFile().definitions(release)
@@ -117,24 +129,37 @@ class MigrateFile(Target):
             operations = drawn_operations(source, number, lambda: _drawn(source, movable))
             threads.append(tuple(operations or [task(Op.MOVE, ANON[0])]))
         threads = _as_many_as_frames_are_free(threads)
-        return Configuration((*drawn.setup[:-FRAMES], *hows, drawn.setup[-1], int(source.random() < 0.3)), tuple(threads))
+        if release == "6.1":
+            threads = [tuple(task(Op.TREE, 0) if _takes_reference(one, hows) else one for one in thread) for thread in threads]
+        return Configuration((*drawn.setup[:-FRAMES], *hows, drawn.setup[-1], _passes(release) * int(source.random() < 0.3)), tuple(threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:
         outlives = int(not differs("held-page-stays-lazyfree", release))
-        for configuration in _bounded():
-            yield replace(configuration, setup=(*configuration.setup, outlives, 0))
-        for configuration in _bounded_in_passes():
-            yield replace(configuration, setup=(*configuration.setup, outlives, 1))
+        for passes, configurations in ((0, _bounded()), (_passes(release), _bounded_in_passes())):
+            for configuration in configurations:
+                hows = configuration.setup[-(FRAMES - 1) :]
+                if release != "6.1" or not any(_takes_reference(one, hows) for thread in configuration.threads for one in thread):
+                    yield replace(configuration, setup=(*configuration.setup, outlives, passes))
 
     def scene(self, configuration: Configuration) -> Scene:
         *setup, outlives, passes = configuration.setup
-        machine = make_machine(configuration, MovableFile, migrations=2, lazyfree_outlives_holders=outlives, migration_passes=passes)
+        machine = make_machine(configuration, MovableFile, migrations=2, lazyfree_outlives_holders=outlives, exclusive_is_mapped=outlives, migration_passes=passes)
         with machine:
             file = machine.pool(MovableFile).alloc()
             make_processes(machine)
             folios = make_movable_world(machine, file, setup)
             program = make_program(machine, configuration, movers, file)
-            return MigrateView(program, file, folios, len(configuration.threads), self.boundaries, self.file).scene()
+            return MigrateView(program, file, folios, len(configuration.threads), self.boundaries, self.file, bool(outlives)).scene()
+
+
+def _takes_reference(one: TargetOperation, hows: Sequence[int]) -> bool:
+    """Whether somebody takes a reference to private memory in no cache, or gives back one of his own: see `MigrateFile.differences`."""
+    return one.code in (Op.HOLD, Op.DROP, Op.PIN, Op.UNPIN) and one.arguments[0] in ANON and not hows[one.arguments[0] - 1] & How.CACHED
+
+
+def _passes(release: str) -> int:
+    """The bound `migration_passes` where all of them are there."""
+    return 2 if differs("a-migration-unmaps-once-a-stage", release) else 1
 
 
 def _setup(kinds: Sequence[int], entries: Sequence[int], hows: Mapping[int, int]) -> tuple[int, ...]:
@@ -192,7 +217,7 @@ def _as_many_as_frames_are_free(threads: list[tuple[TargetOperation, ...]]) -> l
 
 
 def _drawn(source: random.Random, movable: Sequence[int]) -> TargetOperation:
-    op = source.choice((Op.MOVE, Op.MOVE, Op.MISPLACED, *(op for op in Op if op >= Op.HOLD)))
+    op = source.choice((Op.MOVE, Op.MOVE, Op.MISPLACED, *(op for op in Op if Op.HOLD <= op <= Op.WRITEBACK)))
     if op == Op.ZAP:
         return task(op, source.randrange(MMS), source.randrange(PAGES))
     if op == Op.FILL:

@@ -18,8 +18,8 @@ __all__ = ["MigrateView"]
 class MigrateView(View):
     """Folios off their lists, written, and with contents; what is in the caches."""
 
-    def __init__(self, program: Program, file: MovableFile, folios: Sequence[Folio], threads: int, boundaries: Sequence[Crossing], kernel_file: str) -> None:
-        super().__init__(program, file, folios, threads, boundaries, kernel_file, False)
+    def __init__(self, program: Program, file: MovableFile, folios: Sequence[Folio], threads: int, boundaries: Sequence[Crossing], kernel_file: str, exclusive_counts: bool) -> None:
+        super().__init__(program, file, folios, threads, boundaries, kernel_file, exclusive_counts)
         eyes = Eyes(program)
         for reads, folio in zip(self.folios, folios, strict=True):
             reads |= {name: eyes.field(folio, name) for name in ("isolated", "writeback", "contents")}

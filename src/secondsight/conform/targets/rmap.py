@@ -1,4 +1,4 @@
-"""mm/rmap.c beside `linux.rmap` and `linux.rmap_migrate`, on the real page tables of two processes: see c/rmap.c, which has the same world."""
+"""mm/rmap.c beside `linux.rmap`, `linux.rmap_migrate` and `linux.rmap_mkclean`, on the real page tables of two processes: see c/rmap.c, which has the same world."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from secondsight.conform.targets.rmap_mutants import EQUIVALENT
 from secondsight.conform.targets.rmap_view import View
 from secondsight.conform.targets.rmap_world import (
     ANON,
+    ANONYMOUS,
     CACHE,
     DEVICE,
     DST,
@@ -22,6 +23,8 @@ from secondsight.conform.targets.rmap_world import (
     MMS,
     OTHER,
     PAGES,
+    PRIVATELY,
+    SHARED,
     SLOTS,
     THREADS,
     Entry,
@@ -52,23 +55,27 @@ class RmapFile(Target):
 
     file = "mm/rmap.c"
     model = "rmap.py"
-    parts = ("rmap_migrate.py",)
+    parts = ("rmap_migrate.py", "rmap_mkclean.py")
     c = "rmap.c"
     linked = ("mm/page_vma_mapped.c", "mm/pgtable-generic.c", "mm/interval_tree.c", "lib/rbtree.c", "mm/migrate.c")
     functions = (
         "try_to_unmap", "try_to_unmap_one", "try_to_migrate", "try_to_migrate_one", "rmap_walk", "rmap_walk_anon", "rmap_walk_file", "folio_lock_anon_vma_read", "folio_not_mapped",
+        "folio_mkclean", "page_mkclean_one", "page_vma_mkclean_one", "invalid_mkclean_vma",
     )  # fmt: skip
     model_functions = (
         "try_to_unmap", "try_to_unmap_one", "unmap_entry", "discard_lazyfree", "try_to_migrate", "rmap_walk_to_migrate", "try_to_migrate_one", "set_migration_entry",
         "folio_lock_anon_vma_read", "rmap_walk_lock", "rmap_walk_trylock", "rmap_walk_lock_slowly", "rmap_walk_unlock", "rmap_walk_first", "rmap_walk_next", "vma_address", "page_vma_mapped_walk", "remove_migration_ptes", "rmap_walk_from_migration",
-        "remove_migration_pte", "folio_remove_rmap",
+        "remove_migration_pte", "folio_remove_rmap", "folio_mkclean", "page_mkclean_one", "page_vma_mkclean_one", "mkclean_entry",
     )  # fmt: skip
     boundaries = (
         Crossing("script", "world.of[thread] = ret", Stop("result")),
         Crossing("script", "ret = one(", Stop("one")),
         Crossing("script", "ret = unmap(", Stop("start")),
         Crossing("script", "ret = migrate(", Stop("start")),
+        Crossing("script", "ret = mkclean(", Stop("start")),
         Crossing("unmap", "locked = begin(", Stop("begin")),
+        Crossing("mkclean", "locked = begin(", Stop("begin")),
+        Crossing("mkclean", "return end(", END),
         Crossing("migrate", "locked = begin(", Stop("begin")),
         Crossing("unmap", "return end(", END),
         Crossing("migrate", "return end(", END),
@@ -79,6 +86,7 @@ class RmapFile(Target):
         Crossing("tree", "anon_vmas[0].rwsem.write_unlock()", Stop("up_write")),
         Crossing("rmap_walk_lock", "with atomic:", Stop("walk")),
         Crossing("folio_lock_anon_vma_read", "with atomic:", Stop("walk")),
+        Crossing("folio_mkclean", "with atomic: mapping", Stop("walk")),
         Crossing("rmap_walk_lock_slowly", "", Stop("down_read")),
         Crossing("rmap_walk_unlock", "", None, (UNLOCK,)),
         Crossing("try_to_unmap", "vma = rmap_walk_first(", None, (ELSEWHERE, UNLOCK)),
@@ -89,6 +97,11 @@ class RmapFile(Target):
         Crossing("try_to_migrate_one", "ret = set_migration_entry(", TABLE, (ELSEWHERE,)),
         Crossing("try_to_unmap", "with atomic: vma", CLOSED),
         Crossing("rmap_walk_to_migrate", "with atomic: vma", CLOSED),
+        Crossing("folio_mkclean", "vma = rmap_walk_first(", None, (ELSEWHERE, UNLOCK)),
+        Crossing("folio_mkclean", "with atomic: shared", None, (ELSEWHERE, UNLOCK)),
+        Crossing("page_mkclean_one", "with atomic: mm", None, (ELSEWHERE,)),
+        Crossing("page_vma_mkclean_one", "changed = mkclean_entry(", TABLE),
+        Crossing("folio_mkclean", "with atomic: vma", CLOSED, (ELSEWHERE, UNLOCK)),
         Crossing("rmap_walk_from_migration", "vma = rmap_walk_first(", None, (TABLE, UNLOCK)),
         Crossing("rmap_walk_from_migration", "with atomic:", TABLE),
         *(
@@ -109,7 +122,7 @@ class RmapFile(Target):
             "may hide",
         ),
         StateDifference(
-            "make_device_exclusive(), folio_referenced(), folio_mkclean()",
+            "make_device_exclusive(), folio_referenced()",
             "make_device_exclusive() begins with mm/gup.c, whose functions are compared apart; of folio_referenced() the model has one place",
             "may hide",
         ),
@@ -130,7 +143,7 @@ class RmapFile(Target):
         return () if release == "7.2" else ("CONFIG_DEVICE_PRIVATE=1",)  # which the packaged configurations of 6.1 and 6.12 have not
 
     def draw(self, source: random.Random, release: str) -> Configuration:
-        kinds = source.choice(((0, 0), (0, 0), (1, 1), (0, 1), (1, 0)))
+        kinds = source.choice(((ANONYMOUS, ANONYMOUS), (ANONYMOUS, ANONYMOUS), (SHARED, SHARED), (ANONYMOUS, SHARED), (SHARED, ANONYMOUS), (SHARED, PRIVATELY), (PRIVATELY, SHARED)))
         setup = []
         for kind in kinds:
             setup += [kind, source.randrange(PAGES - LENGTH + 1), source.choice((0, 0, 0, 1)), int(source.random() < 0.1)]
@@ -161,6 +174,7 @@ class RmapFile(Target):
                 for dst in (1, DST):
                     yield Configuration(_setup(both, entries, {1: how}), ((task(Op.MIGRATE, 1, dst),),))
         yield from _beside()
+        yield from _cleaned()
 
     def scene(self, configuration: Configuration) -> Scene:
         machine = make_machine(configuration, File, migrations=1, lazyfree_outlives_holders=configuration.setup[-1], exclusive_is_mapped=configuration.setup[-1])
@@ -230,10 +244,24 @@ def _beside() -> Iterator[Configuration]:
     yield Configuration(device, ((task(Op.MIGRATE, DEVICE, DEVICE),),))
 
 
+def _cleaned() -> Iterator[Configuration]:
+    """Who makes a file's page clean, alone and beside somebody; one that maps it privately is passed over."""
+    shared, one_of_two, privately = ((1, 0, 0, 0), (1, 1, 0, 0)), ((1, 0, 0, 0), (0, 1, 0, 0)), ((PRIVATELY, 0, 0, 0), (1, 0, 0, 0))
+    clean = task(Op.MKCLEAN, CACHE)
+    for how in range(4):
+        yield Configuration(_setup(one_of_two, (entry(Entry.PRESENT, CACHE, how), 0, 0, 0), {CACHE: How.DIRTY}), ((clean,),))
+        yield Configuration(_setup(privately, (entry(Entry.PRESENT, CACHE), 0, entry(Entry.PRESENT, CACHE, how), 0), {}), ((clean,),))
+    cached = (entry(Entry.PRESENT, CACHE, 1), 0, entry(Entry.PRESENT, CACHE, 3), 0)
+    for beside in ((task(Op.ZAP, 0, 0), task(Op.FILL, 0, 0, entry(Entry.PRESENT, CACHE))), (task(Op.TREE, 1),), (task(Op.UNMAP, CACHE),)):
+        yield Configuration(_setup(shared, cached, {}), ((clean,), beside))
+    for entries in ((0, 0, 0, 0), (entry(Entry.PRESENT, CACHE), 0, 0, 0)):
+        yield Configuration(_setup(privately, entries, {}), ((clean,), (task(Op.TREE, 1), task(Op.ZAP, 0, 0))))
+
+
 def _drawn_entry(source: random.Random, kind: int, index: int, alone: Mapping[int, bool], used: set[int], release: str) -> int:
     """What is at the page `index` of what a vma maps: the page that belongs there, if any, or another."""
     if kind:
-        return entry(Entry.PRESENT, CACHE, source.randrange(4)) if index == 0 and source.random() < 0.8 else 0
+        return entry(Entry.PRESENT, CACHE, source.randrange(4) if kind == SHARED else 0) if index == 0 and source.random() < 0.8 else 0
     choices = [OTHER, 0]
     if index < len(ANON):
         choices += [ANON[index]] * 5
@@ -271,9 +299,11 @@ def _drawn(source: random.Random, setup: Sequence[int]) -> TargetOperation:
     """An operation; reclaim asks of private memory what is in the swap cache, or may be dropped."""
     hows = setup[-(FRAMES - 1) :]
     kept = [number for number in ANON if hows[number - 1] & (How.LAZY | How.CACHED)] + [CACHE]
-    op = source.choice((Op.UNMAP, Op.UNMAP, Op.MIGRATE, Op.MIGRATE, *(op for op in Op if op <= Op.TREE)))
+    op = source.choice((Op.UNMAP, Op.UNMAP, Op.MIGRATE, Op.MIGRATE, Op.MKCLEAN, *(op for op in Op if op <= Op.TREE)))
     if op == Op.UNMAP:
         return task(op, source.choice(kept))
+    if op == Op.MKCLEAN:
+        return task(op, CACHE)
     if op == Op.MIGRATE:
         number = source.choice((*ANON, CACHE, DEVICE))
         return task(op, number, source.choice((number, DST)))

@@ -13,16 +13,17 @@ from secondsight.linux import bounds
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.fork import mm_alloc, mms, proc_caches_init
-from secondsight.linux.mm_flags import VM_LOCKED
+from secondsight.linux.mm_flags import VM_LOCKED, VM_PRIVATE
 from secondsight.linux.mm_types import AddressSpace, Driver, Event, Folio, Mm, Owner, Pagemap, PteKind, Range, Seq, Va, anon_vmas
 from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import alloc_page, get_page, mem_init, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_clear, pte_none
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink, try_to_unmap
 from secondsight.linux.rmap_migrate import remove_migration_ptes, try_to_migrate
+from secondsight.linux.rmap_mkclean import folio_mkclean
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["ANON", "CACHE", "COLUMNS", "DEVICE", "DST", "Entry", "FRAMES", "File", "Gpu", "How", "Index", "LENGTH", "LOG", "MMS", "Memory", "OTHER", "Op", "PAGES", "SLOTS", "THREADS", "Value", "entry", "first", "frame", "make_machine", "make_processes", "make_program", "make_world", "one", "operation", "script", "tree", "world"]
+__all__ = ["ANON", "ANONYMOUS", "CACHE", "COLUMNS", "DEVICE", "DST", "Entry", "FRAMES", "File", "Gpu", "How", "Index", "LENGTH", "LOG", "MMS", "Memory", "OTHER", "Op", "PAGES", "PRIVATELY", "SHARED", "SLOTS", "THREADS", "Value", "entry", "first", "frame", "make_machine", "make_processes", "make_program", "make_world", "one", "operation", "script", "tree", "world"]
 
 MMS, PAGES, LENGTH, THREADS, LOG, SLOTS, FRAMES = 2, 3, 2, 2, 64, 3, 9
 ANON, CACHE, DST, DEVICE, OTHER = (1, 2), 3, 4, 5, 6
@@ -31,7 +32,7 @@ is at no place that the trees know."""
 
 
 class Op(IntEnum):
-    """What a thread does; the numbers are those of c/rmap_world.h. From MOVE on: what `migrate_world` has more."""
+    """What a thread does; the numbers are those of c/rmap_world.h. From MOVE to WRITEBACK: what `migrate_world` has more."""
 
     UNMAP = 0
     MIGRATE = 1
@@ -46,6 +47,7 @@ class Op(IntEnum):
     MISPLACED = 10
     LOCK = 11
     WRITEBACK = 12
+    MKCLEAN = 13
 
 
 class Entry(IntEnum):
@@ -69,6 +71,9 @@ class How(IntEnum):
     LAZY = 16
     CACHED = 32
 
+
+ANONYMOUS, SHARED, PRIVATELY = 0, 1, 2
+"""What a vma is of: anonymous memory, the file, or the file that it maps privately and has not written to."""
 
 KINDS = {Entry.PRESENT: PteKind.PRESENT, Entry.MIGRATION: PteKind.MIGRATION, Entry.PRIVATE: PteKind.DEVICE_PRIVATE, Entry.EXCLUSIVE: PteKind.DEVICE_EXCLUSIVE, Entry.SWAP: PteKind.SWAP}
 
@@ -168,6 +173,15 @@ def unmap(folio: Folio) -> Value:
         return -1
     try_to_unmap(folio)
     return end(folio, -1)
+
+
+def mkclean(folio: Folio) -> Value:
+    """As writeback begins."""
+    locked = begin(folio, False)
+    if not locked:
+        return -1
+    cleaned = folio_mkclean(folio)
+    return end(folio, -1) + (10 if cleaned else 0)
 
 
 @atomic
@@ -276,6 +290,8 @@ def script(file: File, thread: Index, at: Index, last: Index) -> None:
             ret = unmap(frame(first[at]))
         elif op == Op.MIGRATE:
             ret = migrate(frame(first[at]), frame(second[at]))
+        elif op == Op.MKCLEAN:
+            ret = mkclean(frame(first[at]))
         elif op == Op.TREE:
             tree(file, first[at])
         else:
@@ -348,11 +364,13 @@ def make_world(machine: Machine, file: AddressSpace, setup: Sequence[int]) -> li
             folio.pgmap[0] = memory
     for i, (kind, start, pgoff, locked) in enumerate(of):
         mm = mms[i]
-        link_new_vma(mm, start, LENGTH, file if kind else None, pgoff, True, VM_LOCKED if locked else 0)
+        link_new_vma(mm, start, LENGTH, file if kind else None, pgoff, True, (VM_LOCKED if locked else 0) | (VM_PRIVATE if kind == PRIVATELY else 0))
         vma = mm.mm_mt[start]
         assert vma is not None
-        if not kind:
+        if kind != SHARED:
             anon_vma_unlink(vma)
+            vma.anon_vma = None
+        if kind == ANONYMOUS:
             vma.anon_vma, vma.vm_pgoff = anon_vmas[0], pgoff
             anon_vma_link(vma)
         for page in range(LENGTH):
