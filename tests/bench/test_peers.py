@@ -6,6 +6,7 @@ import ctypes
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
