@@ -81,7 +81,7 @@ class Ltsmin(Peer):
     def search(self, size: Size, folder: Path, limit: float) -> Figures | None:
         own = self._folder(size, folder)
         slots = max(16, (size.states - 1).bit_length() + 1)
-        options = [f"--threads={self.threads}", "--strategy=bfs", "--state=tree", f"-s{slots}", f"--invariant={INVARIANT}"]
+        options = [f"--procs={self.threads}", "--strategy=bfs", "--state=tree", f"-s{slots}", f"--invariant={INVARIANT}"]
         ran = run([*_command("pins2lts-mc"), *options, own / "mirror.so"], own, limit, memory=MEMORY, codes=(0, 1))
         return None if ran.late else read_ltsmin(ran)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from bench.checkers import Figures
 from bench.mirror import mirror
-from bench.peers import PEERS, Peer, Stateless, Tlc, absent, read_genmc, read_nidhugg, read_tlc
+from bench.peers import PEERS, Peer, Stateless, Tlc, absent, read_genmc, read_ltsmin, read_nidhugg, read_tlc
 from bench.pins import pins
 from bench.run import Pace, measure
 from bench.sizes import ONE_PAGE, SIZES, TINY, Size
@@ -160,6 +160,11 @@ Model checking completed. No error has been found.
 822 states generated, 522 distinct states found, 0 states left on queue.
 The depth of the complete state graph search is 45.
 """
+LTSMIN = """
+pins2lts-mc: Using a non-indexing tree table with 2^16 elements
+pins2lts-mc: Explored 522 states 821 transitions, fanout: 1.573
+pins2lts-mc: Tree fill ratio (roots/leafs): 0.0%/2.0%
+"""
 GENMC = """
 *** Verification complete.
 No errors were detected.
@@ -185,6 +190,16 @@ def test_what_tlc_prints_is_read() -> None:
 def test_an_unfinished_search_of_tlcs_is_no_figure(text: str) -> None:
     with pytest.raises(Failed):
         read_tlc(Ran(text, 1, 1, 1))
+
+
+def test_what_ltsmin_prints_is_read() -> None:
+    assert read_ltsmin(Ran(LTSMIN, 1.5, 1.25, 10)) == Figures(522, 821, 1.5, 10, 1.25)
+
+
+@pytest.mark.parametrize("text", [LTSMIN + "pins2lts-mc: Invariant violation (broken == 0) found at depth 19!", "** error **: table full", ""])
+def test_an_unfinished_search_of_ltsmins_is_no_figure(text: str) -> None:
+    with pytest.raises(Failed):
+        read_ltsmin(Ran(text, 1, 1, 1))
 
 
 @pytest.mark.parametrize(("read", "text"), [(read_genmc, GENMC), (read_nidhugg, NIDHUGG)])
