@@ -39,9 +39,7 @@ class Tlc(Peer):
     """TLC, breadth first: it interprets the module, so nothing is built."""
 
     needs: ClassVar = ("tlc",)
-    source: ClassVar = (
-        "a script that starts java with tla2tools.jar and the class tlc2.TLC (release 1.7 or later of the TLA+ tools)"
-    )
+    source: ClassVar = "a script that starts java with tla2tools.jar and the class tlc2.TLC"
 
     def build(self, size: Size, folder: Path) -> float:
         own = self._folder(size, folder)
@@ -70,7 +68,9 @@ class Ltsmin(Peer):
     """LTSmin's multi-core tool, on a model in C through its interface PINS. Its headers are beside the command's folder."""
 
     needs: ClassVar = ("pins2lts-mc", "gcc")
-    source: ClassVar = "LTSmin 3.0 or later, installed with its headers: they are in ../include of the command's folder"
+    source: ClassVar = (
+        "LTSmin (tried: later than 3.0.2), installed with its headers: they are in ../include of the command's folder"
+    )
 
     def build(self, size: Size, folder: Path) -> float:
         own = self._folder(size, folder)
@@ -126,7 +126,7 @@ class GenMC(Stateless):
     """GenMC."""
 
     needs: ClassVar = ("genmc",)
-    source: ClassVar = "GenMC 0.10 or later"
+    source: ClassVar = "GenMC (tried: 0.10.3)"
 
     def read(self, ran: Ran) -> Figures:
         return read_genmc(ran)
@@ -137,7 +137,7 @@ class Nidhugg(Stateless):
     """Nidhugg, by its script for C."""
 
     needs: ClassVar = ("nidhuggc",)
-    source: ClassVar = "Nidhugg 0.4 or later"
+    source: ClassVar = "Nidhugg (not tried: its options and its output are those of the sources of 0.4)"
 
     def read(self, ran: Ran) -> Figures:
         return read_nidhugg(ran)

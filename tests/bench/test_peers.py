@@ -196,7 +196,9 @@ def test_what_ltsmin_prints_is_read() -> None:
     assert read_ltsmin(Ran(LTSMIN, 1.5, 1.25, 10)) == Figures(522, 821, 1.5, 10, 1.25)
 
 
-@pytest.mark.parametrize("text", [LTSMIN + "pins2lts-mc: Invariant violation (broken == 0) found at depth 19!", "** error **: table full", ""])
+@pytest.mark.parametrize(
+    "text", [LTSMIN + "pins2lts-mc: Invariant violation (broken == 0) found at depth 19!", "** error **: table full", ""]
+)
 def test_an_unfinished_search_of_ltsmins_is_no_figure(text: str) -> None:
     with pytest.raises(Failed):
         read_ltsmin(Ran(text, 1, 1, 1))
