@@ -137,7 +137,7 @@ class Nidhugg(Stateless):
     """Nidhugg, by its script for C."""
 
     needs: ClassVar = ("nidhuggc",)
-    source: ClassVar = "Nidhugg (not tried: its options and its output are those of the sources of 0.4)"
+    source: ClassVar = "Nidhugg (tried: the sources of April 2026, 0.4)"
 
     def read(self, ran: Ran) -> Figures:
         return read_nidhugg(ran)
