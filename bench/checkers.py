@@ -16,7 +16,7 @@ from bench.promela import promela
 from bench.sizes import Size
 from bench.tools import Failed, Ran, run
 
-__all__ = ["CHECKERS", "Checker", "Figures", "Ours", "Rumur", "Spin", "read_rumur", "read_spin"]
+__all__ = ["CHECKERS", "Checker", "Figures", "Ours", "Rumur", "Spin", "number", "read_rumur", "read_spin"]
 
 HOUSE = Path(__file__).parent.parent
 
@@ -55,6 +55,13 @@ class Checker:
 
     needs: ClassVar[tuple[str, ...]] = ()
     """The commands it cannot do without."""
+
+    counts: ClassVar[str] = "states"
+    """What its `states` are: for who runs a program anew each time, executions, and its `transitions` those that were cut short."""
+
+    def fits(self, size: Size) -> bool:
+        """Whether it can be asked this size at all."""
+        return True
 
     @property
     def label(self) -> str:
@@ -134,11 +141,12 @@ class Spin(Checker):
         return None if ran.late else read_spin(ran, self.threads == 1)
 
 
-def _number(pattern: str, text: str) -> str:
+def number(pattern: str, text: str, group: int = 1) -> str:
+    """What a group of the pattern matches in a program's output. Raises `Failed` if the pattern is not there."""
     found = re.search(pattern, text, re.MULTILINE)
     if not found:
         raise Failed(f"no {pattern!r} in:\n{text[-2000:]}")
-    return found.group(1)
+    return found.group(group)
 
 
 def read_spin(ran: Ran, alone: bool = True) -> Figures:
@@ -146,9 +154,9 @@ def read_spin(ran: Ran, alone: bool = True) -> Figures:
 
     Raises `Failed` for an error in the model or an unfinished search.
     """
-    if int(_number(r"errors: (\d+)", ran.output)) or "Search not completed" in ran.output or "max search depth" in ran.output:
+    if int(number(r"errors: (\d+)", ran.output)) or "Search not completed" in ran.output or "max search depth" in ran.output:
         raise Failed(f"Spin did not finish:\n{ran.output[-2000:]}")
-    stored, matched = (_number(rf"^ *([\d.e+]+) states, {word}", ran.output) for word in ("stored", "matched"))
+    stored, matched = (number(rf"^ *([\d.e+]+) states, {word}", ran.output) for word in ("stored", "matched"))
     if "e" in stored:
         raise Failed(f"Spin counts {stored} states, with too few digits to compare")
     rounding = 10 ** (len(str(int(float(matched)))) - 8) if "e" in matched else 0
@@ -184,8 +192,8 @@ def read_rumur(ran: Ran) -> Figures:
     """What Rumur's verifier printed. Raises `Failed` for an error in the model or an unfinished search."""
     if "No error found" not in ran.output:
         raise Failed(f"Rumur did not finish:\n{ran.output[-2000:]}")
-    states = int(_number(r"^\s*(\d+) states, \d+ rules fired", ran.output))
-    transitions = int(_number(r"^\s*\d+ states, (\d+) rules fired", ran.output))
+    states = int(number(r"^\s*(\d+) states, \d+ rules fired", ran.output))
+    transitions = int(number(r"^\s*\d+ states, (\d+) rules fired", ran.output))
     return Figures(states, transitions, ran.seconds, ran.peak, ran.cpu)
 
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from bench.mirror import mirror
-from bench.sizes import SIZES, TINY, Size
+from bench.sizes import EVERY, SIZES, Size
 from secondsight.contract import ADVERSARIES, driver_program
 from secondsight.devices.mirror import Mirror
 from secondsight.lang.movers import Reductions
@@ -97,13 +97,13 @@ def main() -> None:
     )
     arguments.add_argument("what", choices=["build", "search", "load", "mutant"])
     arguments.add_argument("--program", choices=LOADED, default=LOADED[-1], help="with load: which")
-    arguments.add_argument("--size", choices=[TINY.name, *SIZES], default="A")
+    arguments.add_argument("--size", choices=list(EVERY), default="A")
     arguments.add_argument("--executor", choices=["native", "reference"], default="native")
     arguments.add_argument("--workers", type=int, default=1)
     arguments.add_argument("--reduction", choices=list(REDUCTIONS), default="none")
     given = arguments.parse_args()
     reductions = REDUCTIONS[given.reduction]
-    size = {**SIZES, TINY.name: TINY}[given.size]
+    size = EVERY[given.size]
     if given.what == "mutant":
         print(mutant(size, given.workers))
     elif given.what == "search":

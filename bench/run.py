@@ -19,14 +19,17 @@ from typing import Any
 from bench import drivers, targets
 from bench.checkers import CHECKERS, HOUSE, Checker, Figures, Ours
 from bench.ours import LOADED
+from bench.peers import PEERS, absent
 from bench.plot import draw
-from bench.sizes import SIZES, Size
+from bench.sizes import EVERY, Size
 from bench.table import HEADS, Measured, disagreements, rendered, table
-from bench.tools import Failed, ensure, run
+from bench.tools import Failed, Full, called, ensure, run
 
 __all__ = ["Pace", "main", "measure"]
 
 QUICK, FULL = ("A", "B"), ("B", "F", "E")
+PROGRAMS = {QUICK: "S", FULL: "M"}
+"""What is asked besides, if there is somebody who runs programs and can be asked none of the others."""
 PACKAGES = {"spin": "spin", "rumur": "rumur", "gcc": "gcc"}
 
 
@@ -47,6 +50,7 @@ class _Turns:
         self.runs: dict[Checker, list[Figures]] = {c: [] for c in checkers}
         self.built: dict[Checker, float] = {}
         self.failed: dict[Checker, str] = {}
+        self.full: set[Checker] = set()
 
     def take(self) -> None:
         """Everybody's runs."""
@@ -65,13 +69,18 @@ class _Turns:
         except Failed as why:
             self.failed[checker] = str(why)
             return
+        except Full:
+            self.full.add(checker)
+            return
         if figures is not None:
             self.runs[checker].append(figures)
 
     def rows(self, interrupted: bool) -> list[Measured]:
         """What was measured; of an interrupted bench only who had a turn."""
         return [
-            Measured(c, self.size, self.built.get(c, 0.0), tuple(self.runs[c]), self.pace.limit, self.failed.get(c))
+            Measured(
+                c, self.size, self.built.get(c, 0.0), tuple(self.runs[c]), self.pace.limit, self.failed.get(c), c in self.full
+            )
             for c in self.checkers
             if self.runs[c] or not interrupted
         ]
@@ -144,11 +153,13 @@ def _machine() -> dict[str, Any]:
         [r.split(":")[1].strip() for r in said.read_text().splitlines() if r.startswith("model name")] if said.exists() else []
     )
     versions = {}
-    for command in (["gcc", "--version"], ["spin", "-V"], ["rumur", "--version"]):
+    asked = {"gcc": "--version", "spin": "-V", "rumur": "--version", **{n: "--version" for c in PEERS for n in c.needs}}
+    for name, option in asked.items():
         try:
-            versions[command[0]] = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()[0]
+            command = [*(called(name) or [name]), option]
+            versions[name] = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()[0]
         except (OSError, IndexError):
-            versions[command[0]] = "missing"
+            versions[name] = "missing"
     return {
         "processor": model[0] if model else platform.processor(), "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(), "load": os.getloadavg()[0], **versions,
@@ -173,11 +184,11 @@ def _report(
 
 def _arguments() -> argparse.Namespace:
     known = argparse.ArgumentParser(
-        prog="python -m bench.run", description="The mirror protocol on our executors, Spin and Rumur."
+        prog="python -m bench.run", description="The mirror protocol on our executors and other checkers."
     )
     known.add_argument("--quick", action="store_true", help=f"sizes {' and '.join(QUICK)}, under three minutes (the default)")
     known.add_argument("--full", action="store_true", help=f"sizes {', '.join(FULL)}: runs of 5 s and more; 8 GiB, half an hour")
-    known.add_argument("--size", action="append", choices=list(SIZES), help="this size, everybody; may be repeated")
+    known.add_argument("--size", action="append", choices=list(EVERY), help="this size, everybody; may be repeated")
     known.add_argument("--checker", action="append", metavar="NAME", help="only who has this in its name; may be repeated")
     known.add_argument("--rounds", type=int, default=3, help="how often everybody has its turn (default 3)")
     known.add_argument("--limit", type=float, help="seconds for one search (default 40, with --full 900)")
@@ -191,11 +202,18 @@ def _who(given: argparse.Namespace, size: Size, missing: Sequence[str]) -> list[
     """Who takes part at a size: whose programs are there, who was asked for, and, unless the size was, who is fast enough."""
     return [
         c
-        for c in CHECKERS
+        for c in (*CHECKERS, *PEERS)
         if not set(c.needs) & set(missing)
+        and c.fits(size)
         and (given.size or size.states <= c.largest)
         and (not given.checker or any(n.lower() in c.title.lower() for n in given.checker))
     ]
+
+
+def _sizes(full: bool, missing: Sequence[str]) -> list[str]:
+    usual = FULL if full else QUICK
+    programs = any(c.counts != "states" and not set(c.needs) & set(missing) for c in PEERS)
+    return [*([PROGRAMS[usual]] if programs else []), *usual]
 
 
 def main() -> int:
@@ -204,9 +222,11 @@ def main() -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.default_int_handler)  # also in the background, and so that no verifier outlives us
     began = time.perf_counter()
-    sizes = [SIZES[n] for n in given.size or (FULL if given.full else QUICK)]
     missing = ensure(PACKAGES)
-    print("TLC, GenMC, Nidhugg and LTSmin are left out: none of them is a package of Debian or PyPI.")
+    not_there, how = absent()
+    missing += not_there
+    print(how, end="")
+    sizes = [EVERY[n] for n in given.size or _sizes(given.full, missing)]
     machine, folder = _machine(), Path("build/bench").resolve()
     pace = Pace(given.rounds, 60 if given.full else 3, given.limit or (900 if given.full else 40))
     rows, all_done = measure([(s, _who(given, s, missing)) for s in sizes], folder, pace)

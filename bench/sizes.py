@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.mirror import CONFIGURATIONS
 
-__all__ = ["SIZES", "TINY", "Size"]
+__all__ = ["EVERY", "ONE_PAGE", "SIZES", "TINY", "Size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +38,8 @@ TINY = Size("T", 1, 1, 1, 2, 1, 522, 821)
 
 SIZES = {name: Size(name, *row) for name, row in CONFIGURATIONS.items()}
 """The published sizes, smallest first."""
+
+ONE_PAGE = {"S": Size("S", 1, 1, 1, 3, 3, 3_935, 6_496), "M": Size("M", 1, 2, 1, 2, 2, 52_931, 122_772)}
+"""For those that run the protocol as a program: it has no choice of a page, and few enough executions."""
+
+EVERY = {TINY.name: TINY, **ONE_PAGE, **SIZES}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-__all__ = ["Failed", "Ran", "ensure", "run"]
+__all__ = ["Failed", "Full", "Ran", "called", "ensure", "run", "variable"]
 
 
 class Failed(Exception):
     """A program did not do what was asked; the message says which and what it printed."""
+
+
+class Full(Exception):
+    """A program took more memory than it may, and was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +37,42 @@ class Ran:
     late: bool = False
 
 
-def run(command: Sequence[str | Path], folder: Path, limit: float | None = None, env: Mapping[str, str] | None = None) -> Ran:
-    """Run to the end, or stop it and all its children after `limit` seconds. Raises `Failed` if it ends with an error."""
+def variable(name: str) -> str:
+    """The environment variable that says how a program is called where it is not on the path: `SECONDSIGHT_TLC` for `tlc`."""
+    return "SECONDSIGHT_" + name.upper().replace("-", "_")
+
+
+def called(name: str) -> list[str] | None:
+    """How a program is called: as its variable says, else by its name if it is on the path. None: it is not there."""
+    words = shlex.split(os.environ.get(variable(name), "")) or [name]
+    found = shutil.which(words[0])
+    return [found, *words[1:]] if found else None
+
+
+def _resident(group: int) -> int:
+    """Bytes of memory that the processes of a group have; 0 where the system does not say."""
+    pages = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                pages += int(fields[21])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def run(
+    command: Sequence[str | Path],
+    folder: Path,
+    limit: float | None = None,
+    env: Mapping[str, str] | None = None,
+    *,
+    memory: int | None = None,
+    codes: Sequence[int] = (0,),
+) -> Ran:
+    """Run to the end, or stop it and all its children after `limit` seconds.
+
+    Raises `Failed` if it ends with a code that is not among `codes`, and `Full` if it comes to have more than `memory` bytes.
+    """
     words = [str(w) for w in command]
     with TemporaryFile() as kept:
         began = time.perf_counter()
@@ -41,12 +80,18 @@ def run(command: Sequence[str | Path], folder: Path, limit: float | None = None,
             words, cwd=folder, stdin=subprocess.DEVNULL, stdout=kept, stderr=kept, start_new_session=True,
             env={**os.environ, **(env or {})},
         )  # fmt: skip
-        late = False
+        late = full = False
+        asked = began
         try:
             while not os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
-                if limit is not None and time.perf_counter() - began > limit:
+                now = time.perf_counter()
+                if limit is not None and now - began > limit:
                     late = True
                     break
+                if memory is not None and now - asked > 0.2:
+                    asked = now
+                    if full := _resident(child.pid) > memory:
+                        break
                 time.sleep(min(0.02, (time.perf_counter() - began) / 50 + 0.0002))
         finally:
             seconds = time.perf_counter() - began
@@ -56,7 +101,9 @@ def run(command: Sequence[str | Path], folder: Path, limit: float | None = None,
             child.returncode = os.waitstatus_to_exitcode(status)
         kept.seek(0)
         output = kept.read().decode(errors="replace")
-    if child.returncode != 0 and not late:
+    if full:
+        raise Full(f"{words[0]} took more than {memory:,} bytes of memory")
+    if child.returncode not in codes and not late:
         raise Failed(f"{' '.join(words)} ended with {child.returncode}:\n{output[-2000:]}")
     return Ran(output, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, late)
 
