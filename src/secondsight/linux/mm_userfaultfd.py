@@ -1,6 +1,6 @@
 """mm/userfaultfd.c: user space fills pages of registered memory, and write-protects them.
 
-    mmap lock for reading; is it one registered vma?
+    uffd_mfill_lock(): the lock of the vma, or the mmap lock, for reading; is it registered?
     map_changing_lock for reading; is a change in progress (`mmap_changing`)? then -EAGAIN
     mfill_atomic_pte(): a new page, only where nothing is: -EEXIST
     unlock; then who waits for the page is woken (`userfaultfd.wake_userfault`)
@@ -9,20 +9,19 @@ UFFDIO_CONTINUE maps a page that the file has in the same way; UFFDIO_MOVE is in
 
 Nobody is told when a page is filled: nothing was there. Write protection is a change of protection as mprotect's, in a notifier bracket.
 
-Left out: the lock of the vma alone, which the kernel takes where it can instead of the mmap lock (6.4 on): may hide a bug in which a
-page is filled while another vma is mapped or unmapped; UFFDIO_POISON, UFFDIO_COPY_MODE_WP; a source that faults itself; several
-pages in one call. What is filled is one page of one character.
+Left out: a source that faults itself; several pages in one call. What is filled is one page of one character.
 """
 
 from __future__ import annotations
 
-from secondsight.lang import Char, Errno, atomic, milestone
+from secondsight.lang import Char, Errno, Ref, atomic, milestone
 from secondsight.linux.errno import EAGAIN, EEXIST, EFAULT, EINVAL, ENOENT
+from secondsight.linux.fork import vmas
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory_wp import map_new_page
 from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Event, Mm, Range, Va, VaEnd, Vma, secondary_tlbs
+from secondsight.linux.mm_types import NOT_PREPARED, Event, Mm, Range, Va, VaEnd, Vma, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.mprotect import change_pte_range
 from secondsight.linux.page_alloc import ZERO_PFN, frames
@@ -31,8 +30,102 @@ from secondsight.linux.rmap import anon_vma_is_prepared
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 from secondsight.linux.userfaultfd import is_registered, userfaultfd_wp
 from secondsight.linux.vma import vmas_changed
+from secondsight.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 
-__all__ = ["mfill_atomic", "mfill_atomic_continue", "mwriteprotect_range", "uffd_wp_range"]
+__all__ = [
+    "find_vma_and_prepare_anon",
+    "mfill_atomic",
+    "mfill_atomic_continue",
+    "mwriteprotect_range",
+    "uffd_lock_vma",
+    "uffd_mfill_lock",
+    "uffd_mfill_unlock",
+    "uffd_wp_range",
+]
+
+
+# What is locked.
+
+
+def uffd_lock_vma(mm: Mm, va: Va) -> bool:
+    """uffd_lock_vma() (mm/userfaultfd.c, Linux 6.12): the lock of the vma at `va`, for reading, where vmas have such (`vma_lock`); else the mmap lock.
+    False: no vma is there, and nothing is locked.
+
+    Where the vma is being changed, or has no anon_vma yet, the mmap lock is waited for, and kept until the vma's lock is there.
+    """
+    if len(vmas) > 0:
+        if len(vmas[0].vm_lock) > 0:
+            locked = lock_prepared_vma(mm, va)
+            if locked:
+                return True
+    mm.mmap_lock.read_lock()
+    return lock_found_vma(mm, va)
+
+
+@atomic
+def lock_prepared_vma(mm: Mm, va: Va) -> bool:
+    """The first part of uffd_lock_vma(): without the mmap lock."""
+    vma = lock_vma_under_rcu(mm, va)
+    if vma is None:
+        return False
+    if is_cow_mapping(vma) and vma.anon_prepared[0] == NOT_PREPARED:
+        vma_end_read(vma)
+        return False
+    return True
+
+
+@atomic
+def lock_found_vma(mm: Mm, va: Va) -> bool:
+    """The second part of uffd_lock_vma(), under the mmap lock; find_vma_and_prepare_anon() (mm/userfaultfd.c, Linux 6.12)."""
+    vma = find_vma_and_prepare_anon(mm, va)
+    if len(vmas) > 0:
+        if len(vmas[0].vm_lock) > 0:
+            if vma is not None:
+                vma.vm_lock[0].rwsem.read_lock()
+            mm.mmap_lock.read_unlock()
+            return vma is not None
+    if vma is None:
+        mm.mmap_lock.read_unlock()
+        return False
+    return True
+
+
+@atomic
+def find_vma_and_prepare_anon(mm: Mm, va: Va) -> Ref[Vma]:
+    """find_vma_and_prepare_anon() (mm/userfaultfd.c, Linux 6.12): the vma at `va`, which has an anon_vma from now on if it is private, registered or not."""
+    vma = mm.mm_mt[va]
+    if vma is not None:
+        if is_cow_mapping(vma):
+            anon_vma_is_prepared(mm, va)
+    return vma
+
+
+def uffd_mfill_lock(mm: Mm, va: Va) -> bool:
+    """uffd_mfill_lock(), validate_dst_vma() (mm/userfaultfd.c, Linux 6.12) of one page: whether it is registered; then its vma stays what it is, until
+    `uffd_mfill_unlock`."""
+    locked = uffd_lock_vma(mm, va)
+    if not locked:
+        return False
+    with atomic:
+        registered = is_registered(mm.mm_mt[va])
+        if not registered:
+            uffd_mfill_unlock(mm, va)
+    return registered
+
+
+@atomic
+def uffd_mfill_unlock(mm: Mm, va: Va) -> None:
+    """uffd_mfill_unlock() (mm/userfaultfd.c, Linux 6.12)."""
+    if len(vmas) > 0:
+        if len(vmas[0].vm_lock) > 0:
+            vma = mm.mm_mt[va]
+            assert vma is not None
+            vma_end_read(vma)
+            return
+    mm.mmap_lock.read_unlock()
+
+
+# Filling.
 
 
 @milestone
@@ -41,10 +134,8 @@ def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool) -> Errno:
 
     -ENOENT: not registered; -EAGAIN: a change is in progress; -EEXIST: a page is there; -EFAULT: past the end of the file.
     """
-    mm.mmap_lock.read_lock()
-    registered = is_registered(mm.mm_mt[va])
-    if not registered:
-        mm.mmap_lock.read_unlock()
+    locked = uffd_mfill_lock(mm, va)
+    if not locked:
         return -ENOENT
     mm.userfaultfd[0].map_changing_lock.read_lock()
     with atomic:
@@ -56,7 +147,7 @@ def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool) -> Errno:
             if ret == 0 and len(mm.ptes[va].prot_none) > 0:
                 mm.ptes[va].prot_none[0] = not vma_is_accessible(vma)
         mm.userfaultfd[0].map_changing_lock.read_unlock()
-        mm.mmap_lock.read_unlock()
+        uffd_mfill_unlock(mm, va)
     return ret
 
 
@@ -64,10 +155,8 @@ def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool) -> Errno:
 def mfill_atomic_continue(mm: Mm, va: Va) -> Errno:
     """mfill_atomic_continue(), mfill_atomic() (mm/userfaultfd.c, Linux 6.12) of one page: -ENOENT, -EAGAIN, -EEXIST as `mfill_atomic`; -EINVAL: not a
     memfd's, or past its end (-EFAULT: see `releases`); -EFAULT: the file has no such page."""
-    mm.mmap_lock.read_lock()
-    registered = is_registered(mm.mm_mt[va])
-    if not registered:
-        mm.mmap_lock.read_unlock()
+    locked = uffd_mfill_lock(mm, va)
+    if not locked:
         return -ENOENT
     mm.userfaultfd[0].map_changing_lock.read_lock()
     with atomic:
@@ -82,7 +171,7 @@ def mfill_atomic_continue(mm: Mm, va: Va) -> Errno:
                 if ret == 0 and len(mm.ptes[va].prot_none) > 0:
                     mm.ptes[va].prot_none[0] = not vma_is_accessible(vma)
         mm.userfaultfd[0].map_changing_lock.read_unlock()
-        mm.mmap_lock.read_unlock()
+        uffd_mfill_unlock(mm, va)
     return ret
 
 
@@ -110,6 +199,9 @@ def mfill_atomic_pte(mm: Mm, vma: Vma, va: Va, value: Char, zero: bool) -> Errno
     assert new is not None
     new.contents = value
     return 0
+
+
+# Write protection.
 
 
 def mwriteprotect_range(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> Errno:
