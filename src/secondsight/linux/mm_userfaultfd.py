@@ -5,7 +5,7 @@
     mfill_atomic_pte(): a new page, only where nothing is: -EEXIST
     unlock; then who waits for the page is woken (`userfaultfd.wake_userfault`)
 
-UFFDIO_CONTINUE maps a page that the file has in the same way; UFFDIO_MOVE is in `mm_userfaultfd_move`.
+UFFDIO_CONTINUE maps a page that the file has in the same way; UFFDIO_POISON leaves a marker that nothing is to be had; UFFDIO_MOVE is in `mm_userfaultfd_move`.
 
 Nobody is told when a page is filled: nothing was there. Write protection is a change of protection as mprotect's, in a notifier bracket.
 
@@ -25,10 +25,11 @@ from secondsight.linux.mm_types import NOT_PREPARED, Event, Mm, Range, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.mprotect import change_pte_range
 from secondsight.linux.page_alloc import ZERO_PFN, frames
-from secondsight.linux.pgtable import pte_none
+from secondsight.linux.pgtable import pte_clear, pte_none, pte_none_mostly
 from secondsight.linux.rmap import anon_vma_is_prepared
+from secondsight.linux.swapops import is_poisoned_swp_entry, make_pte_marker, pte_markers
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
-from secondsight.linux.userfaultfd import is_registered, userfaultfd_wp
+from secondsight.linux.userfaultfd import is_registered, userfaultfd_wp, userfaultfd_wp_use_markers
 from secondsight.linux.vma import vmas_changed
 from secondsight.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 
@@ -36,6 +37,7 @@ __all__ = [
     "find_vma_and_prepare_anon",
     "mfill_atomic",
     "mfill_atomic_continue",
+    "mfill_atomic_poison",
     "mwriteprotect_range",
     "uffd_lock_vma",
     "uffd_mfill_lock",
@@ -129,10 +131,10 @@ def uffd_mfill_unlock(mm: Mm, va: Va) -> None:
 
 
 @milestone
-def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool) -> Errno:
-    """mfill_atomic() (mm/userfaultfd.c, Linux 6.12) of one page: a new one with that in it, or if `zero` the zero page.
+def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool, wp: bool = False) -> Errno:
+    """mfill_atomic() (mm/userfaultfd.c, Linux 6.12) of one page: a new one with that in it, or if `zero` the zero page. `wp` (MFILL_ATOMIC_WP): it is write-protected.
 
-    -ENOENT: not registered; -EAGAIN: a change is in progress; -EEXIST: a page is there; -EFAULT: past the end of the file.
+    -ENOENT: not registered; -EAGAIN: a change is in progress; -EINVAL: not registered for write protection; -EEXIST: a page is there; -EFAULT: past the end of the file.
     """
     locked = uffd_mfill_lock(mm, va)
     if not locked:
@@ -143,7 +145,9 @@ def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool) -> Errno:
         assert vma is not None
         ret: Errno = -EAGAIN
         if mm.userfaultfd[0].mmap_changing == 0:
-            ret = mfill_atomic_pte(mm, vma, va, value, zero)
+            ret = -EINVAL
+            if not wp or userfaultfd_wp(vma):
+                ret = mfill_atomic_pte(mm, vma, va, value, zero, wp)
             if ret == 0 and len(mm.ptes[va].prot_none) > 0:
                 mm.ptes[va].prot_none[0] = not vma_is_accessible(vma)
         mm.userfaultfd[0].map_changing_lock.read_unlock()
@@ -152,8 +156,8 @@ def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool) -> Errno:
 
 
 @milestone
-def mfill_atomic_continue(mm: Mm, va: Va) -> Errno:
-    """mfill_atomic_continue(), mfill_atomic() (mm/userfaultfd.c, Linux 6.12) of one page: -ENOENT, -EAGAIN, -EEXIST as `mfill_atomic`; -EINVAL: not a
+def mfill_atomic_continue(mm: Mm, va: Va, wp: bool = False) -> Errno:
+    """mfill_atomic_continue(), mfill_atomic() (mm/userfaultfd.c, Linux 6.12) of one page: -ENOENT, -EAGAIN, -EEXIST as `mfill_atomic`; -EINVAL: not registered for write protection; not a
     memfd's, or past its end (-EFAULT: see `releases`); -EFAULT: the file has no such page."""
     locked = uffd_mfill_lock(mm, va)
     if not locked:
@@ -166,8 +170,8 @@ def mfill_atomic_continue(mm: Mm, va: Va) -> Errno:
         ret: Errno = -EAGAIN
         if mm.userfaultfd[0].mmap_changing == 0:
             ret = -EINVAL
-            if file is not None:
-                ret = file.mcontinue(vma, va, linear_page_index(vma, va))
+            if file is not None and (not wp or userfaultfd_wp(vma)):
+                ret = file.mcontinue(vma, va, linear_page_index(vma, va), wp)
                 if ret == 0 and len(mm.ptes[va].prot_none) > 0:
                     mm.ptes[va].prot_none[0] = not vma_is_accessible(vma)
         mm.userfaultfd[0].map_changing_lock.read_unlock()
@@ -176,29 +180,61 @@ def mfill_atomic_continue(mm: Mm, va: Va) -> Errno:
 
 
 @atomic
-def mfill_atomic_pte(mm: Mm, vma: Vma, va: Va, value: Char, zero: bool) -> Errno:
+def mfill_atomic_pte(mm: Mm, vma: Vma, va: Va, value: Char, zero: bool, wp: bool) -> Errno:
     """mfill_atomic_pte(), mfill_atomic_pte_copy(), mfill_atomic_pte_zeropage() (mm/userfaultfd.c, Linux 6.12): of private memory, also of a
     file's, a page of the process's own; else one of the file."""
     file = vma.vm_file
     pgoff = linear_page_index(vma, va)
     if file is not None and not is_cow_mapping(vma):
-        return file.mfill(vma, va, pgoff, value)
+        return file.mfill(vma, va, pgoff, value, wp)
     if file is not None:
         if not file.has_page(pgoff):
             return -EFAULT
     pte = mm.ptes[va]
-    if not pte_none(pte):
+    if not (pte_none(pte) if zero else pte_none_mostly(pte)):
         return -EEXIST
     if zero:
         anon_vma_is_prepared(mm, va)
         pte.frame = frames[ZERO_PFN]
         pte.writable = False
         return 0
+    if len(pte_markers) > 0:
+        pte_clear(pte)
     map_new_page(mm, va, vma.write)
     new = pte.frame
     assert new is not None
     new.contents = value
+    if wp:
+        pte.uffd_wp[0] = True
+        pte.writable = False
     return 0
+
+
+@milestone
+def mfill_atomic_poison(mm: Mm, va: Va) -> Errno:
+    """mfill_atomic_poison(), mfill_atomic(), mfill_atomic_pte_poison() (mm/userfaultfd.c, Linux 6.12) of one page: nobody can access it. As `mfill_atomic`; -EEXIST where there is a
+    marker too."""
+    locked = uffd_mfill_lock(mm, va)
+    if not locked:
+        return -ENOENT
+    mm.userfaultfd[0].map_changing_lock.read_lock()
+    with atomic:
+        vma = mm.mm_mt[va]
+        assert vma is not None
+        file = vma.vm_file
+        ret: Errno = -EAGAIN
+        if mm.userfaultfd[0].mmap_changing == 0:
+            ret = 0
+            if file is not None:
+                if not file.has_page(linear_page_index(vma, va)):
+                    ret = -EFAULT
+            if ret == 0 and not pte_none(mm.ptes[va]):
+                ret = -EEXIST
+            if ret == 0:
+                make_pte_marker(mm.ptes[va], False)
+        mm.userfaultfd[0].map_changing_lock.read_unlock()
+        uffd_mfill_unlock(mm, va)
+    return ret
 
 
 # Write protection.
@@ -232,9 +268,22 @@ def mwriteprotect_range(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> Errno
     return ret
 
 
+@atomic
+def change_marker(mm: Mm, va: Va, enable_wp: bool) -> None:
+    """The part of change_pte_range() (mm/mprotect.c, Linux 6.12) about an entry that is empty, or a marker. Poison stays."""
+    vma, pte = mm.mm_mt[va], mm.ptes[va]
+    assert vma is not None
+    if is_poisoned_swp_entry(pte):
+        return
+    if not enable_wp:
+        pte_clear(pte)
+    elif userfaultfd_wp_use_markers(vma):
+        make_pte_marker(pte, True)
+
+
 def uffd_wp_range(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> None:
     """uffd_wp_range() (mm/userfaultfd.c), change_protection() (mm/mprotect.c, Linux 6.12): write-protect the pages of a part of one vma, or
-    no more. Those that are not there stay as they are."""
+    no more. Of those that are not there only markers say so (`userfaultfd_wp_use_markers`); else they stay as they are."""
     rng = Range(start, end, Event.PROTECTION_VMA, True)
     mmu_notifier_invalidate_range_start(mm, rng)
     if len(secondary_tlbs) > 0:
@@ -251,6 +300,10 @@ def change_uffd_wp(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> None:
     """change_pte_range(MM_CP_UFFD_WP or MM_CP_UFFD_WP_RESOLVE) (mm/mprotect.c, Linux 6.12): under the page-table lock."""
     for va in range(start, end):
         pte = mm.ptes[va]
+        if len(pte_markers) > 0:
+            if pte_none_mostly(pte):
+                change_marker(mm, va, enable_wp)
+                continue
         pte.uffd_wp[0] = enable_wp and not pte_none(pte)
     change_pte_range(mm, start, end)
     vmas_changed(mm, start, end)

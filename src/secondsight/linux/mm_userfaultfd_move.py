@@ -26,7 +26,7 @@ from secondsight.linux.mm_userfaultfd import find_vma_and_prepare_anon, uffd_loc
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
 from secondsight.linux.pgtable import pte_clear, pte_none
-from secondsight.linux.swapops import is_migration_entry, is_swap_entry, is_swap_pte, migrations, swap_slots
+from secondsight.linux.swapops import is_migration_entry, is_swap_entry, is_swap_pte, migrations, pte_markers, swap_slots
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 from secondsight.linux.userfaultfd import userfaultfd_armed
 from secondsight.linux.vma_lock import lock_vma_under_rcu
@@ -145,7 +145,7 @@ def move_entry(mm: Mm, dst: Va, src: Va) -> Errno:
         return -EEXIST
     if pte_none(source):
         return -ENOENT
-    if len(swap_slots) + len(migrations) + len(owners) > 0:
+    if len(swap_slots) + len(migrations) + len(owners) + len(pte_markers) > 0:
         if is_swap_pte(source):
             return move_nonpresent(mm, dst, src)
     folio = source.frame

@@ -6,21 +6,34 @@ alike. When it is not any more, or the userfaultfd is closed, what was write-pro
 
 from __future__ import annotations
 
-from secondsight.lang import Char, Errno, atomic, milestone, require
+from typing import Final
+
+from secondsight.lang import Char, Errno, Ref, atomic, milestone, require
 from secondsight.linux.errno import EAGAIN, EINVAL, EPERM
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.mm_flags import VM_SEALED, VM_UFFD_FLAGS, VM_UFFD_MINOR, VM_UFFD_WP
-from secondsight.linux.mm_types import Flags, Mm, Pgoff, Va, VaEnd
-from secondsight.linux.mm_userfaultfd import mfill_atomic, mfill_atomic_continue, mwriteprotect_range, uffd_wp_range
+from secondsight.linux.mm_types import Flags, Mm, Pgoff, Va, VaEnd, Vma
+from secondsight.linux.mm_userfaultfd import (
+    mfill_atomic,
+    mfill_atomic_continue,
+    mfill_atomic_poison,
+    mwriteprotect_range,
+    uffd_wp_range,
+)
 from secondsight.linux.mm_userfaultfd_move import move_pages
+from secondsight.linux.swapops import pte_markers
 from secondsight.linux.userfaultfd import is_registered, userfaultfd_minor, userfaultfd_missing, userfaultfd_wp, wake_userfault
 from secondsight.linux.vma import vma_modify_flags, vmas_changed
 
 __all__ = [
+    "IOCTL_CONTINUE",
+    "IOCTL_WRITEPROTECT",
     "new_userfaultfd",
+    "register_ioctls",
     "userfaultfd_continue",
     "userfaultfd_copy",
     "userfaultfd_move",
+    "userfaultfd_poison",
     "userfaultfd_register",
     "userfaultfd_release",
     "userfaultfd_unregister",
@@ -29,9 +42,13 @@ __all__ = [
     "userfaultfd_zeropage",
 ]
 
+IOCTL_WRITEPROTECT: Final = 1
+IOCTL_CONTINUE: Final = 2
+"""Bits of what `register_ioctls` says: _UFFDIO_WRITEPROTECT, _UFFDIO_CONTINUE."""
+
 
 @atomic
-def new_userfaultfd(mm: Mm, sigbus: bool, events: bool, forks: bool = False) -> None:
+def new_userfaultfd(mm: Mm, sigbus: bool, events: bool, forks: bool = False, unpopulated: bool = False) -> None:
     """new_userfaultfd(), userfaultfd_api() (fs/userfaultfd.c, Linux 6.12): with those features. A process has one at most."""
     ctx = mm.userfaultfd[0]
     ctx.opened = True
@@ -39,6 +56,8 @@ def new_userfaultfd(mm: Mm, sigbus: bool, events: bool, forks: bool = False) -> 
     ctx.events = events
     ctx.forks = forks
     ctx.handed = True
+    if len(pte_markers) > 0:
+        ctx.unpopulated = unpopulated
 
 
 @milestone
@@ -53,8 +72,7 @@ def userfaultfd_register(mm: Mm, start: Va, length: Pgoff, modes: Flags, low: Va
         ret = register_problem(mm, start, start + length, modes & VM_UFFD_MINOR != 0)
         if ret == 0 and modes & VM_UFFD_WP != 0:
             for va in range(start, start + length):
-                private = mm.mm_mt[va]
-                require(private is None or private.vm_file is None, "left-out", "write protection of a file's pages by userfaultfd is not modelled")
+                require(not is_large_file(mm.mm_mt[va]), "left-out", "write protection of a file's huge pages by userfaultfd is not modelled")
         at: VaEnd = start
         while ret == 0 and at < start + length:
             first = find_vma_from(mm, at, start + length)
@@ -68,6 +86,24 @@ def userfaultfd_register(mm: Mm, start: Va, length: Pgoff, modes: Flags, low: Va
                     vma_modify_flags(vma, first, at, vma.write, flags & (255 - VM_UFFD_FLAGS) | modes, low, high)
         vmas_changed(mm, start, start + length)
         mm.mmap_lock.write_unlock()
+    return ret
+
+
+@atomic
+def is_large_file(vma: Ref[Vma]) -> bool:
+    """Whether a vma maps a file of huge pages."""
+    if vma is None:
+        return False
+    file = vma.vm_file
+    return file is not None and file.is_hugetlb()
+
+
+def register_ioctls(mm: Mm, start: Va, length: Pgoff, modes: Flags, low: Va, high: VaEnd) -> Errno:
+    """userfaultfd_register(), its answer (fs/userfaultfd.c, Linux 6.12): as that, or of the ioctls that it allows IOCTL_WRITEPROTECT and IOCTL_CONTINUE, of those that it allows besides
+    the others. Left out: huge pages of a file, of which others are refused (UFFD_API_RANGE_IOCTLS_BASIC)."""
+    ret = userfaultfd_register(mm, start, length, modes, low, high)
+    if ret == 0:
+        ret = (IOCTL_WRITEPROTECT if modes & VM_UFFD_WP != 0 else 0) + (IOCTL_CONTINUE if modes & VM_UFFD_MINOR != 0 else 0)
     return ret
 
 
@@ -152,11 +188,11 @@ def userfaultfd_wake(mm: Mm, start: Va, length: Pgoff) -> Errno:
 
 
 @milestone
-def userfaultfd_copy(mm: Mm, va: Va, value: Char) -> Errno:
-    """userfaultfd_copy() (fs/userfaultfd.c, Linux 6.12), of one page: fill it, and wake who waits for it. As `mfill_atomic`."""
+def userfaultfd_copy(mm: Mm, va: Va, value: Char, wp: bool = False) -> Errno:
+    """userfaultfd_copy() (fs/userfaultfd.c, Linux 6.12), of one page: fill it, and wake who waits for it. As `mfill_atomic`. `wp`: UFFDIO_COPY_MODE_WP."""
     if mm.userfaultfd[0].mmap_changing > 0:
         return -EAGAIN
-    ret = mfill_atomic(mm, va, value, False)
+    ret = mfill_atomic(mm, va, value, False, wp)
     if ret == 0:
         wake_userfault(mm.userfaultfd[0], va, va + 1)
     return ret
@@ -174,11 +210,22 @@ def userfaultfd_zeropage(mm: Mm, va: Va) -> Errno:
 
 
 @milestone
-def userfaultfd_continue(mm: Mm, va: Va) -> Errno:
-    """userfaultfd_continue() (fs/userfaultfd.c, Linux 6.12), of one page: map what the file has, and wake who waits for it. As `mfill_atomic_continue`."""
+def userfaultfd_continue(mm: Mm, va: Va, wp: bool = False) -> Errno:
+    """userfaultfd_continue() (fs/userfaultfd.c, Linux 6.12), of one page: map what the file has, and wake who waits for it. As `mfill_atomic_continue`. `wp`: UFFDIO_CONTINUE_MODE_WP."""
     if mm.userfaultfd[0].mmap_changing > 0:
         return -EAGAIN
-    ret = mfill_atomic_continue(mm, va)
+    ret = mfill_atomic_continue(mm, va, wp)
+    if ret == 0:
+        wake_userfault(mm.userfaultfd[0], va, va + 1)
+    return ret
+
+
+@milestone
+def userfaultfd_poison(mm: Mm, va: Va) -> Errno:
+    """userfaultfd_poison() (fs/userfaultfd.c, Linux 6.12), of one page: nobody can access it any more, and who waits for it hears so. As `mfill_atomic_poison`."""
+    if mm.userfaultfd[0].mmap_changing > 0:
+        return -EAGAIN
+    ret = mfill_atomic_poison(mm, va)
     if ret == 0:
         wake_userfault(mm.userfaultfd[0], va, va + 1)
     return ret

@@ -224,9 +224,6 @@ class Checker:
         page, pages = of.get(ArgType.PAGE, 0), of.get(ArgType.COUNT, 1)
         if not isinstance(pages, int) or not isinstance(page, int):
             return None
-        flag = next((name for name, arg in spec.args.items() if arg.anonymous and op.args[name]), None)
-        if flag is not None and isinstance(address, HandleRef) and self.handles[address.handle].of_file:
-            return f"{flag}: {address} is a file's mapping, of which this is not modelled", f"map it without a file, or leave {flag} out"
         length = of.get(ArgType.LENGTH, pages)
         assert isinstance(length, int)
         for reached in addresses:
