@@ -644,6 +644,14 @@ class RecorderMethods(ABC):
         tried again; for anything else, who waits tries again."""
         self._operation("uffd_serve", None, uffd=uffd, value=value)
 
+    def uffd_monitor(self, uffd: File, value: str) -> None:
+        """`uffd_serve` as the kernel's own tests do it: what MADV_DONTNEED takes away (the message REMOVE) is registered no more; nothing is tried again."""
+        self._operation("uffd_monitor", None, uffd=uffd, value=value)
+
+    def uffd_monitor_wp(self, uffd: File, value: str) -> None:
+        """`uffd_monitor` that fills with pages which are write-protected (UFFDIO_COPY_MODE_WP), until somebody writes them."""
+        self._operation("uffd_monitor_wp", None, uffd=uffd, value=value)
+
     def device_forget(self, device: DeviceHandle, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
         self._operation("device_forget", into, device=device, addr=addr, pages=pages)

@@ -544,6 +544,16 @@ class ProcessMethods(ABC):
         done: str = self._do("uffd_serve", uffd=uffd, value=value)
         return done
 
+    def uffd_monitor(self, uffd: File, value: str) -> str:
+        """`uffd_serve` as the kernel's own tests do it: what MADV_DONTNEED takes away (the message REMOVE) is registered no more; nothing is tried again."""
+        done: str = self._do("uffd_monitor", uffd=uffd, value=value)
+        return done
+
+    def uffd_monitor_wp(self, uffd: File, value: str) -> str:
+        """`uffd_monitor` that fills with pages which are write-protected (UFFDIO_COPY_MODE_WP), until somebody writes them."""
+        done: str = self._do("uffd_monitor_wp", uffd=uffd, value=value)
+        return done
+
     def fs_dax(self, pages: int) -> File:
         """A file of `pages` pages on a file system that lies in a device's memory (fs-dax), to be mapped (in the setup): its pages are the memory."""
         done: File = self._do("fs_dax", pages=pages)

@@ -269,9 +269,10 @@ enum { MAX_LATER = 32 };
 struct handler {
 	int fd;
 	char value;
+	int monitors, wp; /* as the kernel's own tests do it; what is filled is write-protected */
 };
 
-static int begin(int fd, char value);
+static int begin(struct handler how);
 
 /* Answer a fault. Returns whether it is to be tried again. */
 static int answer(const struct handler *handler, unsigned long page, unsigned long why)
@@ -279,10 +280,10 @@ static int answer(const struct handler *handler, unsigned long page, unsigned lo
 	struct uffdio_range range = {.start = page, .len = PAGE};
 	int failed = why & UFFD_PAGEFAULT_FLAG_WP    ? protect(handler->fd, page, 1, 0) :
 		     why & UFFD_PAGEFAULT_FLAG_MINOR ? go_on(handler->fd, page, 0) :
-						       fill(handler->fd, page, handler->value, 0);
+						       fill(handler->fd, page, handler->value, handler->wp);
 
 	if (failed && errno == EAGAIN)
-		return 1;
+		return !handler->monitors;
 	if (failed)
 		ioctl(handler->fd, UFFDIO_WAKE, &range);
 	return 0;
@@ -301,8 +302,20 @@ static void *handle(void *argument)
 		if (read(handler->fd, &message, sizeof message) == sizeof message) {
 			unsigned long page = message.arg.pagefault.address & -(unsigned long)PAGE;
 
-			if (message.event == UFFD_EVENT_FORK)
-				begin(message.arg.fork.ufd, handler->value);
+			if (message.event == UFFD_EVENT_FORK) {
+				struct handler childs = *handler;
+
+				childs.fd = message.arg.fork.ufd;
+				begin(childs);
+			}
+			if (message.event == UFFD_EVENT_REMOVE && handler->monitors) {
+				struct uffdio_range range = {
+					.start = message.arg.remove.start,
+					.len = message.arg.remove.end - message.arg.remove.start,
+				};
+
+				ioctl(handler->fd, UFFDIO_UNREGISTER, &range);
+			}
 			if (message.event == UFFD_EVENT_PAGEFAULT &&
 			    answer(handler, page, message.arg.pagefault.flags) && count < MAX_LATER)
 				later[count++] = page;
@@ -316,14 +329,14 @@ static void *handle(void *argument)
 }
 
 /* A thread that answers the messages of a userfaultfd. 0, or -1 with errno. */
-static int begin(int fd, char value)
+static int begin(struct handler how)
 {
 	static struct handler handlers[2 * MAX_PROCESSES];
 	static atomic_int used;
 	struct handler *handler = &handlers[used++ % (2 * MAX_PROCESSES)];
 	pthread_t thread;
 
-	*handler = (struct handler){.fd = fd, .value = value};
+	*handler = how;
 	errno = pthread_create(&thread, NULL, handle, handler);
 	return errno ? -1 : 0;
 }
@@ -331,5 +344,17 @@ static int begin(int fd, char value)
 int do_uffd_serve(const long *arg, int makes)
 {
 	(void)makes;
-	return outcome(begin(descriptor(arg[0]), arg[1]));
+	return outcome(begin((struct handler){.fd = descriptor(arg[0]), .value = arg[1]}));
+}
+
+int do_uffd_monitor(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(begin((struct handler){.fd = descriptor(arg[0]), .value = arg[1], .monitors = 1}));
+}
+
+int do_uffd_monitor_wp(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(begin((struct handler){.fd = descriptor(arg[0]), .value = arg[1], .monitors = 1, .wp = 1}));
 }

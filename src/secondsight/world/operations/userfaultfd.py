@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secondsight.devices.device import Device
-from secondsight.devices.userfault_handler import serve
+from secondsight.devices.userfault_handler import monitor, serve
 from secondsight.lang import Ref, atomic, wait_until
 from secondsight.linux.errno import EAGAIN, EBADF, EINVAL
 from secondsight.linux.mm_flags import UFFD_MINOR, UFFD_WP, VM_UFFD_MINOR, VM_UFFD_MISSING, VM_UFFD_WP
@@ -45,7 +45,7 @@ from secondsight.world.tables import (
     value,
 )
 
-__all__ = ["serve"]
+__all__ = ["monitor", "serve"]
 
 UFFD = Arg(ArgType.USERFAULTFD)
 YES, NO = Arg(ArgType.FLAG, True, keyword=True), Arg(ArgType.FLAG, False, keyword=True)
@@ -301,6 +301,18 @@ def uffd_serve(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
     `value`, what is protected may be written again, what a memfd has is mapped, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
     tried again; for anything else, who waits tries again."""
+    return 0
+
+
+@operation(uffd=UFFD, value=Arg(ArgType.VALUE), in_setup=True, serves=True, at_least=of_userfaultfd, named=False)
+def uffd_monitor(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """`uffd_serve` as the kernel's own tests do it: what MADV_DONTNEED takes away (the message REMOVE) is registered no more; nothing is tried again."""
+    return 0
+
+
+@operation(uffd=UFFD, value=Arg(ArgType.VALUE), in_setup=True, serves=True, at_least=of_userfaultfd, named=False)
+def uffd_monitor_wp(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """`uffd_monitor` that fills with pages which are write-protected (UFFDIO_COPY_MODE_WP), until somebody writes them."""
     return 0
 
 
