@@ -28,6 +28,7 @@ from secondsight.linux.userfaultfd_ioctl import (
     new_userfaultfd,
     userfaultfd_continue,
     userfaultfd_copy,
+    userfaultfd_copy_wp,
     userfaultfd_register,
     userfaultfd_release,
     userfaultfd_unregister,
@@ -98,7 +99,7 @@ def monitor(mm: Mm, letter: Char, owner: Mm, wp: bool) -> None:
         if event == UffdEvent.REMOVE:
             userfaultfd_unregister(mm, at, end - at, 0, len(mm.ptes))
         elif event == UffdEvent.PAGEFAULT and wp and why == UFFD_MISSING:
-            userfaultfd_copy(mm, at, letter, True)
+            userfaultfd_copy_wp(mm, at, letter)
         elif event == UffdEvent.PAGEFAULT:
             answer(mm, at, letter, why)
         mmput(mm)

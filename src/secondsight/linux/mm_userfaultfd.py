@@ -1,6 +1,6 @@
 """mm/userfaultfd.c: user space fills pages of registered memory, and write-protects them.
 
-    uffd_mfill_lock(): the lock of the vma, or the mmap lock, for reading; is it registered?
+    uffd_lock_vma(): the lock of the vma, or the mmap lock, for reading; is it registered?
     map_changing_lock for reading; is a change in progress (`mmap_changing`)? then -EAGAIN
     mfill_atomic_pte(): a new page, only where nothing is: -EEXIST
     unlock; then who waits for the page is woken (`userfaultfd.wake_userfault`)
@@ -14,6 +14,8 @@ Left out: a source that faults itself; several pages in one call. What is filled
 
 from __future__ import annotations
 
+from typing import Final
+
 from secondsight.lang import Char, Errno, Ref, atomic, milestone
 from secondsight.linux.errno import EAGAIN, EEXIST, EFAULT, EINVAL, ENOENT
 from secondsight.linux.fork import vmas
@@ -21,7 +23,7 @@ from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory_wp import map_new_page
 from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import NOT_PREPARED, Event, Mm, Range, Va, VaEnd, Vma, secondary_tlbs
+from secondsight.linux.mm_types import NOT_PREPARED, Event, Flags, Mm, Range, Va, VaEnd, Vma, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.mprotect import change_pte_range
 from secondsight.linux.page_alloc import ZERO_PFN, frames
@@ -34,24 +36,34 @@ from secondsight.linux.vma import vmas_changed
 from secondsight.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 
 __all__ = [
+    "MFILL_ATOMIC_CONTINUE",
+    "MFILL_ATOMIC_COPY",
+    "MFILL_ATOMIC_POISON",
+    "MFILL_ATOMIC_WP",
+    "MFILL_ATOMIC_ZEROPAGE",
     "find_vma_and_prepare_anon",
     "mfill_atomic",
-    "mfill_atomic_continue",
-    "mfill_atomic_poison",
     "mwriteprotect_range",
     "uffd_lock_vma",
-    "uffd_mfill_lock",
     "uffd_mfill_unlock",
     "uffd_wp_range",
 ]
+
+MFILL_ATOMIC_COPY: Final = 0
+MFILL_ATOMIC_ZEROPAGE: Final = 1
+MFILL_ATOMIC_CONTINUE: Final = 2
+MFILL_ATOMIC_POISON: Final = 3
+MFILL_ATOMIC_MODE_MASK: Final = 3
+MFILL_ATOMIC_WP: Final = 4
+"""What a page is filled with (uffd_flags_t, include/linux/userfaultfd_k.h)."""
 
 
 # What is locked.
 
 
 def uffd_lock_vma(mm: Mm, va: Va) -> bool:
-    """uffd_lock_vma() (mm/userfaultfd.c, Linux 6.12): the lock of the vma at `va`, for reading, where vmas have such (`vma_lock`); else the mmap lock.
-    False: no vma is there, and nothing is locked.
+    """uffd_lock_vma(), validate_dst_vma() (mm/userfaultfd.c, Linux 6.12): the lock of the vma at `va`, for reading, where vmas have such (`vma_lock`); else the mmap lock.
+    False: none is there, or it is not registered, and nothing is locked.
 
     Where the vma is being changed, or has no anon_vma yet, the mmap lock is waited for, and kept until the vma's lock is there.
     """
@@ -59,7 +71,7 @@ def uffd_lock_vma(mm: Mm, va: Va) -> bool:
         if len(vmas[0].vm_lock) > 0:
             locked = lock_prepared_vma(mm, va)
             if locked:
-                return True
+                return validate_dst_vma(mm, va)
     mm.mmap_lock.read_lock()
     return lock_found_vma(mm, va)
 
@@ -78,18 +90,16 @@ def lock_prepared_vma(mm: Mm, va: Va) -> bool:
 
 @atomic
 def lock_found_vma(mm: Mm, va: Va) -> bool:
-    """The second part of uffd_lock_vma(), under the mmap lock; find_vma_and_prepare_anon() (mm/userfaultfd.c, Linux 6.12)."""
+    """The second part of uffd_lock_vma(), under the mmap lock."""
     vma = find_vma_and_prepare_anon(mm, va)
-    if len(vmas) > 0:
-        if len(vmas[0].vm_lock) > 0:
-            if vma is not None:
-                vma.vm_lock[0].rwsem.read_lock()
-            mm.mmap_lock.read_unlock()
-            return vma is not None
     if vma is None:
         mm.mmap_lock.read_unlock()
         return False
-    return True
+    if len(vmas) > 0:
+        if len(vmas[0].vm_lock) > 0:
+            vma.vm_lock[0].rwsem.read_lock()
+            mm.mmap_lock.read_unlock()
+    return validate_dst_vma(mm, va)
 
 
 @atomic
@@ -102,16 +112,12 @@ def find_vma_and_prepare_anon(mm: Mm, va: Va) -> Ref[Vma]:
     return vma
 
 
-def uffd_mfill_lock(mm: Mm, va: Va) -> bool:
-    """uffd_mfill_lock(), validate_dst_vma() (mm/userfaultfd.c, Linux 6.12) of one page: whether it is registered; then its vma stays what it is, until
-    `uffd_mfill_unlock`."""
-    locked = uffd_lock_vma(mm, va)
-    if not locked:
-        return False
-    with atomic:
-        registered = is_registered(mm.mm_mt[va])
-        if not registered:
-            uffd_mfill_unlock(mm, va)
+@atomic
+def validate_dst_vma(mm: Mm, va: Va) -> bool:
+    """validate_dst_vma() (mm/userfaultfd.c, Linux 6.12): whether what is locked is registered; else it is unlocked."""
+    registered = is_registered(mm.mm_mt[va])
+    if not registered:
+        uffd_mfill_unlock(mm, va)
     return registered
 
 
@@ -131,12 +137,14 @@ def uffd_mfill_unlock(mm: Mm, va: Va) -> None:
 
 
 @milestone
-def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool, wp: bool = False) -> Errno:
-    """mfill_atomic() (mm/userfaultfd.c, Linux 6.12) of one page: a new one with that in it, or if `zero` the zero page. `wp` (MFILL_ATOMIC_WP): it is write-protected.
+def mfill_atomic(mm: Mm, va: Va, value: Char, mode: Flags) -> Errno:
+    """mfill_atomic() (mm/userfaultfd.c, Linux 6.12) of one page; `mode` is MFILL_ATOMIC_: a new page with `value` in it, the zero page, what the file has, or poison; with
+    MFILL_ATOMIC_WP it is write-protected.
 
-    -ENOENT: not registered; -EAGAIN: a change is in progress; -EINVAL: not registered for write protection; -EEXIST: a page is there; -EFAULT: past the end of the file.
+    -ENOENT: not registered; -EAGAIN: a change is in progress; -EINVAL: not registered for write protection; -EEXIST: a page is there; -EFAULT: past the end of the file. Of what the file has
+    -EINVAL: not a memfd's, or past its end (-EFAULT: see `releases`); -EFAULT: the file has no such page. Of poison -EEXIST where there is a marker too.
     """
-    locked = uffd_mfill_lock(mm, va)
+    locked = uffd_lock_vma(mm, va)
     if not locked:
         return -ENOENT
     mm.userfaultfd[0].map_changing_lock.read_lock()
@@ -146,95 +154,70 @@ def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool, wp: bool = False) -> E
         ret: Errno = -EAGAIN
         if mm.userfaultfd[0].mmap_changing == 0:
             ret = -EINVAL
-            if not wp or userfaultfd_wp(vma):
-                ret = mfill_atomic_pte(mm, vma, va, value, zero, wp)
+            if mode & MFILL_ATOMIC_WP == 0 or userfaultfd_wp(vma):
+                ret = mfill_atomic_pte(mm, vma, va, value, mode)
             if ret == 0 and len(mm.ptes[va].prot_none) > 0:
-                mm.ptes[va].prot_none[0] = not vma_is_accessible(vma)
-        mm.userfaultfd[0].map_changing_lock.read_unlock()
-        uffd_mfill_unlock(mm, va)
-    return ret
-
-
-@milestone
-def mfill_atomic_continue(mm: Mm, va: Va, wp: bool = False) -> Errno:
-    """mfill_atomic_continue(), mfill_atomic() (mm/userfaultfd.c, Linux 6.12) of one page: -ENOENT, -EAGAIN, -EEXIST as `mfill_atomic`; -EINVAL: not registered for write protection; not a
-    memfd's, or past its end (-EFAULT: see `releases`); -EFAULT: the file has no such page."""
-    locked = uffd_mfill_lock(mm, va)
-    if not locked:
-        return -ENOENT
-    mm.userfaultfd[0].map_changing_lock.read_lock()
-    with atomic:
-        vma = mm.mm_mt[va]
-        assert vma is not None
-        file = vma.vm_file
-        ret: Errno = -EAGAIN
-        if mm.userfaultfd[0].mmap_changing == 0:
-            ret = -EINVAL
-            if file is not None and (not wp or userfaultfd_wp(vma)):
-                ret = file.mcontinue(vma, va, linear_page_index(vma, va), wp)
-                if ret == 0 and len(mm.ptes[va].prot_none) > 0:
-                    mm.ptes[va].prot_none[0] = not vma_is_accessible(vma)
+                mm.ptes[va].prot_none[0] = not vma_is_accessible(vma) and not is_poison(mode)
         mm.userfaultfd[0].map_changing_lock.read_unlock()
         uffd_mfill_unlock(mm, va)
     return ret
 
 
 @atomic
-def mfill_atomic_pte(mm: Mm, vma: Vma, va: Va, value: Char, zero: bool, wp: bool) -> Errno:
+def is_poison(mode: Flags) -> bool:
+    """Whether nothing is to be filled, but marked."""
+    return mode == MFILL_ATOMIC_POISON
+
+
+@atomic
+def mfill_atomic_pte(mm: Mm, vma: Vma, va: Va, value: Char, mode: Flags) -> Errno:
     """mfill_atomic_pte(), mfill_atomic_pte_copy(), mfill_atomic_pte_zeropage() (mm/userfaultfd.c, Linux 6.12): of private memory, also of a
     file's, a page of the process's own; else one of the file."""
     file = vma.vm_file
     pgoff = linear_page_index(vma, va)
+    if mode & MFILL_ATOMIC_MODE_MASK == MFILL_ATOMIC_CONTINUE:
+        return file.mcontinue(vma, va, pgoff, mode & MFILL_ATOMIC_WP != 0) if file is not None else -EINVAL
+    if len(pte_markers) > 0:
+        if is_poison(mode):
+            return mfill_atomic_pte_poison(mm, vma, va)
     if file is not None and not is_cow_mapping(vma):
-        return file.mfill(vma, va, pgoff, value, wp)
+        return file.mfill(vma, va, pgoff, value, mode & MFILL_ATOMIC_WP != 0)
     if file is not None:
         if not file.has_page(pgoff):
             return -EFAULT
     pte = mm.ptes[va]
-    if not (pte_none(pte) if zero else pte_none_mostly(pte)):
-        return -EEXIST
-    if zero:
+    if mode == MFILL_ATOMIC_ZEROPAGE:
+        if not pte_none(pte):
+            return -EEXIST
         anon_vma_is_prepared(mm, va)
         pte.frame = frames[ZERO_PFN]
         pte.writable = False
         return 0
+    if not pte_none_mostly(pte):
+        return -EEXIST
     if len(pte_markers) > 0:
         pte_clear(pte)
     map_new_page(mm, va, vma.write)
     new = pte.frame
     assert new is not None
     new.contents = value
-    if wp:
+    if mode & MFILL_ATOMIC_WP != 0:
         pte.uffd_wp[0] = True
         pte.writable = False
     return 0
 
 
-@milestone
-def mfill_atomic_poison(mm: Mm, va: Va) -> Errno:
-    """mfill_atomic_poison(), mfill_atomic(), mfill_atomic_pte_poison() (mm/userfaultfd.c, Linux 6.12) of one page: nobody can access it. As `mfill_atomic`; -EEXIST where there is a
-    marker too."""
-    locked = uffd_mfill_lock(mm, va)
-    if not locked:
-        return -ENOENT
-    mm.userfaultfd[0].map_changing_lock.read_lock()
-    with atomic:
-        vma = mm.mm_mt[va]
-        assert vma is not None
-        file = vma.vm_file
-        ret: Errno = -EAGAIN
-        if mm.userfaultfd[0].mmap_changing == 0:
-            ret = 0
-            if file is not None:
-                if not file.has_page(linear_page_index(vma, va)):
-                    ret = -EFAULT
-            if ret == 0 and not pte_none(mm.ptes[va]):
-                ret = -EEXIST
-            if ret == 0:
-                make_pte_marker(mm.ptes[va], False)
-        mm.userfaultfd[0].map_changing_lock.read_unlock()
-        uffd_mfill_unlock(mm, va)
-    return ret
+@atomic
+def mfill_atomic_pte_poison(mm: Mm, vma: Vma, va: Va) -> Errno:
+    """mfill_atomic_pte_poison() (mm/userfaultfd.c, Linux 6.12): nobody can access the page."""
+    file = vma.vm_file
+    if file is not None:
+        if not file.has_page(linear_page_index(vma, va)):
+            return -EFAULT
+    if not pte_none(mm.ptes[va]):
+        return -EEXIST
+    make_pte_marker(mm.ptes[va], False)
+    return 0
 
 
 # Write protection.

@@ -22,7 +22,7 @@ from secondsight.linux.mm import page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_flags import VM_LOCKED
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Event, Folio, Mm, PteKind, Range, Va, Vma, anon_vmas, secondary_tlbs
-from secondsight.linux.mm_userfaultfd import find_vma_and_prepare_anon, uffd_lock_vma, uffd_mfill_unlock
+from secondsight.linux.mm_userfaultfd import find_vma_and_prepare_anon, lock_prepared_vma, uffd_mfill_unlock
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
 from secondsight.linux.pgtable import pte_clear, pte_none
@@ -65,14 +65,10 @@ def uffd_move_lock(mm: Mm, dst: Va, src: Va) -> bool:
     """
     if len(vmas) > 0:
         if len(vmas[0].vm_lock) > 0:
-            locked = uffd_lock_vma(mm, dst)
-            if not locked:
-                return False
-            with atomic:
-                both = mm.mm_mt[src] is mm.mm_mt[dst] or lock_vma_under_rcu(mm, src) is not None
-                if not both:
-                    uffd_mfill_unlock(mm, dst)
-            if both:
+            locked = lock_prepared_vma(mm, dst)
+            if locked:
+                locked = lock_source(mm, dst, src)
+            if locked:
                 return True
     mm.mmap_lock.read_lock()
     with atomic:
@@ -88,6 +84,15 @@ def uffd_move_lock(mm: Mm, dst: Va, src: Va) -> bool:
         if not there:
             mm.mmap_lock.read_unlock()
     return there
+
+
+@atomic
+def lock_source(mm: Mm, dst: Va, src: Va) -> bool:
+    """The part of uffd_move_lock() about the second vma, which may be the first. False: neither is locked."""
+    both = mm.mm_mt[src] is mm.mm_mt[dst] or lock_vma_under_rcu(mm, src) is not None
+    if not both:
+        uffd_mfill_unlock(mm, dst)
+    return both
 
 
 @atomic

@@ -14,9 +14,12 @@ from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.mm_flags import VM_SEALED, VM_UFFD_FLAGS, VM_UFFD_MINOR, VM_UFFD_WP
 from secondsight.linux.mm_types import Flags, Mm, Pgoff, Va, VaEnd, Vma
 from secondsight.linux.mm_userfaultfd import (
+    MFILL_ATOMIC_CONTINUE,
+    MFILL_ATOMIC_COPY,
+    MFILL_ATOMIC_POISON,
+    MFILL_ATOMIC_WP,
+    MFILL_ATOMIC_ZEROPAGE,
     mfill_atomic,
-    mfill_atomic_continue,
-    mfill_atomic_poison,
     mwriteprotect_range,
     uffd_wp_range,
 )
@@ -31,7 +34,9 @@ __all__ = [
     "new_userfaultfd",
     "register_ioctls",
     "userfaultfd_continue",
+    "userfaultfd_continue_wp",
     "userfaultfd_copy",
+    "userfaultfd_copy_wp",
     "userfaultfd_move",
     "userfaultfd_poison",
     "userfaultfd_register",
@@ -188,11 +193,22 @@ def userfaultfd_wake(mm: Mm, start: Va, length: Pgoff) -> Errno:
 
 
 @milestone
-def userfaultfd_copy(mm: Mm, va: Va, value: Char, wp: bool = False) -> Errno:
-    """userfaultfd_copy() (fs/userfaultfd.c, Linux 6.12), of one page: fill it, and wake who waits for it. As `mfill_atomic`. `wp`: UFFDIO_COPY_MODE_WP."""
+def userfaultfd_copy(mm: Mm, va: Va, value: Char) -> Errno:
+    """userfaultfd_copy() (fs/userfaultfd.c, Linux 6.12), of one page: fill it, and wake who waits for it. As `mfill_atomic`."""
     if mm.userfaultfd[0].mmap_changing > 0:
         return -EAGAIN
-    ret = mfill_atomic(mm, va, value, False, wp)
+    ret = mfill_atomic(mm, va, value, MFILL_ATOMIC_COPY)
+    if ret == 0:
+        wake_userfault(mm.userfaultfd[0], va, va + 1)
+    return ret
+
+
+@milestone
+def userfaultfd_copy_wp(mm: Mm, va: Va, value: Char) -> Errno:
+    """userfaultfd_copy() with UFFDIO_COPY_MODE_WP (fs/userfaultfd.c, Linux 6.12): it is write-protected."""
+    if mm.userfaultfd[0].mmap_changing > 0:
+        return -EAGAIN
+    ret = mfill_atomic(mm, va, value, MFILL_ATOMIC_COPY | MFILL_ATOMIC_WP)
     if ret == 0:
         wake_userfault(mm.userfaultfd[0], va, va + 1)
     return ret
@@ -203,18 +219,29 @@ def userfaultfd_zeropage(mm: Mm, va: Va) -> Errno:
     """userfaultfd_zeropage() (fs/userfaultfd.c, Linux 6.12), of one page."""
     if mm.userfaultfd[0].mmap_changing > 0:
         return -EAGAIN
-    ret = mfill_atomic(mm, va, 0, True)
+    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_ZEROPAGE)
     if ret == 0:
         wake_userfault(mm.userfaultfd[0], va, va + 1)
     return ret
 
 
 @milestone
-def userfaultfd_continue(mm: Mm, va: Va, wp: bool = False) -> Errno:
-    """userfaultfd_continue() (fs/userfaultfd.c, Linux 6.12), of one page: map what the file has, and wake who waits for it. As `mfill_atomic_continue`. `wp`: UFFDIO_CONTINUE_MODE_WP."""
+def userfaultfd_continue(mm: Mm, va: Va) -> Errno:
+    """userfaultfd_continue() (fs/userfaultfd.c, Linux 6.12), of one page: map what the file has, and wake who waits for it."""
     if mm.userfaultfd[0].mmap_changing > 0:
         return -EAGAIN
-    ret = mfill_atomic_continue(mm, va, wp)
+    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_CONTINUE)
+    if ret == 0:
+        wake_userfault(mm.userfaultfd[0], va, va + 1)
+    return ret
+
+
+@milestone
+def userfaultfd_continue_wp(mm: Mm, va: Va) -> Errno:
+    """userfaultfd_continue() with UFFDIO_CONTINUE_MODE_WP (fs/userfaultfd.c, Linux 6.12): it is write-protected."""
+    if mm.userfaultfd[0].mmap_changing > 0:
+        return -EAGAIN
+    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_CONTINUE | MFILL_ATOMIC_WP)
     if ret == 0:
         wake_userfault(mm.userfaultfd[0], va, va + 1)
     return ret
@@ -222,10 +249,10 @@ def userfaultfd_continue(mm: Mm, va: Va, wp: bool = False) -> Errno:
 
 @milestone
 def userfaultfd_poison(mm: Mm, va: Va) -> Errno:
-    """userfaultfd_poison() (fs/userfaultfd.c, Linux 6.12), of one page: nobody can access it any more, and who waits for it hears so. As `mfill_atomic_poison`."""
+    """userfaultfd_poison() (fs/userfaultfd.c, Linux 6.12), of one page: nobody can access it any more, and who waits for it hears so."""
     if mm.userfaultfd[0].mmap_changing > 0:
         return -EAGAIN
-    ret = mfill_atomic_poison(mm, va)
+    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_POISON)
     if ret == 0:
         wake_userfault(mm.userfaultfd[0], va, va + 1)
     return ret

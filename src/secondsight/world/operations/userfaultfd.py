@@ -16,7 +16,9 @@ from secondsight.linux.userfaultfd_ioctl import (
     new_userfaultfd,
     register_ioctls,
     userfaultfd_continue,
+    userfaultfd_continue_wp,
     userfaultfd_copy,
+    userfaultfd_copy_wp,
     userfaultfd_move,
     userfaultfd_poison,
     userfaultfd_register,
@@ -158,7 +160,7 @@ def uffd_copy_wp(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     if len(mm.userfaultfd) > 0:
         if handles[needs_at[i]].closed:
             return -EBADF
-        return userfaultfd_copy(mm, address[i], value[i], True)
+        return userfaultfd_copy_wp(mm, address[i], value[i])
     return 0
 
 
@@ -205,7 +207,7 @@ def uffd_continue_wp(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
             return -EBADF
         if flags[i] & IS_UNKNOWN != 0:
             return -EINVAL
-        return userfaultfd_continue(mm, address[i], True)
+        return userfaultfd_continue_wp(mm, address[i])
     return 0
 
 
