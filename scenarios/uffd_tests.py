@@ -196,12 +196,12 @@ def _wp_fork_pin(s: Recorder, kind: str) -> None:
     s.uffd_register(u, a, missing=False, wp=True)
     s.write(a, "a")
     s.uffd_writeprotect(u, a)
-    pin = s.pin(a, write=False)
+    pin = s.pin(a, longterm=True, write=False)
     with s.fork():
         s.pagemap_wp(a, into="child_of_pinned")
     pin.unpin()
     with s.fork():
-        s.pin(a, write=False)
+        s.pin(a, longterm=True, write=False)
         s.pagemap_wp(a, into="child_that_pins")
     s.pagemap_wp(a, into="protected")
 
@@ -229,7 +229,7 @@ def _wp_fork_pin_with_event(s: Recorder, kind: str) -> None:
 
     @s.thread
     def parent() -> None:
-        pin = s.pin(a, write=False)
+        pin = s.pin(a, longterm=True, write=False)
         children.append(s.fork())
         pin.unpin()
         children.append(s.fork())
@@ -238,7 +238,7 @@ def _wp_fork_pin_with_event(s: Recorder, kind: str) -> None:
         with children[0]:
             s.pagemap_wp(a, into="child_of_pinned")
         with children[1]:
-            s.pin(a, write=False)
+            s.pin(a, longterm=True, write=False)
             s.pagemap_wp(a, into="child_that_pins")
 
 

@@ -12,7 +12,7 @@ from secondsight.lang import Char, Errno, Ref, atomic, milestone, require
 from secondsight.linux.errno import EAGAIN, EINVAL, EPERM
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.mm_flags import VM_SEALED, VM_UFFD_FLAGS, VM_UFFD_MINOR, VM_UFFD_WP
-from secondsight.linux.mm_types import Flags, Mm, Pgoff, Va, VaEnd, Vma
+from secondsight.linux.mm_types import AddressSpace, Flags, Mm, Pgoff, Va, VaEnd, Vma, writes_back
 from secondsight.linux.mm_userfaultfd import (
     MFILL_ATOMIC_CONTINUE,
     MFILL_ATOMIC_COPY,
@@ -113,15 +113,24 @@ def register_ioctls(mm: Mm, start: Va, length: Pgoff, modes: Flags, low: Va, hig
 
 
 @atomic
+def vma_can_userfault(file: AddressSpace) -> bool:
+    """vma_can_userfault() (include/linux/userfaultfd_k.h, Linux 6.12) of a file's mapping: a memfd's may be registered, and not a device's or that of a file on a disk."""
+    if len(writes_back) > 0:
+        if file.can_writeback():
+            return False
+    return file.vm_flags() == 0
+
+
+@atomic
 def register_problem(mm: Mm, start: Va, end: VaEnd, minor: bool) -> Errno:
-    """The checks of userfaultfd_register(), vma_can_userfault() (fs/userfaultfd.c, include/linux/userfaultfd_k.h, Linux 6.12)."""
+    """The checks of userfaultfd_register() (fs/userfaultfd.c, Linux 6.12)."""
     ret: Errno = -EINVAL
     for va in range(start, end):
         vma = mm.mm_mt[va]
         if vma is not None:
             file = vma.vm_file
             if file is not None:
-                if file.vm_flags() != 0:
+                if not vma_can_userfault(file):
                     return -EINVAL
             elif minor:
                 return -EINVAL
@@ -153,7 +162,7 @@ def unregister_problem(mm: Mm, start: Va, end: VaEnd) -> Errno:
         if vma is not None:
             file = vma.vm_file
             if file is not None:
-                if file.vm_flags() != 0:
+                if not vma_can_userfault(file):
                     return -EINVAL
             ret = 0
     return ret
