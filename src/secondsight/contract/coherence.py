@@ -14,7 +14,14 @@ from secondsight.linux.mm_types import Driver, Folio, Mm, Pte, PteKind, Result, 
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import folio_page, page_folio
 from secondsight.linux.pgtable import pte_none, pte_none_mostly, pte_page, pte_present
-from secondsight.linux.swapops import is_migration_entry, is_poisoned_swp_entry, is_swap_entry, migrations, pte_markers, swap_slots
+from secondsight.linux.swapops import (
+    is_migration_entry,
+    is_poisoned_swp_entry,
+    is_swap_entry,
+    migrations,
+    pte_markers,
+    swap_slots,
+)
 
 __all__ = ["as_if_cpu", "isolation", "same_at_rest"]
 

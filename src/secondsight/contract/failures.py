@@ -20,8 +20,8 @@ from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import AddressSpace, Driver, Folio, Mm, Result, Va, VaEnd, Vma, resizes
 from secondsight.linux.page_alloc_slowpath import failing_allocations
 from secondsight.linux.pgtable import pte_none_mostly
-from secondsight.linux.swapops import is_poisoned_swp_entry, pte_markers
 from secondsight.linux.shmem_size import has_past_the_end
+from secondsight.linux.swapops import is_poisoned_swp_entry, pte_markers
 from secondsight.linux.userfaultfd import userfaultfd_minor, userfaultfd_missing, userfaultfd_pte_wp
 from secondsight.linux.vma import vmas_changed
 

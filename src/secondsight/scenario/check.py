@@ -220,7 +220,6 @@ class Checker:
         of = {arg.type: op.args[name] for name, arg in spec.args.items()}
         file = next((ref for kind, ref in of.items() if kind.shape == "h" and isinstance(ref, HandleRef)), None)
         addresses = [ref for name, arg in spec.args.items() if arg.type in (ArgType.ADDRESS, ArgType.PLACE) and isinstance(ref := op.args[name], HandleRef)]
-        address = next(iter(addresses), None)
         page, pages = of.get(ArgType.PAGE, 0), of.get(ArgType.COUNT, 1)
         if not isinstance(pages, int) or not isinstance(page, int):
             return None
