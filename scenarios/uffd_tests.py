@@ -3,7 +3,7 @@ the operations; docs/mm-tests.md has them all. One page for theirs of many."""
 
 from itertools import product
 
-from secondsight.scenario import Mapping, Recorder, scenario
+from secondsight.scenario import File, Mapping, Recorder, scenario
 
 
 @scenario
@@ -103,12 +103,17 @@ def _memory(s: Recorder, kind: str) -> Mapping:
     return s.mmap(file) if kind == "memfd" else s.mmap_private(file)
 
 
-def _wp_fork(s: Recorder, kind: str) -> None:
+def _protected(s: Recorder, kind: str, forks: bool = False) -> tuple[Mapping, File]:
     a = _memory(s, kind)
-    u = s.userfaultfd()
+    u = s.userfaultfd(forks=forks)
     s.uffd_register(u, a, missing=False, wp=True)
     s.write(a, "a")
     s.uffd_writeprotect(u, a)
+    return a, u
+
+
+def _wp_fork(s: Recorder, kind: str) -> None:
+    a, u = _protected(s, kind)
     s.pagemap_wp(a, into="protected")
     with s.fork():
         s.pagemap_wp(a, into="child")
@@ -144,11 +149,7 @@ def uffd_wp_fork_private_memfd_tests(s: Recorder) -> None:
 
 
 def _wp_fork_with_event(s: Recorder, kind: str) -> None:
-    a = _memory(s, kind)
-    u = s.userfaultfd(forks=True)
-    s.uffd_register(u, a, missing=False, wp=True)
-    s.write(a, "a")
-    s.uffd_writeprotect(u, a)
+    a, u = _protected(s, kind, forks=True)
     s.uffd_serve(u, "p")
     children = []
 
@@ -191,11 +192,7 @@ def uffd_wp_fork_with_event_private_memfd_tests(s: Recorder) -> None:
 
 
 def _wp_fork_pin(s: Recorder, kind: str) -> None:
-    a = _memory(s, kind)
-    u = s.userfaultfd()
-    s.uffd_register(u, a, missing=False, wp=True)
-    s.write(a, "a")
-    s.uffd_writeprotect(u, a)
+    a, _ = _protected(s, kind)
     pin = s.pin(a, longterm=True, write=False)
     with s.fork():
         s.pagemap_wp(a, into="child_of_pinned")
@@ -219,11 +216,7 @@ def uffd_wp_fork_pin_memfd_tests(s: Recorder) -> None:
 
 
 def _wp_fork_pin_with_event(s: Recorder, kind: str) -> None:
-    a = _memory(s, kind)
-    u = s.userfaultfd(forks=True)
-    s.uffd_register(u, a, missing=False, wp=True)
-    s.write(a, "a")
-    s.uffd_writeprotect(u, a)
+    a, u = _protected(s, kind, forks=True)
     s.uffd_serve(u, "p")
     children = []
 
