@@ -14,16 +14,21 @@ from secondsight.linux.fork import mm_alloc
 from secondsight.linux.fork_dup import dup_mmap
 from secondsight.linux.madvise import madvise_pageout
 from secondsight.linux.memfd import memfd_create
+from secondsight.linux.memory_zap import zap_page_range_single
 from secondsight.linux.migrate import move_page
 from secondsight.linux.mm_flags import VM_UFFD_MISSING, VM_UFFD_WP
 from secondsight.linux.mm_types import Mm
-from secondsight.linux.mm_userfaultfd import mfill_atomic, mwriteprotect_range
-from secondsight.linux.mmap import do_mmap
+from secondsight.linux.mm_userfaultfd import MFILL_ATOMIC_COPY, mfill_atomic, mwriteprotect_range
+from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
-from secondsight.linux.swapops import is_swap_entry
+from secondsight.linux.pgtable import pte_none
+from secondsight.linux.swapops import is_pte_marker, is_swap_entry
+from secondsight.linux.task_mmu import pagemap_read
 from secondsight.linux.userfaultfd_ioctl import (
     new_userfaultfd,
     userfaultfd_copy,
+    userfaultfd_copy_wp,
+    userfaultfd_poison,
     userfaultfd_register,
     userfaultfd_release,
     userfaultfd_unregister,
@@ -96,7 +101,7 @@ def test_nothing_is_filled_while_a_change_is_in_progress() -> None:
         register(mm, 0, 2, VM_UFFD_MISSING | VM_UFFD_WP)
         mm.userfaultfd[0].mmap_changing = 1
         assert userfaultfd_copy(mm, 0, A) == userfaultfd_zeropage(mm, 0) == userfaultfd_writeprotect(mm, 0, 2, True) == -EAGAIN
-        assert mwriteprotect_range(mm, 0, 2, True) == mfill_atomic(mm, 0, A, False) == -EAGAIN  # the second look, under the lock
+        assert mwriteprotect_range(mm, 0, 2, True) == mfill_atomic(mm, 0, A, MFILL_ATOMIC_COPY) == -EAGAIN  # the second look, under the lock
 
 
 def test_write_protection_goes_where_the_page_goes() -> None:
@@ -194,16 +199,16 @@ def test_a_handler_that_may_not_fill_now(handler: type[Device], why: str | None)
     assert found.error is None and (found.violation.rule if found.violation else None) == why
 
 
-def test_a_second_one_of_a_process_and_a_file_s_pages_are_refused() -> None:
+def test_a_second_one_of_a_process_and_a_file_s_huge_pages_are_refused() -> None:
     s = Recorder()
     s.userfaultfd()
     s.userfaultfd()
     with pytest.raises(ScenarioError, match="a second one of the process"):
         outcomes(s.scenario("two", ""))
     s = Recorder()
-    u, a = s.userfaultfd(), s.mmap(s.memfd_create(pages=1))
-    with pytest.raises(ScenarioError, match="a file's mapping"):
-        s.uffd_register(u, a, wp=True)
+    s.uffd_register(s.userfaultfd(), s.mmap(s.memfd_create_hugetlb(pages=2)), wp=True)
+    with pytest.raises(ScenarioError, match="huge pages in one scenario are not modelled"):
+        outcomes(s.scenario("large", ""))
 
 
 @pytest.mark.parametrize(("release", "answers"), [(None, ["-EINVAL", "-EFAULT"]), ("6.12.117", ["-EINVAL", "-EFAULT"]), ("7.2.13", ["-EFAULT", "-ENOMEM"])])
@@ -218,3 +223,46 @@ def test_past_the_end_of_a_file(release: str | None, answers: list[str]) -> None
     s.uffd_copy(handler, addr=mapped + 1, value="x", into="copied")
     (one,) = outcomes(s.scenario("past_the_end", ""), release=release)[1]
     assert [dict(one)["continued"], dict(one)["copied"]] == answers
+
+
+MARKED = SIZES | {"pte_markers": 1, "pages": 3}
+
+
+def test_what_is_to_come_is_protected_by_a_marker() -> None:
+    """Of a memfd; the first touch finds the page protected, whatever it is for."""
+    with world(**MARKED) as (_, mm):
+        file = memfd_create(2, 0)
+        do_mmap(mm, 0, 2, file, 0, True)
+        new_userfaultfd(mm, True, False)
+        register(mm, 0, 2, VM_UFFD_WP)
+        assert userfaultfd_writeprotect(mm, 0, 2, True) == 0 and is_pte_marker(mm.ptes[0]) and pagemap_read(mm, 0)
+        assert cpu_write(mm, 0, A) == -SIGBUS and cpu_read(mm, 0) == 0 and not is_pte_marker(mm.ptes[0])
+        zap_page_range_single(mm, 0, 1)
+        assert is_pte_marker(mm.ptes[0]) and cpu_write(mm, 0, A) == -SIGBUS
+        assert userfaultfd_writeprotect(mm, 1, 1, False) == 0 and pte_none(mm.ptes[1]) and cpu_write(mm, 1, B) == 0
+        vm_munmap(mm, 0, 2)
+        assert all(pte_none(mm.ptes[va]) for va in range(2))
+
+
+def test_private_memory_has_markers_only_where_user_space_asks_for_them() -> None:
+    for unpopulated in (False, True):
+        with world(**MARKED) as (_, mm):
+            do_mmap(mm, 0, 1, None, 0, True)
+            new_userfaultfd(mm, True, False, False, unpopulated)
+            register(mm, 0, 1, VM_UFFD_WP)
+            userfaultfd_writeprotect(mm, 0, 1, True)
+            assert is_pte_marker(mm.ptes[0]) is unpopulated and (cpu_write(mm, 0, A) == -SIGBUS) is unpopulated
+            zap_page_range_single(mm, 0, 1)
+            assert pte_none(mm.ptes[0])
+
+
+def test_poison() -> None:
+    with world(**MARKED) as (_, mm):
+        do_mmap(mm, 0, 2, None, 0, True)
+        new_userfaultfd(mm, True, False)
+        register(mm, 0, 2, VM_UFFD_MISSING | VM_UFFD_WP)
+        assert userfaultfd_poison(mm, 2) == -ENOENT and userfaultfd_poison(mm, 0) == 0 and userfaultfd_poison(mm, 0) == -EEXIST
+        assert userfaultfd_writeprotect(mm, 0, 1, True) == userfaultfd_writeprotect(mm, 0, 1, False) == 0
+        assert cpu_read(mm, 0) == cpu_write(mm, 0, A) == -SIGBUS and not pagemap_read(mm, 0)
+        assert userfaultfd_zeropage(mm, 0) == -EEXIST and userfaultfd_copy_wp(mm, 0, A) == 0
+        assert cpu_read(mm, 0) == A and cpu_write(mm, 0, B) == -SIGBUS

@@ -10,11 +10,18 @@ from secondsight.linux.fork import mms
 from secondsight.linux.migrate_device import device_folio_moved_to
 from secondsight.linux.mm import vma_is_accessible, vma_needs_dirty_tracking
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va, numa_hints, shmem_swap, writes_back
+from secondsight.linux.mm_types import Driver, Folio, Mm, Pte, PteKind, Result, Va, numa_hints, shmem_swap, writes_back
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import folio_page, page_folio
-from secondsight.linux.pgtable import pte_none, pte_page, pte_present
-from secondsight.linux.swapops import is_migration_entry, is_swap_entry, migrations, swap_slots
+from secondsight.linux.pgtable import pte_none, pte_none_mostly, pte_page, pte_present
+from secondsight.linux.swapops import (
+    is_migration_entry,
+    is_poisoned_swp_entry,
+    is_swap_entry,
+    migrations,
+    pte_markers,
+    swap_slots,
+)
 
 __all__ = ["as_if_cpu", "isolation", "same_at_rest"]
 
@@ -60,10 +67,19 @@ def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
             return pte.frame is frame and not any(one.src is folio and one.moved for one in migrations)
     if len(shmem_swap) + len(writes_back) > 0:
         vma = mm.mm_mt[va]
-        if vma is not None and pte_none(pte) and page_folio(frame).pins > 0:
+        if vma is not None and is_to_come(pte) and page_folio(frame).pins > 0:
             file = vma.vm_file
             return file is not None and file.has_folio(linear_page_index(vma, va), frame)
     return found_by_cpu(mm, va) is frame
+
+
+@atomic
+def is_to_come(pte: Pte) -> bool:
+    """Whether nothing is there that keeps the file's page from coming: nothing, or a marker that it is write-protected."""
+    if len(pte_markers) > 0:
+        if is_poisoned_swp_entry(pte):
+            return False
+    return pte_none_mostly(pte)
 
 
 @atomic

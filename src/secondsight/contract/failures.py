@@ -19,8 +19,9 @@ from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import AddressSpace, Driver, Folio, Mm, Result, Va, VaEnd, Vma, resizes
 from secondsight.linux.page_alloc_slowpath import failing_allocations
-from secondsight.linux.pgtable import pte_none
+from secondsight.linux.pgtable import pte_none_mostly
 from secondsight.linux.shmem_size import has_past_the_end
+from secondsight.linux.swapops import is_poisoned_swp_entry, pte_markers
 from secondsight.linux.userfaultfd import userfaultfd_minor, userfaultfd_missing, userfaultfd_pte_wp
 from secondsight.linux.vma import vmas_changed
 
@@ -57,7 +58,10 @@ def is_not_there(mm: Mm, va: Va, write: bool) -> bool:
     if len(resizes) > 0:  # what is mapped past the end is about to go
         if file is not None and is_past_the_end(file, vma, va):
             return True
-    if not pte_none(mm.ptes[va]):
+    if len(pte_markers) > 0:
+        if is_poisoned_swp_entry(mm.ptes[va]):
+            return True
+    if not pte_none_mostly(mm.ptes[va]):
         return False
     if file is None:
         return mm.unstable
@@ -77,8 +81,8 @@ def is_told_of(mm: Mm, vma: Vma, va: Va, write: bool) -> bool:
     """Whether user space is to answer a CPU's access (userfaultfd): it gets a signal, or waits for as long as user space likes. A device's
     access may fail then: hmm_range_fault() cannot wait."""
     pte = mm.ptes[va]
-    if pte_none(pte):
-        return userfaultfd_missing(vma) or userfaultfd_minor(vma)
+    if pte_none_mostly(pte) and (userfaultfd_missing(vma) or userfaultfd_minor(vma)):
+        return True
     return write and userfaultfd_pte_wp(vma, pte)
 
 

@@ -21,20 +21,22 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EAGAIN
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_flags import UFFD_MINOR, UFFD_MISSING, UFFD_WP, VM_UFFD_MISSING
-from secondsight.linux.mm_types import Count, Mm, PageBits, Pgoff, UffdEvent, Va
+from secondsight.linux.mm_types import Count, Mm, PageBits, Pgoff, UffdEvent, Va, VaEnd
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
 from secondsight.linux.userfaultfd import find_message, read_message
 from secondsight.linux.userfaultfd_ioctl import (
     new_userfaultfd,
     userfaultfd_continue,
     userfaultfd_copy,
+    userfaultfd_copy_wp,
     userfaultfd_register,
     userfaultfd_release,
+    userfaultfd_unregister,
     userfaultfd_wake,
     userfaultfd_writeprotect,
 )
 
-__all__ = ["FillsAtOnce", "FillsOnce", "FillsPages", "serve"]
+__all__ = ["FillsAtOnce", "FillsOnce", "FillsPages", "monitor", "serve"]
 
 LETTER = ord("p")
 
@@ -72,6 +74,34 @@ def serve(mm: Mm, letter: Char, owner: Mm) -> None:
             ret = answer(mm, at, letter, why)
             if ret == -EAGAIN:
                 later |= {at}
+        mmput(mm)
+
+
+def monitor(mm: Mm, letter: Char, owner: Mm, wp: bool) -> None:
+    """`serve` as the kernel's own tests do it (uffd_poll_thread() in tools/testing/selftests/mm/uffd-common.c, Linux 6.12): what MADV_DONTNEED takes away is not filled again, but
+    registered no more. `wp`: what is filled is write-protected. Nothing that could not be filled is tried again: who changes memory touches it when that is over."""
+    wait_until(mm.userfaultfd[0].handed)
+    while True:
+        with atomic:
+            ctx = mm.userfaultfd[0]
+            wait_until(owner.userfaultfd[0].dying or ctx.dying or ctx.released or find_message(ctx) != 0)
+            alive = not owner.userfaultfd[0].dying and not ctx.dying and not ctx.released and mmget_not_zero(mm)
+            if not alive:
+                break
+            i = find_message(ctx) - 1
+            at: Va = ctx.waits[i].start
+            end: VaEnd = ctx.waits[i].end
+            why: Count = ctx.waits[i].why
+            event = ctx.waits[i].event
+            if event == UffdEvent.FORK:
+                hand_over()
+            read_message(ctx, i)
+        if event == UffdEvent.REMOVE:
+            userfaultfd_unregister(mm, at, end - at, 0, len(mm.ptes))
+        elif event == UffdEvent.PAGEFAULT and wp and why == UFFD_MISSING:
+            userfaultfd_copy_wp(mm, at, letter)
+        elif event == UffdEvent.PAGEFAULT:
+            answer(mm, at, letter, why)
         mmput(mm)
 
 

@@ -15,7 +15,6 @@ _IO_URING = "A pin for their fixed buffer of io_uring."
 _TWO_PAGES = "A huge page of two pages."
 _HOLD = "A pin for theirs that only takes a reference (vmsplice)."
 _FILE_SYSTEMS = "file systems other than that of memfds"
-_PAGEMAP = Here(missing="whether an entry is protected still, out of /proc/PID/pagemap")
 
 
 def _of(file: str, scenario: str, note: str = "") -> Here:
@@ -101,27 +100,26 @@ MM_TESTS: dict[str, dict[str, Here]] = {
         "io_uring fixed buffer with MAP_PRIVATE file mapping": _longterm("longterm_private", _IO_URING),
     },
     "uffd-unit-tests": {
-        "register-ioctls": Here(missing="the bits that say which ioctls a registration allows"),
+        "register-ioctls": _uffd("uffd_register_ioctls_tests"),
         "zeropage": _uffd("uffd_zeropage_tests"),
         "move": _uffd("uffd_move_tests"),
         "move-pmd": Here(missing="UFFDIO_MOVE of huge pages"),
         "move-pmd-split": Here(missing="UFFDIO_MOVE of huge pages"),
-        "wp-fork": _PAGEMAP,
-        "wp-fork-with-event": _PAGEMAP,
-        "wp-fork-pin": _PAGEMAP,
-        "wp-fork-pin-with-event": _PAGEMAP,
-        "wp-unpopulated": Here(missing="UFFD_FEATURE_WP_UNPOPULATED: entries that only say that they are protected"),
+        "wp-fork": _uffd("uffd_wp_fork_tests", "Of a memfd, shared and private: `uffd_wp_fork_memfd_tests`, `uffd_wp_fork_private_memfd_tests`."),
+        "wp-fork-with-event": _uffd(
+            "uffd_wp_fork_with_event_tests", "Of a memfd: `uffd_wp_fork_with_event_memfd_tests`, `uffd_wp_fork_with_event_private_memfd_tests`."
+        ),
+        "wp-fork-pin": _uffd("uffd_wp_fork_pin_tests", "Of a memfd: `uffd_wp_fork_pin_memfd_tests`."),
+        "wp-fork-pin-with-event": _uffd("uffd_wp_fork_pin_with_event_tests", "Of a memfd: `uffd_wp_fork_pin_with_event_memfd_tests`."),
+        "wp-unpopulated": _uffd("uffd_wp_unpopulated_tests"),
         "minor": _uffd("uffd_minor_tests"),
-        "minor-wp": Here(missing="write protection of a file's pages by userfaultfd"),
+        "minor-wp": _uffd("uffd_minor_wp_tests"),
         "minor-collapse": Here(missing="MADV_COLLAPSE of a memfd"),
         "sigbus": _uffd("uffd_sigbus_tests"),
         "sigbus-wp": _uffd("uffd_sigbus_wp_tests", "Of private memory."),
-        "events": Here(
-            missing="one run with a fork, an mremap and a MADV_DONTNEED of a faulting child",
-            note="Of a process's own there are `told_of_fork` and `told_of_dontneed` in `scenarios/userfaults.py`.",
-        ),
-        "events-wp": Here(missing="the same, with write protection"),
-        "poison": Here(missing="UFFDIO_POISON"),
+        "events": _uffd("uffd_events_tests", "Of private memory."),
+        "events-wp": _uffd("uffd_events_wp_tests", "Of private memory."),
+        "poison": _uffd("uffd_poison_tests", "Of a memfd: `uffd_poison_memfd_tests`."),
     },
 }
 """For each program its tests of Linux 6.12, in its order, by the name in its source."""
@@ -133,6 +131,6 @@ ON_MEMORY: dict[str, str] = {
         f"{_FILE_SYSTEMS}."
     ),
     "gup_longterm": f"With memfds. Missing: {_FILE_SYSTEMS}, where a pin for writing of shared memory must be refused.",
-    "uffd-unit-tests": "With private memory and memfds, as the test has it. Missing: shared anonymous memory and private hugetlb.",
+    "uffd-unit-tests": "With private memory and memfds, as the test has it. Missing: shared anonymous memory and hugetlb.",
 }
 """What memory a program's tests run with, and ours."""

@@ -59,7 +59,16 @@ from secondsight.linux.page_alloc import alloc_page, get_page, page_folio
 from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_page, vm_normal_folio
 from secondsight.linux.rmap import anon_vma_link, anon_vma_prepare, folio_add_new_anon_rmap
 from secondsight.linux.swap_state import swap_duplicate
-from secondsight.linux.swapops import is_device_private_entry, is_migration_entry, is_swap_entry, migrations, swap_slots
+from secondsight.linux.swapops import (
+    is_device_private_entry,
+    is_migration_entry,
+    is_poisoned_swp_entry,
+    is_pte_marker,
+    is_swap_entry,
+    migrations,
+    pte_markers,
+    swap_slots,
+)
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, flush_tlb_mm, tlb_keeps_entry
 from secondsight.linux.userfaultfd import dup_userfaultfd, dup_userfaultfd_complete, dup_userfaultfd_fail, userfaultfd_wp
 from secondsight.linux.util import locked_vms
@@ -170,6 +179,8 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
         if len(vma.anon_prepared) > 0 and len(mm.userfaultfd) == 0:
             private = private and vma.anon_prepared[0] != NOT_PREPARED
         needed = private or (file is not None and file.vm_flags() & VM_PFNMAP != 0)
+        if len(pte_markers) > 0:
+            needed = needed or is_wp_registered(mm, start)
         if len(vma.more_flags) > 0:
             if vma.more_flags[0] & (VM_DONTCOPY | VM_WIPEONFORK) != 0:  # there is no such vma, or it has nothing of this one
                 private = False
@@ -252,6 +263,8 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd, unpinned: Ref[Folio
                     mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.MIGRATION
         if len(owners) + len(swap_slots) + len(migrations) > 0:
             copy_nonpresent_pte(mm, oldmm, va)
+        if len(pte_markers) > 0:
+            copy_pte_marker(mm, oldmm, va)
         if pte_page(oldmm.ptes[va]) is not None:
             copy_present_pte(mm, oldmm, va, unpinned)
         if len(mm.userfaultfd) > 0:
@@ -300,6 +313,22 @@ def copy_nonpresent_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
             new.kind = PteKind.MIGRATION
             new.frame = folio
             new.writable = pte.writable
+
+
+@atomic
+def is_wp_registered(mm: Mm, va: Va) -> bool:
+    """Whether a child has a vma at `va` that is registered for write protection: then entries of a shared mapping are copied, too."""
+    vma = mm.mm_mt[va]
+    return vma is not None and userfaultfd_wp(vma)
+
+
+@atomic
+def copy_pte_marker(mm: Mm, oldmm: Mm, va: Va) -> None:
+    """copy_pte_marker() (include/linux/mm_inline.h, Linux 6.12): the child has a marker of poison too, and one of write protection if its memory is registered for that
+    (`copy_uffd_wp` says which it is)."""
+    pte = oldmm.ptes[va]
+    if is_pte_marker(pte) and (is_poisoned_swp_entry(pte) or is_wp_registered(mm, va)):
+        mm.ptes[va].kind = PteKind.MARKER
 
 
 @atomic

@@ -56,6 +56,8 @@ from secondsight.linux.mm_types import (
     Flags,
     Folio,
     Mm,
+    Pte,
+    PteKind,
     Va,
     Vma,
     completed_faults,
@@ -75,10 +77,26 @@ from secondsight.linux.page_alloc import (
 from secondsight.linux.page_alloc_slowpath import GFP_HIGHUSER_MOVABLE, direct_reclaim, might_alloc
 from secondsight.linux.pgtable import (
     pmd_trans_huge,
+    pte_clear,
     pte_none,
+    pte_none_mostly,
 )
-from secondsight.linux.swapops import is_device_private_entry, is_swap_pte, migrations, swap_slots
-from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing, userfaultfd_pte_wp
+from secondsight.linux.swapops import (
+    is_device_private_entry,
+    is_poisoned_swp_entry,
+    is_pte_marker,
+    is_swap_pte,
+    migrations,
+    pte_markers,
+    swap_slots,
+)
+from secondsight.linux.userfaultfd import (
+    handle_userfault,
+    userfaultfd_minor,
+    userfaultfd_missing,
+    userfaultfd_pte_wp,
+    userfaultfd_wp,
+)
 from secondsight.linux.vma_lock import must_retry_anon_prepare, release_fault_lock
 
 __all__ = [
@@ -233,7 +251,11 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
         mapped = vma.vm_file
         if mapped is None or not mapped.is_hugetlb():
             pte_alloc(mm, va)
-    if pte_none(pte):
+    if len(pte_markers) > 0:
+        if is_pte_marker(pte):
+            if is_poisoned_swp_entry(pte) or not userfaultfd_wp(vma):
+                return handle_pte_marker(pte)
+    if pte_none_mostly(pte):
         if vma.vm_file is not None:
             return FILE
         return do_anonymous_page(mm, va, write)
@@ -249,6 +271,34 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
         if write:
             pte.dirty = True
     return DONE
+
+
+@atomic
+def handle_pte_marker(pte: Pte) -> Flags:
+    """handle_pte_marker(), pte_marker_clear() (mm/memory.c, Linux 6.12) of a marker that is not for a page that is to come: of one that is poisoned the access is refused (here
+    VM_FAULT_SIGBUS, for what is told by VM_FAULT_HWPOISON is a SIGBUS too, and -EFAULT); one of write protection that is no more is taken away."""
+    if is_poisoned_swp_entry(pte):
+        return VM_FAULT_SIGBUS
+    pte_clear(pte)
+    return DONE
+
+
+@atomic
+def vmf_pte_changed(pte: Pte) -> bool:
+    """vmf_pte_changed() (mm/memory.c, Linux 6.12), of an entry that a page was to come to: something is there by now. A marker of write protection was there before."""
+    if len(pte_markers) > 0:
+        if is_pte_marker(pte):
+            return is_poisoned_swp_entry(pte)
+    return not pte_none(pte)
+
+
+@atomic
+def keep_uffd_wp(pte: Pte) -> None:
+    """vmf_orig_pte_uffd_wp() (mm/memory.c, Linux 6.12): where a marker was the page has come write-protected, whatever it has come for."""
+    if len(pte_markers) > 0:
+        if is_pte_marker(pte):
+            pte.kind = PteKind.PRESENT
+            pte.writable = False
 
 
 @atomic
@@ -319,10 +369,10 @@ def do_fault_around(vma: Vma, va: Va) -> Flags:
     file = vma.vm_file
     assert mm is not None and file is not None
     if len(mm.userfaultfd) > 0:  # uffd_disable_fault_around()
-        if userfaultfd_minor(vma):
+        if userfaultfd_minor(vma) or userfaultfd_wp(vma):
             return FILE
     file.map_pages(vma, vma.vm_start, vma.vm_end)
-    return FILE if pte_none(mm.ptes[va]) else VM_FAULT_NOPAGE
+    return FILE if pte_none_mostly(mm.ptes[va]) else VM_FAULT_NOPAGE
 
 
 @milestone(quiet=True)
@@ -341,6 +391,7 @@ def do_anonymous_page(mm: Mm, va: Va, write: bool) -> Flags:
     else:
         pte.frame = frames[ZERO_PFN]
         pte.writable = False
+    keep_uffd_wp(pte)
     return DONE
 
 
@@ -366,12 +417,13 @@ def finish_fault(mm: Mm, va: Va, frame: Folio, write: bool) -> Flags:
 def insert_cow_page(mm: Mm, va: Va, frame: Folio) -> Flags:
     """do_cow_fault() (mm/memory.c, Linux 6.12), under the folio lock: a copy of a file's page, of the process's own."""
     pte = mm.ptes[va]
-    if not pte_none(pte):
+    if vmf_pte_changed(pte):
         return VM_FAULT_NOPAGE
     map_new_page(mm, va, True)
     new = pte.frame
     assert new is not None
     copy_highpage(new, frame)
+    keep_uffd_wp(pte)
     return DONE
 
 
@@ -381,7 +433,7 @@ def insert_page(mm: Mm, va: Va, frame: Folio, write: bool = False) -> Flags:
     """finish_fault(), set_pte_range() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own. It may be written at
     once, but for a private mapping's, and of a file that wants to hear of the first write (vma_wants_writenotify()), and is dirty if it is for a write."""
     pte = mm.ptes[va]
-    if not pte_none(pte):
+    if vmf_pte_changed(pte):
         return VM_FAULT_NOPAGE
     get_page(frame)
     vma = mm.mm_mt[va]
@@ -394,8 +446,12 @@ def insert_page(mm: Mm, va: Va, frame: Folio, write: bool = False) -> Flags:
     if len(writes_back) > 0:
         if vma_needs_dirty_tracking(vma):
             pte.writable = False
+    if len(pte_markers) > 0:  # vma_wants_writenotify()
+        if userfaultfd_wp(vma):
+            pte.writable = pte.writable and write
     if len(swap_slots) > 0:
         pte.dirty = write
+    keep_uffd_wp(pte)
     return DONE
 
 

@@ -57,9 +57,9 @@ from secondsight.linux.swap_state import (
     folio_free_swap,
     free_swap_cache,
 )
-from secondsight.linux.swapops import swap_slots
+from secondsight.linux.swapops import pte_markers, swap_slots
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly
-from secondsight.linux.userfaultfd import userfaultfd_pte_wp
+from secondsight.linux.userfaultfd import userfaultfd_pte_wp, userfaultfd_wp
 
 __all__ = [
     "can_change_pte_writable",
@@ -235,6 +235,9 @@ def can_change_pte_writable(vma: Vma, va: Va) -> bool:
     assert mm is not None
     if len(mm.userfaultfd) > 0:
         if userfaultfd_pte_wp(vma, mm.ptes[va]):
+            return False
+    if len(pte_markers) > 0:  # vma_wants_writenotify(); by the kernel one that is dirty does
+        if userfaultfd_wp(vma) and vma.vm_file is not None and not is_cow_mapping(vma):
             return False
     if len(fs_dax_mappings) > 0:
         mapped = vma.vm_file

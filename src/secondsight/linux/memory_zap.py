@@ -71,8 +71,17 @@ from secondsight.linux.swap_state import (
     free_swap_and_cache,
     free_swap_cache,
 )
-from secondsight.linux.swapops import is_swap_entry, is_swap_pte, migrations, swap_slots
+from secondsight.linux.swapops import (
+    is_poisoned_swp_entry,
+    is_pte_marker,
+    is_swap_entry,
+    is_swap_pte,
+    migrations,
+    pte_markers,
+    swap_slots,
+)
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, flushes_due, tlb_flush_mmu_tlbonly, tlb_remove_tlb_entry
+from secondsight.linux.userfaultfd import pte_install_uffd_wp_if_needed
 
 __all__ = [
     "tlb_finish_mmu",
@@ -86,23 +95,24 @@ __all__ = [
 
 @milestone(quiet=True)
 @atomic
-def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gather:
+def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False, drop_markers: bool = False) -> Gather:
     """zap_pte_range() (mm/memory.c), zap_huge_pmd() (mm/huge_memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
 
     The folios whose references are now to be dropped, in the order of addresses: the mmu_gather. Entries of a PFN
     mapping, of device memory and of the zero page held none. That of a device-exclusive entry is dropped at once.
-    `keep_cows` (zap_details.even_cows, negated): but not the process's own copies of a file's pages.
+    `keep_cows` (zap_details.even_cows, negated): but not the process's own copies of a file's pages. `drop_markers` (ZAP_FLAG_DROP_MARKER): of files' pages no
+    markers are left (`swapops`).
     """
     gather: Gather = []
     if len(mm.tlb) > 0:
         flush_tlb_batched_pending(mm)
     for va in range(start, end):
         pte = mm.ptes[va]
-        if not pte_none(pte) and not (keep_cows and is_cow_page(mm, va)):
+        if not pte_none(pte) and not (keep_cows and is_cow_page(mm, va)) and not marker_stays(mm, va, keep_cows, drop_markers):
             folio = vm_normal_folio(pte)
             if folio is not None and not is_second_half(mm, va):
                 gather.append(folio)
-            zap_entry(mm, va)
+            zap_entry(mm, va, drop_markers)
     if len(huge_pages) > 0:
         for gone in gather:
             folio_remove_rmap(gone)
@@ -110,7 +120,20 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gat
 
 
 @atomic
-def zap_entry(mm: Mm, va: Va) -> None:
+def marker_stays(mm: Mm, va: Va, keep_cows: bool, drop_markers: bool) -> bool:
+    """The part of zap_pte_range() (mm/memory.c, Linux 6.12) about markers: of private memory those of write protection go, of a file's only where the mapping goes too; those of
+    poison, but where copies of the process's own stay."""
+    if len(pte_markers) > 0:
+        pte, vma = mm.ptes[va], mm.mm_mt[va]
+        if is_pte_marker(pte):
+            if is_poisoned_swp_entry(pte):
+                return keep_cows
+            return not drop_markers and vma is not None and vma.vm_file is not None
+    return False
+
+
+@atomic
+def zap_entry(mm: Mm, va: Va, drop_markers: bool = False) -> None:
     """One entry of zap_pte_range() (mm/memory.c, Linux 6.12); of a huge page's both halves go in the same step."""
     pte = mm.ptes[va]
     gone: Ref[Folio] = None
@@ -121,6 +144,9 @@ def zap_entry(mm: Mm, va: Va) -> None:
             mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
             if len(gup_walks) > 0:  # zap_deposited_table()
                 table_moves(mm, va, TablePlace.DEPOSITED, TablePlace.FREED, va)
+    protected = False
+    if len(pte_markers) > 0:
+        protected = pte.uffd_wp[0] and not drop_markers
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if is_swap_pte(pte):
             zap_nonpresent_pte(pte)
@@ -131,6 +157,10 @@ def zap_entry(mm: Mm, va: Va) -> None:
         if folio is not None and folio.anon_vma is None and pte.dirty:
             folio.dirty = True
     pte_clear(pte)
+    if len(pte_markers) > 0:
+        vma = mm.mm_mt[va]
+        if vma is not None:
+            pte_install_uffd_wp_if_needed(vma, pte, protected)
     if len(frames[ZERO_PFN].restore_reserve) > 0:
         if gone is not None:
             hugetlb_entry_has_gone(mm, va - 1, page_folio(gone))
@@ -261,7 +291,7 @@ def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Gather:
     mmu_notifier_invalidate_range_start(mm, rng)
     if len(secondary_tlbs) > 0:
         entries_change(mm, start, end)
-    gather = zap_pte_range(mm, start, end)
+    gather = zap_pte_range(mm, start, end, False, True)
     mmu_notifier_invalidate_range_end(mm, rng)
     return gather
 

@@ -369,12 +369,12 @@ class AddressSpace(Record):
         """`f_op->fsync` (of shmem noop_fsync()): what is dirty of these pages is written, and waited for."""
         return 0
 
-    def mfill(self, vma: Vma, va: Va, pgoff: Pgoff, value: Char) -> Errno:
+    def mfill(self, vma: Vma, va: Va, pgoff: Pgoff, value: Char, wp: bool) -> Errno:
         """shmem_mfill_atomic_pte(): a new page of the file, mapped at `va` at once: 0, -EFAULT past its end, -EEXIST where it has one, or
-        something is mapped."""
+        something is mapped. `wp`: it is write-protected."""
         return -EFAULT
 
-    def mcontinue(self, vma: Vma, va: Va, pgoff: Pgoff) -> Errno:
+    def mcontinue(self, vma: Vma, va: Va, pgoff: Pgoff, wp: bool) -> Errno:
         """mfill_atomic_pte_continue(): map the page that the file has: 0, -EFAULT where it has none, -EINVAL past its end, -EEXIST where something is
         mapped."""
         return -EFAULT
@@ -501,7 +501,7 @@ class Pte(Record):
     (pte_swp_exclusive(), !is_readable_migration_entry()): no other process has had a share in the page. What nothing writes is no
     part of a state. `prot_none` is _PAGE_PROTNONE, where somebody asks for PROT_NONE or NUMA balancing hints:
     the page is there and no access finds it.
-    `uffd_wp` is pte_uffd_wp(), of an entry of any kind that is not empty: user space wants to hear of the next write.
+    `uffd_wp` is pte_uffd_wp(), of an entry of any kind that is not empty: user space wants to hear of the next write. Of a MARKER it says which.
     """
 
     frame: Ref[Folio]
@@ -600,7 +600,8 @@ class UserfaultfdWait(Record):
 class UserfaultfdCtx(Record):
     """struct userfaultfd_ctx (fs/userfaultfd.c, Linux 6.12), of which a process has one at most here.
 
-    `sigbus`, `events`, `forks`: the features UFFD_FEATURE_SIGBUS, UFFD_FEATURE_EVENT_REMOVE with _UNMAP and _REMAP, UFFD_FEATURE_EVENT_FORK. `handed`: somebody has its
+    `sigbus`, `events`, `forks`, `unpopulated`: the features UFFD_FEATURE_SIGBUS, UFFD_FEATURE_EVENT_REMOVE with _UNMAP and _REMAP, UFFD_FEATURE_EVENT_FORK,
+    UFFD_FEATURE_WP_UNPOPULATED. `handed`: somebody has its
     file descriptor; of a child's, once the message of the fork has been read. `queue` has what is to be read, faults and events as they came:
     numbers of `waits` plus 1 (fault_pending_wqh and event_wqh). A fault that was read and waits still is in `waits` alone
     (fault_wqh). `mmap_changing` is raised under `map_changing_lock`. `dying`: the process gets a fatal signal.
@@ -611,6 +612,7 @@ class UserfaultfdCtx(Record):
     sigbus: bool
     events: bool
     forks: bool
+    unpopulated: bool
     handed: bool
     dying: bool
     mmap_changing: Count

@@ -1,6 +1,6 @@
 """mm/userfaultfd.c, UFFDIO_MOVE (6.8 on): user space fills a page with one that it has at another address, and has it there no more.
 
-Both places are private memory that may be written, the new one registered. The mmap lock is held for reading:
+Both places are private memory that may be written, the new one registered. The locks of the two vmas, or the mmap lock, are held for reading:
 
     mmu_notifier_invalidate_range_start(CLEAR)      of the old place
     move_present_pte()                              folio lock, anon_vma lock, both page-table locks
@@ -9,25 +9,27 @@ Both places are private memory that may be written, the new one registered. The 
 The frame stays, as with mremap; but the address space does, too: a load from the old place finds zeros.
 
 Left out: huge pages, several pages in one call, UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES; the reference to the folio while its lock is waited for: waiting for
-the two locks, looking again and moving are one step. The lock of the vmas alone, which the kernel takes instead of the mmap lock (see `mm_userfaultfd`).
+the two locks, looking again and moving are one step.
 """
 
 from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, milestone, wait_until
 from secondsight.linux.errno import EAGAIN, EBUSY, EEXIST, EFAULT, EINVAL, ENOENT
+from secondsight.linux.fork import vmas
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_flags import VM_LOCKED
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Event, Folio, Mm, PteKind, Range, Va, Vma, anon_vmas, secondary_tlbs
+from secondsight.linux.mm_userfaultfd import find_vma_and_prepare_anon, lock_prepared_vma, uffd_mfill_unlock
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
 from secondsight.linux.pgtable import pte_clear, pte_none
-from secondsight.linux.rmap import anon_vma_is_prepared
-from secondsight.linux.swapops import is_migration_entry, is_swap_entry, is_swap_pte, migrations, swap_slots
+from secondsight.linux.swapops import is_migration_entry, is_swap_entry, is_swap_pte, migrations, pte_markers, swap_slots
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 from secondsight.linux.userfaultfd import userfaultfd_armed
+from secondsight.linux.vma_lock import lock_vma_under_rcu
 
 __all__ = ["move_pages"]
 
@@ -39,14 +41,8 @@ def move_pages(mm: Mm, dst: Va, src: Va) -> Errno:
     -ENOENT: a place is not mapped, or no page is at `src`; -EAGAIN: a change is in progress; -EINVAL: a place cannot be moved from, or to;
     -EEXIST: a page is at `dst`; -EBUSY: another process may have the page, or it is pinned; -EFAULT: a device has it.
     """
-    mm.mmap_lock.read_lock()
-    with atomic:
-        there = mm.mm_mt[dst] is not None and mm.mm_mt[src] is not None
-        if there:
-            anon_is_prepared(mm, dst)
-            anon_is_prepared(mm, src)
-    if not there:
-        mm.mmap_lock.read_unlock()
+    locked = uffd_move_lock(mm, dst, src)
+    if not locked:
         return -ENOENT
     mm.userfaultfd[0].map_changing_lock.read_lock()
     with atomic:
@@ -57,17 +53,63 @@ def move_pages(mm: Mm, dst: Va, src: Va) -> Errno:
             ret = move_pages_pte(mm, dst, src)
     with atomic:
         mm.userfaultfd[0].map_changing_lock.read_unlock()
-        mm.mmap_lock.read_unlock()
+        uffd_move_unlock(mm, dst, src)
     return ret
 
 
+def uffd_move_lock(mm: Mm, dst: Va, src: Va) -> bool:
+    """uffd_move_lock() (mm/userfaultfd.c, Linux 6.12): the locks of both vmas, where vmas have such; else the mmap lock. False: a place is not mapped, and
+    nothing is locked.
+
+    Who has one vma's lock does not wait for the other's: it begins again under the mmap lock, as one who changes both would wait for the first.
+    """
+    if len(vmas) > 0:
+        if len(vmas[0].vm_lock) > 0:
+            locked = lock_prepared_vma(mm, dst)
+            if locked:
+                locked = lock_source(mm, dst, src)
+            if locked:
+                return True
+    mm.mmap_lock.read_lock()
+    with atomic:
+        there = find_vma_and_prepare_anon(mm, dst) is not None and mm.mm_mt[src] is not None
+        if len(vmas) > 0:
+            if len(vmas[0].vm_lock) > 0:
+                if there:
+                    start_read(mm.mm_mt[dst])
+                    if mm.mm_mt[src] is not mm.mm_mt[dst]:
+                        start_read(mm.mm_mt[src])
+                mm.mmap_lock.read_unlock()
+                return there
+        if not there:
+            mm.mmap_lock.read_unlock()
+    return there
+
+
 @atomic
-def anon_is_prepared(mm: Mm, va: Va) -> None:
-    """find_vma_and_prepare_anon() (mm/userfaultfd.c, Linux 6.12)."""
-    vma = mm.mm_mt[va]
-    if vma is not None:
-        if vma.vm_file is None:
-            anon_vma_is_prepared(mm, va)
+def lock_source(mm: Mm, dst: Va, src: Va) -> bool:
+    """The part of uffd_move_lock() about the second vma, which may be the first. False: neither is locked."""
+    both = mm.mm_mt[src] is mm.mm_mt[dst] or lock_vma_under_rcu(mm, src) is not None
+    if not both:
+        uffd_mfill_unlock(mm, dst)
+    return both
+
+
+@atomic
+def start_read(vma: Ref[Vma]) -> None:
+    """down_read() of a vma's lock, under the mmap lock."""
+    assert vma is not None
+    vma.vm_lock[0].rwsem.read_lock()
+
+
+@atomic
+def uffd_move_unlock(mm: Mm, dst: Va, src: Va) -> None:
+    """uffd_move_unlock() (mm/userfaultfd.c, Linux 6.12)."""
+    if len(vmas) > 0:
+        if len(vmas[0].vm_lock) > 0:
+            if mm.mm_mt[src] is not mm.mm_mt[dst]:
+                uffd_mfill_unlock(mm, src)
+    uffd_mfill_unlock(mm, dst)
 
 
 @atomic
@@ -108,7 +150,7 @@ def move_entry(mm: Mm, dst: Va, src: Va) -> Errno:
         return -EEXIST
     if pte_none(source):
         return -ENOENT
-    if len(swap_slots) + len(migrations) + len(owners) > 0:
+    if len(swap_slots) + len(migrations) + len(owners) + len(pte_markers) > 0:
         if is_swap_pte(source):
             return move_nonpresent(mm, dst, src)
     folio = source.frame

@@ -48,7 +48,7 @@ from secondsight.linux.mm_types import (
     secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.pgtable import pte_none, pte_page, pte_present
+from secondsight.linux.pgtable import pte_none_mostly, pte_page, pte_present
 from secondsight.linux.rmap import flush_tlb_batched_pending
 from secondsight.linux.swapops import is_migration_entry, migrations
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly, tlb_keeps
@@ -190,7 +190,7 @@ def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
         pte = mm.ptes[va]
         assert vma is not None
         if len(pte.prot_none) > 0:
-            pte.prot_none[0] = not vma_is_accessible(vma) and not pte_none(pte)
+            pte.prot_none[0] = not vma_is_accessible(vma) and not pte_none_mostly(pte)
         if pte_page(pte) is not None:
             pte.writable = vma.write and can_change_pte_writable(vma, va)
         if len(migrations) > 0:

@@ -37,7 +37,7 @@ from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mm
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.pgtable import pte_clear
 from secondsight.linux.rmap import flush_tlb_batched_pending
-from secondsight.linux.swapops import migrations, swap_slots
+from secondsight.linux.swapops import is_pte_marker, migrations, pte_markers, swap_slots
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
 __all__ = ["move_page_tables"]
@@ -127,6 +127,10 @@ def move_pte(mm: Mm, old: Va, new: Va) -> None:
     """One entry of move_ptes() (mm/mremap.c, Linux 6.12). Write protection by a userfaultfd that is not told of moves does not move."""
     source = mm.ptes[old]
     target = mm.ptes[new]
+    if len(pte_markers) > 0:
+        if is_pte_marker(source) and source.uffd_wp[0] and not mm.userfaultfd[0].events:
+            pte_clear(source)
+            return
     target.frame = source.frame
     target.writable = source.writable
     target.special = source.special
@@ -141,7 +145,7 @@ def move_pte(mm: Mm, old: Va, new: Va) -> None:
     if len(swap_slots) + len(migrations) > 0:
         if len(frames[ZERO_PFN].shared) > 0:
             target.exclusive = source.exclusive
-    if len(swap_slots) + len(migrations) + len(owners) > 0:
+    if len(swap_slots) + len(migrations) + len(owners) + len(pte_markers) > 0:
         target.kind = source.kind
         source.kind = PteKind.PRESENT
     pte_clear(source)

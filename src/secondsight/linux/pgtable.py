@@ -7,7 +7,7 @@ from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Mm, PmdKind, Pte, PteKind, Va, huge_pages, writes_back
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page, page_folio
-from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
+from secondsight.linux.swapops import is_device_private_entry, is_pte_marker, migrations, pte_markers, swap_slots
 
 __all__ = [
     "exclusive_is_mapped",
@@ -22,6 +22,7 @@ __all__ = [
     "pmd_trans_huge",
     "pte_clear",
     "pte_none",
+    "pte_none_mostly",
     "pte_page",
     "pte_present",
     "vm_normal_folio",
@@ -35,6 +36,15 @@ exclusive_is_mapped = shared_array(bool, bound("exclusive_is_mapped", most=1))
 def pte_none(pte: Pte) -> bool:
     """pte_none() (arch/x86/include/asm/pgtable.h, Linux 6.12): nothing was ever put there, or it was cleared."""
     return pte.frame is None and pte.kind == PteKind.PRESENT
+
+
+@atomic
+def pte_none_mostly(pte: Pte) -> bool:
+    """pte_none_mostly() (include/linux/swapops.h, Linux 6.12): nothing is there, or a marker alone (`swapops`)."""
+    if len(pte_markers) > 0:
+        if is_pte_marker(pte):
+            return True
+    return pte_none(pte)
 
 
 @atomic
@@ -71,7 +81,7 @@ def pte_clear(pte: Pte) -> None:
     if len(swap_slots) + len(migrations) > 0:
         if len(frames[ZERO_PFN].shared) > 0:
             pte.exclusive = False
-    if len(swap_slots) + len(migrations) + len(owners) > 0:
+    if len(swap_slots) + len(migrations) + len(owners) + len(pte_markers) > 0:
         pte.kind = PteKind.PRESENT
 
 

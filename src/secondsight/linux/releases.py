@@ -294,6 +294,22 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn scenarios)",
         ),
         Difference(
+            "userfaultfd-poisons-pages",
+            since=(6, 12),
+            older="UFFDIO_POISON is unknown: -EINVAL",
+            newer="a page is marked such that every access to it ends with SIGBUS",
+            read="userfaultfd_ioctl() (fs/userfaultfd.c, Linux 6.1.192), mfill_atomic_pte_poison() (mm/userfaultfd.c, Linux 6.12.117). It came with 6.6.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (scenarios/userfault_markers.py)",
+        ),
+        Difference(
+            "userfaultfd-protects-what-is-to-come",
+            since=(6, 12),
+            older="UFFDIO_API refuses UFFD_FEATURE_WP_UNPOPULATED, and UFFDIO_CONTINUE a page that is to come write-protected (UFFDIO_CONTINUE_MODE_WP): -EINVAL",
+            newer="it does both",
+            read="userfaultfd_api(), userfaultfd_continue() (fs/userfaultfd.c, Linux 6.1.192, 6.12.117). They came with 6.4.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (scenarios/userfault_markers.py)",
+        ),
+        Difference(
             "two-pass-interval-notifiers",
             since=(7, 2),
             older="an interval notifier has `invalidate` alone; a driver with two passes is refused",

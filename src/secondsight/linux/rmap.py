@@ -63,8 +63,9 @@ from secondsight.linux.mmu_notifier_2011 import mmu_notifier_invalidate_page
 from secondsight.linux.page_alloc import folio_order, folio_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapcount, folio_mapped, page_mapcount, pte_clear, pte_present
 from secondsight.linux.swap_state import swap_duplicate
-from secondsight.linux.swapops import swap_slots
+from secondsight.linux.swapops import pte_markers, swap_slots
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, flush_tlb_mm, tlb_keeps_entry
+from secondsight.linux.userfaultfd import pte_install_uffd_wp_if_needed
 from secondsight.linux.util import locked_vms, vma_is_locked
 
 __all__ = [
@@ -445,7 +446,14 @@ def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
     else:
         if len(mm.tlb) > 0:
             set_tlb_ubc_flush_pending(mm, va)
+        protected = False
+        if len(pte_markers) > 0:
+            protected = pte.uffd_wp[0]
         pte_clear(pte)
+        if len(pte_markers) > 0:
+            mapping = mm.mm_mt[va]
+            if mapping is not None:
+                pte_install_uffd_wp_if_needed(mapping, pte, protected)
     put_page(folio)
     return True
 

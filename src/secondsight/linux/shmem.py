@@ -91,7 +91,7 @@ from secondsight.linux.mm_types import (
     shmem_swap,
 )
 from secondsight.linux.page_alloc import alloc_page, put_page
-from secondsight.linux.pgtable import folio_mapped, pte_none
+from secondsight.linux.pgtable import folio_mapped, pte_clear, pte_none, pte_none_mostly
 from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
 from secondsight.linux.swap_state import (
     add_to_swap,
@@ -101,7 +101,7 @@ from secondsight.linux.swap_state import (
     swap_duplicate,
     swap_free,
 )
-from secondsight.linux.swapops import migrations, swap_slots
+from secondsight.linux.swapops import migrations, pte_markers, swap_slots
 from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing
 from secondsight.linux.vma_lock import release_fault_lock
 
@@ -197,7 +197,7 @@ class ShmemFile(AddressSpace):
         return userfaultfd_minor(vma), UFFD_MINOR
 
     @atomic
-    def mcontinue(self, vma: Vma, va: Va, pgoff: Pgoff) -> Errno:
+    def mcontinue(self, vma: Vma, va: Va, pgoff: Pgoff, wp: bool) -> Errno:
         """mfill_atomic_pte_continue(), mfill_atomic_install_pte() (mm/userfaultfd.c, Linux 6.12), under the folio lock: the page that the file
         has, shared or of a private mapping, where it may not be written."""
         mm = vma.vm_mm
@@ -211,25 +211,25 @@ class ShmemFile(AddressSpace):
         if folio is None:
             return -EFAULT
         wait_until(not folio.locked)
-        if not pte_none(mm.ptes[va]):
+        if not pte_none_mostly(mm.ptes[va]):
             return -EEXIST
-        insert_page(mm, va, folio)
+        install_pte(vma, va, folio, wp)
         if len(shmem_swap) > 0:  # pte_mkdirty()
             folio.dirty = True
         return 0
 
     @atomic
-    def mfill(self, vma: Vma, va: Va, pgoff: Pgoff, value: Char) -> Errno:
+    def mfill(self, vma: Vma, va: Va, pgoff: Pgoff, value: Char, wp: bool) -> Errno:
         """shmem_mfill_atomic_pte(), mfill_atomic_install_pte() (mm/shmem.c, mm/userfaultfd.c, Linux 6.12)."""
         mm = vma.vm_mm
         assert mm is not None
         if pgoff >= self.nr_pages:
             return -ENOMEM if len(no_memory_past_the_end) > 0 else -EFAULT
-        if self.pages[pgoff] is not None or is_swapped(self, pgoff) or not pte_none(mm.ptes[va]):
+        if self.pages[pgoff] is not None or is_swapped(self, pgoff) or not pte_none_mostly(mm.ptes[va]):
             return -EEXIST
         folio = shmem_get_folio(self, pgoff)
         folio.contents = value
-        insert_page(mm, va, folio)
+        install_pte(vma, va, folio, wp)
         if len(shmem_swap) > 0:  # pte_mkdirty()
             folio.dirty = True
         return 0
@@ -361,6 +361,20 @@ def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags)
         if ret == 0 and flags & FAULT_FLAG_WRITE != 0:
             return fault_dirty_shared_page(vma, va, flags)
     return ret
+
+
+@atomic
+def install_pte(vma: Vma, va: Va, folio: Folio, wp: bool) -> None:
+    """mfill_atomic_install_pte() (mm/userfaultfd.c, Linux 6.12) of a file's page, into an entry that is empty or a marker. `wp`: it is write-protected."""
+    mm = vma.vm_mm
+    assert mm is not None
+    pte = mm.ptes[va]
+    if len(pte_markers) > 0:
+        pte_clear(pte)
+    insert_page(mm, va, folio)
+    if len(pte_markers) > 0:
+        pte.writable = vma.write and not wp and not is_cow_mapping(vma)
+        pte.uffd_wp[0] = wp
 
 
 @atomic

@@ -6,9 +6,11 @@ An entry that is neither empty nor present is a `swp_entry_t`: a page in swap, o
 * `MIGRATION`: the page `Pte.frame` is being moved (`migrate`); who faults waits. It holds no reference.
 * `DEVICE_PRIVATE`: the page `Pte.frame` is in a device's memory, where no CPU can reach it (`migrate_device`). It holds a reference, and
   counts as a mapping.
+* `MARKER`: no page; what is to come here is write-protected (PTE_MARKER_UFFD_WP, of which `Pte.uffd_wp` is true), or no access can be made
+  (PTE_MARKER_POISONED). User space asks for both by a userfaultfd.
 
 Each kind is made only where a bound says so, so that what nobody makes is no part of a program: `swap_slots` slots of a swap device,
-`migrations` that may go on at a time, `private_memory`.
+`migrations` that may go on at a time, `private_memory`, `pte_markers`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,20 @@ from typing import Literal
 from secondsight.lang import Array, Char, Record, Ref, atomic, bound, shared_array
 from secondsight.linux.mm_types import Count, Folio, Pte, PteKind
 
-__all__ = ["Migration", "SwapSlot", "is_device_private_entry", "is_migration_entry", "is_swap_entry", "is_swap_pte", "migrations", "swap_slots"]
+__all__ = [
+    "Migration",
+    "SwapSlot",
+    "is_device_private_entry",
+    "is_migration_entry",
+    "is_poisoned_swp_entry",
+    "is_pte_marker",
+    "is_swap_entry",
+    "is_swap_pte",
+    "make_pte_marker",
+    "migrations",
+    "pte_markers",
+    "swap_slots",
+]
 
 
 class SwapSlot(Record):
@@ -47,6 +62,9 @@ swap_slots = shared_array(SwapSlot, bound("swap_slots", most=15, usual=3))
 migrations = shared_array(Migration, bound("migrations", usual=1))
 """As many as may go on at a time. Where there are several, somebody may notice a mover's last reference to a folio that is unlocked already."""
 
+pte_markers = shared_array(bool, bound("pte_markers", most=1))
+"""Of size 1 where there may be markers: files' pages, or pages that are not there, are write-protected by a userfaultfd, or pages poisoned."""
+
 
 @atomic
 def is_swap_pte(pte: Pte) -> bool:
@@ -70,3 +88,23 @@ def is_migration_entry(pte: Pte) -> bool:
 def is_device_private_entry(pte: Pte) -> bool:
     """is_device_private_entry() (include/linux/swapops.h, Linux 6.12): the page `pte.frame` is in a device's memory."""
     return pte.kind == PteKind.DEVICE_PRIVATE
+
+
+@atomic
+def is_pte_marker(pte: Pte) -> bool:
+    """is_pte_marker() (include/linux/swapops.h, Linux 6.12): no page, but something is said of it."""
+    return pte.kind == PteKind.MARKER
+
+
+@atomic
+def is_poisoned_swp_entry(pte: Pte) -> bool:
+    """is_poisoned_swp_entry() (include/linux/swapops.h, Linux 6.12): a marker that no access can be made."""
+    return pte.kind == PteKind.MARKER and not pte.uffd_wp[0]
+
+
+@atomic
+def make_pte_marker(pte: Pte, uffd_wp: bool) -> None:
+    """make_pte_marker() (include/linux/swapops.h, Linux 6.12), into an empty entry: PTE_MARKER_UFFD_WP, or PTE_MARKER_POISONED. (An entry is never both here: neither
+    takes the place of the other.)"""
+    pte.kind = PteKind.MARKER
+    pte.uffd_wp[0] = uffd_wp

@@ -6,7 +6,9 @@
 So the next store of a CPU faults. It finds its page where it was: nothing is copied that a store would not copy anyway. A device that may go on writing
 writes what nobody sees.
 
-Left out: the bits themselves (/proc/PID/pagemap, bit 55), which nothing here reads; that a read of a shared mapping's page enters it without permission to write from
+Whether an entry is write-protected by a userfaultfd a process may read in a file (/proc/PID/pagemap, bit 57).
+
+Left out: the soft-dirty bits themselves (bit 55 of the same), which nothing here reads; that a read of a shared mapping's page enters it without permission to write from
 then on, as vma_wants_writenotify() says (here a device may write there without a fault of its own: raises no false alarm, and hides none of a driver's
 that is told); the other numbers that may be written, which are about accessed bits.
 """
@@ -24,7 +26,7 @@ from secondsight.linux.page_alloc import page_folio
 from secondsight.linux.pgtable import pte_page
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
 
-__all__ = ["clear_refs_write"]
+__all__ = ["clear_refs_write", "pagemap_read"]
 
 
 @milestone
@@ -68,3 +70,13 @@ def pte_is_pinned(vma: Vma, pte: Pte) -> bool:
     difference: the next store finds it the process's alone."""
     folio = pte_page(pte)
     return folio is not None and pte.writable and is_cow_mapping(vma) and page_folio(folio).pins > 0
+
+
+@milestone
+def pagemap_read(mm: Mm, va: Va) -> bool:
+    """pagemap_read(), pte_to_pagemap_entry() (fs/proc/task_mmu.c, Linux 6.12), of one page: PM_UFFD_WP, whether a page is there, in swap, being moved or yet to come."""
+    mm.mmap_lock.read_lock()
+    with atomic:
+        protected = mm.ptes[va].uffd_wp[0]
+        mm.mmap_lock.read_unlock()
+    return protected

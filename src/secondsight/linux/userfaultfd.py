@@ -28,9 +28,11 @@ descriptor comes with the message, and fork() returns, and the child begins, whe
 So who keeps something by address and lives by these messages hears late: of munmap when the memory has gone, and perhaps another
 mapping has come. The system call has not returned, that is all.
 
-Left out: UFFDIO_POISON; minor faults of huge pages;
-which of two children a message of two forks at a time is about; asynchronous write protection, write protection of pages that are not there, and of files'
-pages; more than one userfaultfd of a process; who else may use it than the process; UFFDIO_API by itself; who waits in a system call
+A write-protected page of a file may go from the page table, and come again: a marker stays (`swapops`). User space may leave one where nothing is, too, by
+write protection (UFFD_FEATURE_WP_UNPOPULATED), or to say that a page is lost (UFFDIO_POISON).
+
+Left out: minor faults, write protection and poison of huge pages;
+which of two children a message of two forks at a time is about; asynchronous write protection; more than one userfaultfd of a process; who else may use it than the process; UFFDIO_API by itself; who waits in a system call
 and is killed goes on with it. The order among those woken.
 """
 
@@ -50,7 +52,8 @@ from secondsight.linux.mm_flags import (
     VM_UFFD_WP,
 )
 from secondsight.linux.mm_types import Count, Flags, Mm, Pte, UffdEvent, UserfaultfdCtx, Va, VaEnd, Vma
-from secondsight.linux.pgtable import pte_none, pte_page
+from secondsight.linux.pgtable import pte_none_mostly, pte_page
+from secondsight.linux.swapops import make_pte_marker, pte_markers
 from secondsight.linux.vma_lock import release_fault_lock
 
 __all__ = [
@@ -61,6 +64,7 @@ __all__ = [
     "handle_userfault",
     "mremap_userfaultfd_complete",
     "mremap_userfaultfd_prep",
+    "pte_install_uffd_wp_if_needed",
     "read_message",
     "userfaultfd_armed",
     "userfaultfd_event_wait_completion",
@@ -71,6 +75,7 @@ __all__ = [
     "userfaultfd_unmap_complete",
     "userfaultfd_unmap_prep",
     "userfaultfd_wp",
+    "userfaultfd_wp_use_markers",
     "wake_userfault",
 ]
 
@@ -106,6 +111,23 @@ def userfaultfd_armed(vma: Vma) -> bool:
 def userfaultfd_pte_wp(vma: Vma, pte: Pte) -> bool:
     """userfaultfd_pte_wp() (include/linux/userfaultfd_k.h, Linux 6.12): a write to the page is to be told."""
     return userfaultfd_wp(vma) and pte.uffd_wp[0]
+
+
+@atomic
+def userfaultfd_wp_use_markers(vma: Vma) -> bool:
+    """userfaultfd_wp_use_markers(), userfaultfd_wp_unpopulated() (include/linux/userfaultfd_k.h, fs/userfaultfd.c, Linux 6.12): whether pages that are not there are write-protected
+    too: a file's, or where user space has asked for that."""
+    mm = vma.vm_mm
+    assert mm is not None
+    return userfaultfd_wp(vma) and (vma.vm_file is not None or mm.userfaultfd[0].unpopulated)
+
+
+@atomic
+def pte_install_uffd_wp_if_needed(vma: Vma, pte: Pte, uffd_wp: bool) -> None:
+    """pte_install_uffd_wp_if_needed() (include/linux/mm_inline.h, Linux 6.12): a file's page that was write-protected (`uffd_wp`) has gone from the entry, which is empty: it is
+    when it comes again."""
+    if uffd_wp and vma.vm_file is not None and userfaultfd_wp(vma):
+        make_pte_marker(pte, True)
 
 
 # The queue.
@@ -216,7 +238,7 @@ def handle_userfault(mm: Mm, va: Va, flags: Flags, why: Count) -> Flags:
 def userfaultfd_must_wait(mm: Mm, va: Va, wp: bool) -> bool:
     """userfaultfd_must_wait() (fs/userfaultfd.c, Linux 6.12): the entry is still not as it has to be; it is read without its lock."""
     pte = mm.ptes[va]
-    return pte_none(pte) or (wp and pte_page(pte) is not None and not pte.writable)
+    return pte_none_mostly(pte) or (wp and pte_page(pte) is not None and not pte.writable)
 
 
 # Forks.
@@ -233,6 +255,8 @@ def dup_userfaultfd(mm: Mm, oldmm: Mm) -> bool:
             mm.userfaultfd[0].sigbus = ctx.sigbus
             mm.userfaultfd[0].events = ctx.events
             mm.userfaultfd[0].forks = True
+            if len(pte_markers) > 0:
+                mm.userfaultfd[0].unpopulated = ctx.unpopulated
     if told:
         mmap_changes(ctx)
     return told

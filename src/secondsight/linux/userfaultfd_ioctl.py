@@ -6,21 +6,39 @@ alike. When it is not any more, or the userfaultfd is closed, what was write-pro
 
 from __future__ import annotations
 
-from secondsight.lang import Char, Errno, atomic, milestone, require
+from typing import Final
+
+from secondsight.lang import Char, Errno, Ref, atomic, milestone, require
 from secondsight.linux.errno import EAGAIN, EINVAL, EPERM
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.mm_flags import VM_SEALED, VM_UFFD_FLAGS, VM_UFFD_MINOR, VM_UFFD_WP
-from secondsight.linux.mm_types import Flags, Mm, Pgoff, Va, VaEnd
-from secondsight.linux.mm_userfaultfd import mfill_atomic, mfill_atomic_continue, mwriteprotect_range, uffd_wp_range
+from secondsight.linux.mm_types import AddressSpace, Flags, Mm, Pgoff, Va, VaEnd, Vma, writes_back
+from secondsight.linux.mm_userfaultfd import (
+    MFILL_ATOMIC_CONTINUE,
+    MFILL_ATOMIC_COPY,
+    MFILL_ATOMIC_POISON,
+    MFILL_ATOMIC_WP,
+    MFILL_ATOMIC_ZEROPAGE,
+    mfill_atomic,
+    mwriteprotect_range,
+    uffd_wp_range,
+)
 from secondsight.linux.mm_userfaultfd_move import move_pages
+from secondsight.linux.swapops import pte_markers
 from secondsight.linux.userfaultfd import is_registered, userfaultfd_minor, userfaultfd_missing, userfaultfd_wp, wake_userfault
 from secondsight.linux.vma import vma_modify_flags, vmas_changed
 
 __all__ = [
+    "IOCTL_CONTINUE",
+    "IOCTL_WRITEPROTECT",
     "new_userfaultfd",
+    "register_ioctls",
     "userfaultfd_continue",
+    "userfaultfd_continue_wp",
     "userfaultfd_copy",
+    "userfaultfd_copy_wp",
     "userfaultfd_move",
+    "userfaultfd_poison",
     "userfaultfd_register",
     "userfaultfd_release",
     "userfaultfd_unregister",
@@ -29,9 +47,13 @@ __all__ = [
     "userfaultfd_zeropage",
 ]
 
+IOCTL_WRITEPROTECT: Final = 1
+IOCTL_CONTINUE: Final = 2
+"""Bits of what `register_ioctls` says: _UFFDIO_WRITEPROTECT, _UFFDIO_CONTINUE."""
+
 
 @atomic
-def new_userfaultfd(mm: Mm, sigbus: bool, events: bool, forks: bool = False) -> None:
+def new_userfaultfd(mm: Mm, sigbus: bool, events: bool, forks: bool = False, unpopulated: bool = False) -> None:
     """new_userfaultfd(), userfaultfd_api() (fs/userfaultfd.c, Linux 6.12): with those features. A process has one at most."""
     ctx = mm.userfaultfd[0]
     ctx.opened = True
@@ -39,6 +61,8 @@ def new_userfaultfd(mm: Mm, sigbus: bool, events: bool, forks: bool = False) -> 
     ctx.events = events
     ctx.forks = forks
     ctx.handed = True
+    if len(pte_markers) > 0:
+        ctx.unpopulated = unpopulated
 
 
 @milestone
@@ -53,8 +77,7 @@ def userfaultfd_register(mm: Mm, start: Va, length: Pgoff, modes: Flags, low: Va
         ret = register_problem(mm, start, start + length, modes & VM_UFFD_MINOR != 0)
         if ret == 0 and modes & VM_UFFD_WP != 0:
             for va in range(start, start + length):
-                private = mm.mm_mt[va]
-                require(private is None or private.vm_file is None, "left-out", "write protection of a file's pages by userfaultfd is not modelled")
+                require(not is_large_file(mm.mm_mt[va]), "left-out", "write protection of a file's huge pages by userfaultfd is not modelled")
         at: VaEnd = start
         while ret == 0 and at < start + length:
             first = find_vma_from(mm, at, start + length)
@@ -72,15 +95,42 @@ def userfaultfd_register(mm: Mm, start: Va, length: Pgoff, modes: Flags, low: Va
 
 
 @atomic
+def is_large_file(vma: Ref[Vma]) -> bool:
+    """Whether a vma maps a file of huge pages."""
+    if vma is None:
+        return False
+    file = vma.vm_file
+    return file is not None and file.is_hugetlb()
+
+
+def register_ioctls(mm: Mm, start: Va, length: Pgoff, modes: Flags, low: Va, high: VaEnd) -> Errno:
+    """userfaultfd_register(), its answer (fs/userfaultfd.c, Linux 6.12): as that, or of the ioctls that it allows IOCTL_WRITEPROTECT and IOCTL_CONTINUE, of those that it allows besides
+    the others. Left out: huge pages of a file, of which others are refused (UFFD_API_RANGE_IOCTLS_BASIC)."""
+    ret = userfaultfd_register(mm, start, length, modes, low, high)
+    if ret == 0:
+        ret = (IOCTL_WRITEPROTECT if modes & VM_UFFD_WP != 0 else 0) + (IOCTL_CONTINUE if modes & VM_UFFD_MINOR != 0 else 0)
+    return ret
+
+
+@atomic
+def vma_can_userfault(file: AddressSpace) -> bool:
+    """vma_can_userfault() (include/linux/userfaultfd_k.h, Linux 6.12) of a file's mapping: a memfd's may be registered, and not a device's or that of a file on a disk."""
+    if len(writes_back) > 0:
+        if file.can_writeback():
+            return False
+    return file.vm_flags() == 0
+
+
+@atomic
 def register_problem(mm: Mm, start: Va, end: VaEnd, minor: bool) -> Errno:
-    """The checks of userfaultfd_register(), vma_can_userfault() (fs/userfaultfd.c, include/linux/userfaultfd_k.h, Linux 6.12)."""
+    """The checks of userfaultfd_register() (fs/userfaultfd.c, Linux 6.12)."""
     ret: Errno = -EINVAL
     for va in range(start, end):
         vma = mm.mm_mt[va]
         if vma is not None:
             file = vma.vm_file
             if file is not None:
-                if file.vm_flags() != 0:
+                if not vma_can_userfault(file):
                     return -EINVAL
             elif minor:
                 return -EINVAL
@@ -112,7 +162,7 @@ def unregister_problem(mm: Mm, start: Va, end: VaEnd) -> Errno:
         if vma is not None:
             file = vma.vm_file
             if file is not None:
-                if file.vm_flags() != 0:
+                if not vma_can_userfault(file):
                     return -EINVAL
             ret = 0
     return ret
@@ -156,7 +206,18 @@ def userfaultfd_copy(mm: Mm, va: Va, value: Char) -> Errno:
     """userfaultfd_copy() (fs/userfaultfd.c, Linux 6.12), of one page: fill it, and wake who waits for it. As `mfill_atomic`."""
     if mm.userfaultfd[0].mmap_changing > 0:
         return -EAGAIN
-    ret = mfill_atomic(mm, va, value, False)
+    ret = mfill_atomic(mm, va, value, MFILL_ATOMIC_COPY)
+    if ret == 0:
+        wake_userfault(mm.userfaultfd[0], va, va + 1)
+    return ret
+
+
+@milestone
+def userfaultfd_copy_wp(mm: Mm, va: Va, value: Char) -> Errno:
+    """userfaultfd_copy() with UFFDIO_COPY_MODE_WP (fs/userfaultfd.c, Linux 6.12): it is write-protected."""
+    if mm.userfaultfd[0].mmap_changing > 0:
+        return -EAGAIN
+    ret = mfill_atomic(mm, va, value, MFILL_ATOMIC_COPY | MFILL_ATOMIC_WP)
     if ret == 0:
         wake_userfault(mm.userfaultfd[0], va, va + 1)
     return ret
@@ -167,7 +228,7 @@ def userfaultfd_zeropage(mm: Mm, va: Va) -> Errno:
     """userfaultfd_zeropage() (fs/userfaultfd.c, Linux 6.12), of one page."""
     if mm.userfaultfd[0].mmap_changing > 0:
         return -EAGAIN
-    ret = mfill_atomic(mm, va, 0, True)
+    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_ZEROPAGE)
     if ret == 0:
         wake_userfault(mm.userfaultfd[0], va, va + 1)
     return ret
@@ -175,10 +236,32 @@ def userfaultfd_zeropage(mm: Mm, va: Va) -> Errno:
 
 @milestone
 def userfaultfd_continue(mm: Mm, va: Va) -> Errno:
-    """userfaultfd_continue() (fs/userfaultfd.c, Linux 6.12), of one page: map what the file has, and wake who waits for it. As `mfill_atomic_continue`."""
+    """userfaultfd_continue() (fs/userfaultfd.c, Linux 6.12), of one page: map what the file has, and wake who waits for it."""
     if mm.userfaultfd[0].mmap_changing > 0:
         return -EAGAIN
-    ret = mfill_atomic_continue(mm, va)
+    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_CONTINUE)
+    if ret == 0:
+        wake_userfault(mm.userfaultfd[0], va, va + 1)
+    return ret
+
+
+@milestone
+def userfaultfd_continue_wp(mm: Mm, va: Va) -> Errno:
+    """userfaultfd_continue() with UFFDIO_CONTINUE_MODE_WP (fs/userfaultfd.c, Linux 6.12): it is write-protected."""
+    if mm.userfaultfd[0].mmap_changing > 0:
+        return -EAGAIN
+    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_CONTINUE | MFILL_ATOMIC_WP)
+    if ret == 0:
+        wake_userfault(mm.userfaultfd[0], va, va + 1)
+    return ret
+
+
+@milestone
+def userfaultfd_poison(mm: Mm, va: Va) -> Errno:
+    """userfaultfd_poison() (fs/userfaultfd.c, Linux 6.12), of one page: nobody can access it any more, and who waits for it hears so."""
+    if mm.userfaultfd[0].mmap_changing > 0:
+        return -EAGAIN
+    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_POISON)
     if ret == 0:
         wake_userfault(mm.userfaultfd[0], va, va + 1)
     return ret

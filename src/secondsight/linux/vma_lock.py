@@ -12,7 +12,7 @@ changes of other vmas too: may hide a bug in which one does not.
 MADV_DONTNEED and MADV_FREE of later releases are under a vma's lock too (`madvise`). Who changes several vmas for one change of mappings marks them in one step, when no fault is on any:
 in the kernel one after the other; munmap and MAP_FIXED here too (`lock_vmas_to_unmap`).
 
-Left out: who else takes a vma's lock: userfaultfd's filling and moving, reading /proc/PID/maps.
+User space that fills a page, or moves one, by a userfaultfd is under vmas' locks too (`mm_userfaultfd`). Left out: who else takes a vma's lock: reading /proc/PID/maps.
 """
 
 from __future__ import annotations

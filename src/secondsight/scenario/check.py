@@ -220,13 +220,9 @@ class Checker:
         of = {arg.type: op.args[name] for name, arg in spec.args.items()}
         file = next((ref for kind, ref in of.items() if kind.shape == "h" and isinstance(ref, HandleRef)), None)
         addresses = [ref for name, arg in spec.args.items() if arg.type in (ArgType.ADDRESS, ArgType.PLACE) and isinstance(ref := op.args[name], HandleRef)]
-        address = next(iter(addresses), None)
         page, pages = of.get(ArgType.PAGE, 0), of.get(ArgType.COUNT, 1)
         if not isinstance(pages, int) or not isinstance(page, int):
             return None
-        flag = next((name for name, arg in spec.args.items() if arg.anonymous and op.args[name]), None)
-        if flag is not None and isinstance(address, HandleRef) and self.handles[address.handle].of_file:
-            return f"{flag}: {address} is a file's mapping, of which this is not modelled", f"map it without a file, or leave {flag} out"
         length = of.get(ArgType.LENGTH, pages)
         assert isinstance(length, int)
         for reached in addresses:

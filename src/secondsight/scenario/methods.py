@@ -531,6 +531,11 @@ class RecorderMethods(ABC):
         made: File = self._operation("userfaultfd", None, sigbus=sigbus, events=events, forks=forks)
         return made
 
+    def userfaultfd_wp_unpopulated(self, *, sigbus: bool = False, events: bool = False, forks: bool = False) -> File:
+        """`userfaultfd` with UFFD_FEATURE_WP_UNPOPULATED (Linux 6.4 on; -EINVAL before): of private memory `uffd_writeprotect` protects pages that are not there, too."""
+        made: File = self._operation("userfaultfd_wp_unpopulated", None, sigbus=sigbus, events=events, forks=forks)
+        return made
+
     def uffd_register(
         self,
         uffd: File,
@@ -541,7 +546,7 @@ class RecorderMethods(ABC):
         wp: bool = False,
         into: str | None = None,
     ) -> None:
-        """UFFDIO_REGISTER: pages that are `missing`, and those that are write-protected (`wp`; private memory only). Fails with -EINVAL (not
+        """UFFDIO_REGISTER: pages that are `missing`, and those that are write-protected (`wp`; not of huge pages). Fails with -EINVAL (not
         mapped, a udmabuf's mapping; neither mode), -EPERM (mapped read-only from a write-sealed memfd), -EBADF (closed)."""
         self._operation("uffd_register", into, uffd=uffd, addr=addr, pages=pages, missing=missing, wp=wp)
 
@@ -552,6 +557,20 @@ class RecorderMethods(ABC):
         does, and with -EINVAL (private memory)."""
         self._operation("uffd_register_minor", into, uffd=uffd, addr=addr, pages=pages, missing=missing)
 
+    def uffd_register_ioctls(
+        self,
+        uffd: File,
+        addr: Address,
+        *,
+        missing: bool = False,
+        wp: bool = False,
+        minor: bool = False,
+        into: str | None = None,
+    ) -> None:
+        """UFFDIO_REGISTER of one page, with any of the three modes, and which ioctls it says are allowed: `w` UFFDIO_WRITEPROTECT, `c` UFFDIO_CONTINUE, `a` both, `-` neither; beside UFFDIO_WAKE,
+        UFFDIO_COPY and UFFDIO_ZEROPAGE. Fails as `uffd_register` and `uffd_register_minor` do."""
+        self._operation("uffd_register_ioctls", into, uffd=uffd, addr=addr, missing=missing, wp=wp, minor=minor)
+
     def uffd_unregister(self, uffd: File, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """UFFDIO_UNREGISTER. Who waits for a page there tries again. Fails with -EINVAL (not mapped, a udmabuf's mapping), -EBADF (closed)."""
         self._operation("uffd_unregister", into, uffd=uffd, addr=addr, pages=pages)
@@ -561,6 +580,15 @@ class RecorderMethods(ABC):
         -EAGAIN (a change is in progress, whose message nobody has read yet), -EFAULT (past the end of the file), -EBADF (closed)."""
         self._operation("uffd_copy", into, uffd=uffd, addr=addr, value=value)
 
+    def uffd_copy_wp(self, uffd: File, addr: Address, value: str, *, into: str | None = None) -> None:
+        """`uffd_copy` of a page that is write-protected from the beginning (UFFDIO_COPY_MODE_WP). Fails as that does, and with -EINVAL (not registered for write protection)."""
+        self._operation("uffd_copy_wp", into, uffd=uffd, addr=addr, value=value)
+
+    def uffd_poison(self, uffd: File, addr: Address, *, into: str | None = None) -> None:
+        """UFFDIO_POISON of one page (Linux 6.6 on; -EINVAL before): every access to it fails with SIGBUS from now on, until it is filled or forgotten. Fails with -EEXIST (a page is there, or it is poisoned or
+        write-protected), -ENOENT (not registered), -EAGAIN (a change is in progress), -EFAULT (past the end of the file), -EBADF (closed)."""
+        self._operation("uffd_poison", into, uffd=uffd, addr=addr)
+
     def uffd_zeropage(self, uffd: File, addr: Address, *, into: str | None = None) -> None:
         """UFFDIO_ZEROPAGE of one page. Fails as `uffd_copy` does."""
         self._operation("uffd_zeropage", into, uffd=uffd, addr=addr)
@@ -569,6 +597,11 @@ class RecorderMethods(ABC):
         """UFFDIO_CONTINUE of one page: the page that the memfd has is mapped; who waits for it goes on. Fails with -EEXIST (mapped already), -EFAULT (the memfd has
         none), -EINVAL (past its end; not a memfd's), -ENOENT (not registered), -EAGAIN (a change is in progress), -EBADF (closed)."""
         self._operation("uffd_continue", into, uffd=uffd, addr=addr)
+
+    def uffd_continue_wp(self, uffd: File, addr: Address, *, into: str | None = None) -> None:
+        """`uffd_continue` of a page that is write-protected from the beginning (UFFDIO_CONTINUE_MODE_WP; Linux 6.4 on, -EINVAL before). Fails as that does, and with -EINVAL (not registered for write
+        protection)."""
+        self._operation("uffd_continue_wp", into, uffd=uffd, addr=addr)
 
     def uffd_move(self, uffd: File, addr: Address, source: Address, *, into: str | None = None) -> None:
         """UFFDIO_MOVE (Linux 6.8 on): the page at `source` is taken from there, and put to `addr`; who waits for that goes on. Both are private memory. Fails with
@@ -601,11 +634,23 @@ class RecorderMethods(ABC):
         waits in a read a real kernel keeps it until that returns: with a handler's thread it is not to be closed.)"""
         self._operation("uffd_close", into, uffd=uffd)
 
+    def pagemap_wp(self, addr: Address, *, into: str | None = None) -> None:
+        """Whether a page, or what is to come there, is write-protected by a userfaultfd, as /proc/PID/pagemap tells the process (bit 57): `w`, or `-`."""
+        self._operation("pagemap_wp", into, addr=addr)
+
     def uffd_serve(self, uffd: File, value: str) -> None:
         """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
         `value`, what is protected may be written again, what a memfd has is mapped, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
         tried again; for anything else, who waits tries again."""
         self._operation("uffd_serve", None, uffd=uffd, value=value)
+
+    def uffd_monitor(self, uffd: File, value: str) -> None:
+        """`uffd_serve` as the kernel's own tests do it: what MADV_DONTNEED takes away (the message REMOVE) is registered no more; nothing is tried again."""
+        self._operation("uffd_monitor", None, uffd=uffd, value=value)
+
+    def uffd_monitor_wp(self, uffd: File, value: str) -> None:
+        """`uffd_monitor` that fills with pages which are write-protected (UFFDIO_COPY_MODE_WP), until somebody writes them."""
+        self._operation("uffd_monitor_wp", None, uffd=uffd, value=value)
 
     def device_forget(self, device: DeviceHandle, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""

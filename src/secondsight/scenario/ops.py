@@ -138,7 +138,7 @@ REQUIRED = object()
 @dataclass(frozen=True)
 class Arg:
     """An argument. `default`: of the recorder's method; `keyword`: there it is given by name; `optional`: it may be None in the data too;
-    `inside`: pages must lie inside the file; `anonymous`: a flag that can only be set for memory without a file."""
+    `inside`: pages must lie inside the file; `anonymous`: a flag that is drawn (`agree`) only where no files are mapped."""
 
     type: ArgType
     default: object = REQUIRED

@@ -62,6 +62,15 @@ SHARES = ("mmap", "mmap_read_only")
 """What may map a memfd so that it is written: mprotect() lets one be written that was not."""
 RECLAIMS = ("madvise_pageout", "reclaim", "memory_pressure", "memory_reclaim")
 """What may take a memfd's page away."""
+CAME_LATER = {
+    "uffd_move": "userfaultfd-moves-pages",
+    "uffd_poison": "userfaultfd-poisons-pages",
+    "uffd_continue_wp": "userfaultfd-protects-what-is-to-come",
+    "userfaultfd_wp_unpopulated": "userfaultfd-protects-what-is-to-come",
+}
+"""Operations that a kernel may not know, and the difference that says so."""
+WP_REGISTERS = ("uffd_register", "uffd_register_ioctls")
+"""What registers memory for write protection, if its `wp` says so."""
 WHEREVER = ("mremap_maymove",)
 """What moves to a place that the kernel chooses."""
 _ROWS = ("handles", "devices", "other_processes")
@@ -155,8 +164,8 @@ class Encoder:
                     self._range(ref, first, count)
         if op.kind == "move_pages" and (differs("empty-page-is-a-bad-address", self.release) or differs("protected-page-is-not-found", self.release)):
             row["flags"] |= tables.EMPTY_IS_BAD
-        if op.kind == "uffd_move" and differs("userfaultfd-moves-pages", self.release):
-            row["flags"] |= tables.NO_MOVE
+        if op.kind in CAME_LATER and differs(CAME_LATER[op.kind], self.release):
+            row["flags"] |= tables.IS_UNKNOWN
         if op.kind == "direct_read" and differs("direct-io-by-reference", self.release):
             row["flags"] |= tables.BY_REFERENCE
         if op.declared.makes is HandleType.PIN and differs("longterm-pin-of-the-zero-page", self.release):
@@ -311,6 +320,8 @@ class Encoder:
         if takes.get("dax_devices"):
             derived["prepares_dax"] = int(self.release is not None and not differs("dax-refuses-before-it-maps", self.release))
         if largest.get("userfaultfd"):
+            if any(place.op.kind in WP_REGISTERS and place.op.args["wp"] for place in self.places) and self._maps_files():
+                derived["pte_markers"] = 1
             derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
         if wanted.get("gup_fast_steps") and self.is_huge:
             derived["gup_walks"] = min(BOUNDS["gup_walks"].most, max(1, len(self.scenario.threads)) + len(self.devices))
@@ -411,6 +422,10 @@ class Encoder:
         _all_there(driver, theirs_alone, wanted)
         drivers = {name: sizes.pop(name) for name in theirs_alone if name in sizes}
         return bounds(**sizes) | own | drivers
+
+    def _maps_files(self) -> bool:
+        """Whether there is a mapping of a file."""
+        return any(place.op.declared.makes is HandleType.MAPPING and place.op.args.get("fd") is not None for place in self.places)
 
     def _shares_a_file(self) -> bool:
         """Whether a thread may have a memfd mapped to write, and another changes what is mapped."""
@@ -530,7 +545,7 @@ class Encoder:
         """Of how many mappings an operation takes only a part away: then a vma is split, or two are."""
         op, count = place.op, 0
         for name in ("addr", "at"):
-            address, pages = op.args.get(name), op.args.get("pages")
+            address, pages = op.args.get(name), op.args.get("pages", 1)
             if name == "at" and isinstance(pages, int):
                 pages = pages_made(op, pages)
             if op.declared.remaps and isinstance(address, HandleRef) and isinstance(pages, int):

@@ -431,10 +431,15 @@ class ProcessMethods(ABC):
         done: File = self._do("userfaultfd", sigbus=sigbus, events=events, forks=forks)
         return done
 
+    def userfaultfd_wp_unpopulated(self, *, sigbus: bool = False, events: bool = False, forks: bool = False) -> File:
+        """`userfaultfd` with UFFD_FEATURE_WP_UNPOPULATED (Linux 6.4 on; -EINVAL before): of private memory `uffd_writeprotect` protects pages that are not there, too."""
+        done: File = self._do("userfaultfd_wp_unpopulated", sigbus=sigbus, events=events, forks=forks)
+        return done
+
     def uffd_register(
         self, uffd: File, addr: Address, *, pages: int | None = None, missing: bool = True, wp: bool = False
     ) -> str:
-        """UFFDIO_REGISTER: pages that are `missing`, and those that are write-protected (`wp`; private memory only). Fails with -EINVAL (not
+        """UFFDIO_REGISTER: pages that are `missing`, and those that are write-protected (`wp`; not of huge pages). Fails with -EINVAL (not
         mapped, a udmabuf's mapping; neither mode), -EPERM (mapped read-only from a write-sealed memfd), -EBADF (closed)."""
         done: str = self._do("uffd_register", uffd=uffd, addr=addr, pages=pages, missing=missing, wp=wp)
         return done
@@ -443,6 +448,14 @@ class ProcessMethods(ABC):
         """UFFDIO_REGISTER of pages that a memfd has and that are not mapped (UFFDIO_REGISTER_MODE_MINOR), and of those that are `missing`. Fails as `uffd_register`
         does, and with -EINVAL (private memory)."""
         done: str = self._do("uffd_register_minor", uffd=uffd, addr=addr, pages=pages, missing=missing)
+        return done
+
+    def uffd_register_ioctls(
+        self, uffd: File, addr: Address, *, missing: bool = False, wp: bool = False, minor: bool = False
+    ) -> str:
+        """UFFDIO_REGISTER of one page, with any of the three modes, and which ioctls it says are allowed: `w` UFFDIO_WRITEPROTECT, `c` UFFDIO_CONTINUE, `a` both, `-` neither; beside UFFDIO_WAKE,
+        UFFDIO_COPY and UFFDIO_ZEROPAGE. Fails as `uffd_register` and `uffd_register_minor` do."""
+        done: str = self._do("uffd_register_ioctls", uffd=uffd, addr=addr, missing=missing, wp=wp, minor=minor)
         return done
 
     def uffd_unregister(self, uffd: File, addr: Address, *, pages: int | None = None) -> str:
@@ -456,6 +469,17 @@ class ProcessMethods(ABC):
         done: str = self._do("uffd_copy", uffd=uffd, addr=addr, value=value)
         return done
 
+    def uffd_copy_wp(self, uffd: File, addr: Address, value: str) -> str:
+        """`uffd_copy` of a page that is write-protected from the beginning (UFFDIO_COPY_MODE_WP). Fails as that does, and with -EINVAL (not registered for write protection)."""
+        done: str = self._do("uffd_copy_wp", uffd=uffd, addr=addr, value=value)
+        return done
+
+    def uffd_poison(self, uffd: File, addr: Address) -> str:
+        """UFFDIO_POISON of one page (Linux 6.6 on; -EINVAL before): every access to it fails with SIGBUS from now on, until it is filled or forgotten. Fails with -EEXIST (a page is there, or it is poisoned or
+        write-protected), -ENOENT (not registered), -EAGAIN (a change is in progress), -EFAULT (past the end of the file), -EBADF (closed)."""
+        done: str = self._do("uffd_poison", uffd=uffd, addr=addr)
+        return done
+
     def uffd_zeropage(self, uffd: File, addr: Address) -> str:
         """UFFDIO_ZEROPAGE of one page. Fails as `uffd_copy` does."""
         done: str = self._do("uffd_zeropage", uffd=uffd, addr=addr)
@@ -465,6 +489,12 @@ class ProcessMethods(ABC):
         """UFFDIO_CONTINUE of one page: the page that the memfd has is mapped; who waits for it goes on. Fails with -EEXIST (mapped already), -EFAULT (the memfd has
         none), -EINVAL (past its end; not a memfd's), -ENOENT (not registered), -EAGAIN (a change is in progress), -EBADF (closed)."""
         done: str = self._do("uffd_continue", uffd=uffd, addr=addr)
+        return done
+
+    def uffd_continue_wp(self, uffd: File, addr: Address) -> str:
+        """`uffd_continue` of a page that is write-protected from the beginning (UFFDIO_CONTINUE_MODE_WP; Linux 6.4 on, -EINVAL before). Fails as that does, and with -EINVAL (not registered for write
+        protection)."""
+        done: str = self._do("uffd_continue_wp", uffd=uffd, addr=addr)
         return done
 
     def uffd_move(self, uffd: File, addr: Address, source: Address) -> str:
@@ -502,11 +532,26 @@ class ProcessMethods(ABC):
         done: str = self._do("uffd_close", uffd=uffd)
         return done
 
+    def pagemap_wp(self, addr: Address) -> str:
+        """Whether a page, or what is to come there, is write-protected by a userfaultfd, as /proc/PID/pagemap tells the process (bit 57): `w`, or `-`."""
+        done: str = self._do("pagemap_wp", addr=addr)
+        return done
+
     def uffd_serve(self, uffd: File, value: str) -> str:
         """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
         `value`, what is protected may be written again, what a memfd has is mapped, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
         tried again; for anything else, who waits tries again."""
         done: str = self._do("uffd_serve", uffd=uffd, value=value)
+        return done
+
+    def uffd_monitor(self, uffd: File, value: str) -> str:
+        """`uffd_serve` as the kernel's own tests do it: what MADV_DONTNEED takes away (the message REMOVE) is registered no more; nothing is tried again."""
+        done: str = self._do("uffd_monitor", uffd=uffd, value=value)
+        return done
+
+    def uffd_monitor_wp(self, uffd: File, value: str) -> str:
+        """`uffd_monitor` that fills with pages which are write-protected (UFFDIO_COPY_MODE_WP), until somebody writes them."""
+        done: str = self._do("uffd_monitor_wp", uffd=uffd, value=value)
         return done
 
     def fs_dax(self, pages: int) -> File:

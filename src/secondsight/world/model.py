@@ -20,7 +20,7 @@ from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.small.resetting import Resets
-from secondsight.devices.userfault_handler import serve
+from secondsight.devices.userfault_handler import monitor, serve
 from secondsight.lang.errors import LangError
 from secondsight.lang.machines import Machine
 from secondsight.lang.modules import is_ours, set_up
@@ -185,14 +185,19 @@ def _daemons(driver: type[Device], driven: list[Any], alone: bool) -> list[Threa
     return [Thread(f"{name}{i + 1 if several else ''}", getattr(one, loop), daemon=True) for name, loop in loops for i, one in enumerate(driven)]
 
 
+_HOW_SERVED: dict[str, tuple[Any, ...]] = {"uffd_serve": (serve,), "uffd_monitor": (monitor, False), "uffd_monitor_wp": (monitor, True)}
+"""By the operation: the function of the thread that answers, and what it is told beside the process, the character and the owner."""
+
+
 def _handlers(encoder: Encoder, spaces: list[Any]) -> list[Thread]:
     """The threads that answer a userfaultfd's messages."""
-    rows = [(encoder.rows["process"][i], encoder.rows["value"][i]) for i, place in enumerate(encoder.places) if place.op.declared.serves]
+    rows = [(encoder.rows["process"][i], encoder.rows["value"][i], place.op.kind) for i, place in enumerate(encoder.places) if place.op.declared.serves]
     told = {encoder.rows["process"][i] for i, p in enumerate(encoder.places) if p.op.declared.makes is HandleType.USERFAULTFD and p.op.args["forks"]}
-    served = [(one, letter, owner) for owner, letter in rows for one in _descendants(encoder.parents, owner) if one == owner or owner in told]
+    served = [(one, letter, owner, kind) for owner, letter, kind in rows for one in _descendants(encoder.parents, owner) if one == owner or owner in told]
     return [
-        Thread("handler" if len(served) == 1 else f"handler{n + 1}", serve, (spaces[one], letter, spaces[owner]), daemon=True)
-        for n, (one, letter, owner) in enumerate(served)
+        Thread("handler" if len(served) == 1 else f"handler{n + 1}", function, (spaces[one], letter, spaces[owner], *more), daemon=True)
+        for n, (one, letter, owner, kind) in enumerate(served)
+        for function, *more in [_HOW_SERVED[kind]]
     ]
 
 

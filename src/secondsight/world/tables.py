@@ -16,7 +16,7 @@ from secondsight.linux.udmabuf import Udmabuf
 from secondsight.scenario.ops import MAX_PAGES
 
 __all__ = [
-    "BY_REFERENCE", "CLOSES", "DIFFERS", "DONTUNMAP", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NORESERVE", "NOT_RUN", "NO_MOVE", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
+    "BY_REFERENCE", "CLOSES", "DIFFERS", "DONTUNMAP", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "IS_UNKNOWN", "NORESERVE", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
     "SEALS_WRITES", "SKIPPED", "SUCCESS", "UNDOES", "WHOLE", "WIPES", "WRITES",
     "DeviceNumber", "Handle",
     "Pinned", "RowNumber", "TABLES",
@@ -48,8 +48,8 @@ HUGETLB: Final = 64
 """MFD_HUGETLB."""
 EMPTY_IS_BAD: Final = 8
 """The differences `empty-page-is-a-bad-address` and `protected-page-is-not-found`."""
-NO_MOVE: Final = 32
-"""The difference `userfaultfd-moves-pages`, of that operation."""
+IS_UNKNOWN: Final = 32
+"""The differences `userfaultfd-moves-pages`, `userfaultfd-poisons-pages` and `userfaultfd-protects-what-is-to-come`, of those operations."""
 BY_REFERENCE: Final = 32
 """The difference `direct-io-by-reference`."""
 UNDOES: Final = 1
