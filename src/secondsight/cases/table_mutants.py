@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from secondsight.cases import revoke_2026, thread_2011_ib
-from secondsight.cases import thread_2023_hugetlb_pins as pins
-from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding, mutants_of
+from secondsight.cases.choice_mutants import CHOICES, HARMLESS_IN_CHOICES
+from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding, mutants_of, of_scenario
+from secondsight.cases.pins_mutants import HARMLESS_IN_HOLDERS, HOLDERS
 from secondsight.cases.revoke_2026 import RevokeColumn
 from secondsight.cases.revoke_story import revokes_restores_revokes
 from secondsight.cases.table import CaseTable, Heading
 from secondsight.cases.udmabuf_mutants import HARMLESS_IN_UDMABUFS, UDMABUFS
 from secondsight.contract.buffer import job_on_the_buffers_memory
-from secondsight.contract.check import driver_program
 from secondsight.contract.harmless import by_name, by_reason
 from secondsight.devices.device import Device
-from secondsight.devices.fenced_importer import ReadsUntilItUnmaps, UnmapsAtOnce
+from secondsight.devices.fenced_importer import FencedImporter, ReadsUntilItUnmaps, UnmapsAtOnce
+from secondsight.devices.moving_buffer import MovingBuffer
 from secondsight.devices.rdma_2011 import OdpIn2011
 from secondsight.devices.rdma_odp import OdpLaterWhereTold
 from secondsight.devices.revocable_buffer import (
@@ -27,13 +27,6 @@ from secondsight.devices.revocable_buffer import (
     RevocableBuffer,
     SkipsThePut,
     UnmapThenFences,
-)
-from secondsight.devices.udmabuf_held import (
-    UdmabufAsVfio,
-    UdmabufPinsAddress,
-    UdmabufPinsFolios,
-    UdmabufReferences,
-    UdmabufShortPinsWhileMapped,
 )
 from secondsight.lang import Ref, atomic
 from secondsight.lang.program import Program
@@ -83,6 +76,35 @@ BESIDE_ITS_COLUMNS: tuple[RevokeColumn, ...] = (
 """What the table does not ask, and mutants have to be asked: its columns look at the first revocation, or at counts alone."""
 
 
+def moves(exporter: MovingBuffer) -> None:
+    """The buffer is moved, and then again."""
+    exporter.move()
+    exporter.move()
+
+
+def moves_and_revokes(exporter: MovingBuffer) -> None:
+    """The buffer is moved, and what it has then is taken away."""
+    exporter.move()
+    before = exporter.storage[0]
+    exporter.revoke()
+    gone(exporter, before)
+
+
+MOVES: tuple[RevokeColumn, ...] = (
+    RevokeColumn(Heading("moves", "no job uses memory that the buffer has left; the importer unmaps when it is told, while its device goes on"), UnmapsAtOnce, moves),
+    RevokeColumn(Heading("moves, goes on", "nobody waits for ever"), FencedImporter, moves, ends=True),
+    RevokeColumn(Heading("moves, lost", "the buffer is moved and then taken away: it gives its memory back, and no job uses it"), UnmapsAtOnce, moves_and_revokes),
+)
+"""Of an exporter that moves its buffer."""
+
+
+def _moving() -> MutatedDesign:
+    """The exporter that the contract's adversaries have, which is in no row: as `re-arm at revoke`, and it moves."""
+    names = holding(revoke_2026.TABLE, "re-arm at revoke")
+    columns = (*MOVES, *(column for column in revoke_2026.COLUMNS if column.entry.name in names), *BESIDE_ITS_COLUMNS)
+    return MutatedDesign(MovingBuffer, tuple(DesignCell(revoke_2026.TABLE, "re-arm at revoke", column.entry.name, MovingBuffer, _revoking(column)) for column in columns))
+
+
 def _exporter(kind: type[RevocableBuffer], *rows: str) -> MutatedDesign:
     """A class, and the rows that it is judged in: a row's exporter is the class, or derives from it."""
     cells = []
@@ -102,33 +124,11 @@ def _revoking(column: RevokeColumn) -> Callable[[type], Program]:
     return partial(revoke_2026.program_of, column=column)
 
 
-def _held(kind: type, *rows: str) -> MutatedDesign:
-    """An exporter of the table about pins, and the rows that it is judged in."""
-    cells = []
-    for row in pins.ROWS:
-        if row.entry.name in rows:
-            for column in pins.COLUMNS:
-                if column.entry.name in holding(pins.TABLE, row.entry.name):
-                    cells.append(DesignCell(pins.TABLE, row.entry.name, column.entry.name, row.exporter, _pinning(row, column)))
-    return MutatedDesign(kind, tuple(cells))
-
-
-def _pinning(row: pins.PinsRow, column: pins.PinsColumn) -> Callable[[type], Program]:
-    def made(changed: type) -> Program:
-        return pins.program_of(replace(row, exporter=changed), column)
-
-    return made
-
-
 def _driver(kind: type[Device], table: CaseTable, row: str, base: type[Device], scenario_of: Callable[[str], Scenario], without: Sequence[str] = ()) -> MutatedDesign:
     """A driver of a table with scenarios, and the row that it is judged in."""
     columns = [column for column in holding(table, row) if column not in without]
-    cells = (DesignCell(table, row, column, base, partial(_of_scenario, scenario=scenario_of(column))) for column in columns)
+    cells = (DesignCell(table, row, column, base, partial(of_scenario, scenario=scenario_of(column))) for column in columns)
     return MutatedDesign(kind, tuple(cells))
-
-
-def _of_scenario(driver: type, scenario: Scenario) -> Program:
-    return driver_program(driver, scenario)
 
 
 def _only_writes() -> Scenario:
@@ -157,26 +157,24 @@ def _only_writes() -> Scenario:
 def _in_2011() -> MutatedDesign:
     """The thread's driver on its own callbacks."""
     known = _driver(OdpIn2011, thread_2011_ib.TABLE, "2011: later", OdpIn2011, thread_2011_ib.scenario_of)
-    more = DesignCell(thread_2011_ib.TABLE, "2011: later", "only writes", OdpIn2011, partial(_of_scenario, scenario=_only_writes()))
+    more = DesignCell(thread_2011_ib.TABLE, "2011: later", "only writes", OdpIn2011, partial(of_scenario, scenario=_only_writes()))
     return MutatedDesign(OdpIn2011, (*known.cells, more))
 
 
 DESIGNS: dict[str, MutatedDesign] = {
     **UDMABUFS,
+    **HOLDERS,
+    **CHOICES,
     "RevocableBuffer": _exporter(RevocableBuffer, "fences", "skip the put"),
     "FencesOnly": _exporter(FencesOnly, "fences"),
     "CountingBuffer": _exporter(CountingBuffer, "skip the put", "re-arm at revoke"),
     "SkipsThePut": _exporter(SkipsThePut, "skip the put"),
     "RearmsAtRevoke": _exporter(RearmsAtRevoke, "re-arm at revoke"),
     "UnmapThenFences": _exporter(UnmapThenFences, "unmap, fences"),
+    "MovingBuffer": _moving(),
     "OdpLaterWhereTold": _driver(
         OdpLaterWhereTold, thread_2011_ib.TABLE, "by a hint", OdpLaterWhereTold, thread_2011_ib.scenario_of, (thread_2011_ib.DIRECT, thread_2011_ib.BY_REFERENCE)
     ),
-    "UdmabufReferences": _held(UdmabufReferences, "reference", "ref mapped"),
-    "UdmabufPinsAddress": _held(UdmabufPinsAddress, "address"),
-    "UdmabufPinsFolios": _held(UdmabufPinsFolios, "as VFIO", "pin mapped"),
-    "UdmabufAsVfio": _held(UdmabufAsVfio, "as VFIO"),
-    "UdmabufShortPinsWhileMapped": _held(UdmabufShortPinsWhileMapped, "each frame"),
     "OdpIn2011": _in_2011(),
 }
 """By the name of the class."""
@@ -205,6 +203,8 @@ _CLEARED_ALREADY = (
 
 HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
     **HARMLESS_IN_UDMABUFS,
+    **HARMLESS_IN_HOLDERS,
+    **HARMLESS_IN_CHOICES,
     "RevocableBuffer": by_name(
         {
             _BEING_MADE: "open: swap 1, 2",
@@ -234,23 +234,6 @@ HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
         }
     ),
     "UnmapThenFences": by_name({_NO_FENCE_COMES: "stop_all: swap 5, 6", _WAITED_FOR: "stop_all: swap 7"}),
-    "UdmabufReferences": by_name(
-        {
-            "in no cell that holds does anybody take the page away while the buffer looks it up, or look at the buffer": (
-                "hold: without the lock 1; hold: first out of the lock 1; hold: last out of the lock 1; hold: swap 2"
-            ),
-        }
-    ),
-    "UdmabufPinsAddress": {},
-    "UdmabufPinsFolios": {},
-    "UdmabufAsVfio": {},
-    "UdmabufShortPinsWhileMapped": by_name(
-        {
-            "what is read there is written when the buffer is made, to pin is one step, and one thread alone maps": (
-                "hold: without the lock 1; hold: first out of the lock 1; hold: last out of the lock 1"
-            ),
-        }
-    ),
     "OdpLaterWhereTold": {},
     "OdpIn2011": by_name(
         {

@@ -1,6 +1,6 @@
 """Mutants of the right drivers that ship which no adversary notices, and why they break nothing: generated names, reviewed reasons.
 
-Every right driver that ships is in `HARMLESS`. `JUDGED` has those that adversaries of their own judge, and why.
+Every right driver that ships is in `HARMLESS`, and what is a record within one. `JUDGED` has those that adversaries of their own judge, and why.
 """
 
 from __future__ import annotations
@@ -496,8 +496,13 @@ HARMLESS: dict[str, dict[str, str]] = {
             "the device works by what the cache finds, and that is mapped anew": "forget_range: drop 2",
         }
     ),
+    "PrivateRangeGpu": {},
+    "UnsubscribesByEntry": {},
+    "Marking": {},
+    "GpuMemory": {},
+    "SharedNotifier": {},
 }
-"""By driver and mutant (`driver_mutants`): why it may survive."""
+"""By driver, or part of one, and mutant (`driver_mutants`): why it may survive."""
 
 _BY_ITS_TABLE = "the cells that hold in its table; the contract's adversaries break it by design"
 
@@ -509,5 +514,6 @@ JUDGED: dict[str, str] = {
     "KeepsEverything": "what it shares with `ForgetsByHook` and `ForgetsByEvents`, where those hold",
     "ForgetsByHook": _BY_ITS_TABLE,
     "ForgetsByEvents": _BY_ITS_TABLE,
+    "UnsubscribesByEntry": "scenarios of its own, of what is freed and allocated anew at the same address",
 }
 """By driver: who judges its mutants, where it is not the contract's adversaries."""
