@@ -11,6 +11,7 @@ import pytest
 
 from secondsight.cases.design_mutants import mutants_of, try_design
 from secondsight.cases.table_mutants import DESIGNS, HARMLESS_IN_DESIGNS
+from secondsight.search import Verdict
 
 
 def fates(name: str, mutants: list[str]) -> list[tuple[str, str]]:
@@ -49,6 +50,8 @@ def test_each_design_holds_somewhere_and_what_may_survive_is_of_one() -> None:
     assert set(HARMLESS_IN_DESIGNS) == set(DESIGNS)
     for name, design in DESIGNS.items():
         assert design.cells
+        asked = [cell for cell in design.cells if (cell.row, cell.column) in cell.table.expected]
+        assert [cell for cell in asked if cell.table.expected[cell.row, cell.column] is not Verdict.HOLDS] == []
         assert set(HARMLESS_IN_DESIGNS[name]) <= {one.name.removeprefix(f"{name}.") for one in mutants_of(design)}
 
 

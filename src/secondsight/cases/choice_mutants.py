@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from secondsight.cases import hmm_retry_2026, thread_2021_exclusive, two_pass_2026
-from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding, of_scenario
+from secondsight.cases.design_mutants import DesignCell, MutatedDesign, of_scenario
 from secondsight.contract.check import RULES
 from secondsight.devices.exclusive import Exclusive, Exclusive615, ExclusiveByOwner
 from secondsight.devices.hmm_retry import RangeMirror
@@ -17,35 +17,36 @@ __all__ = ["CHOICES", "HARMLESS_IN_CHOICES"]
 _AS_IF_CPU = RULES["as-if-cpu"].probes[0]
 
 
-def _exclusive(row: str, base: type[ExclusiveByOwner], columns: Sequence[str]) -> list[DesignCell]:
+_Cells = Mapping[str, Sequence[str]]
+"""Of each row its columns, in the order in which they are asked."""
+
+
+def _exclusive(row: str, base: type[ExclusiveByOwner], columns: Sequence[str]) -> Iterator[DesignCell]:
     """A driver for exclusive access in columns of its row."""
-    table = thread_2021_exclusive.TABLE
-    assert set(columns) <= set(holding(table, row))
-    return [DesignCell(table, row, column, base, partial(of_scenario, scenario=thread_2021_exclusive.scenario_of(column))) for column in columns]
+    for column in columns:
+        yield DesignCell(thread_2021_exclusive.TABLE, row, column, base, partial(of_scenario, scenario=thread_2021_exclusive.scenario_of(column)))
 
 
-def _two_passes(kind: type, *rows: str, columns: Sequence[str] = (), part: str = "") -> MutatedDesign:
-    """The driver, or a part of it, with the choices of these rows. `columns`: these alone."""
-    table, cells = two_pass_2026.TABLE, []
-    for row in two_pass_2026.ROWS:
-        for column in two_pass_2026.COLUMNS:
-            name = column.entry.name
-            if row.entry.name in rows and name in holding(table, row.entry.name) and name in (columns or (name,)):
-                looks = _AS_IF_CPU if name == "one range" else None
-                cells.append(DesignCell(table, row.entry.name, name, TwoPassGpu, partial(two_pass_2026.program_of, row, column), looks))
-    return MutatedDesign(kind, tuple(cells), part)
+def _two_passes(kind: type, cells: _Cells, part: str = "") -> MutatedDesign:
+    """The driver with two passes, or a part of it, with the choices of rows."""
+    rows, columns = {row.entry.name: row for row in two_pass_2026.ROWS}, {column.entry.name: column for column in two_pass_2026.COLUMNS}
+
+    def cell(row: str, column: str) -> DesignCell:
+        looks = _AS_IF_CPU if column == "one range" else None
+        return DesignCell(two_pass_2026.TABLE, row, column, TwoPassGpu, partial(two_pass_2026.program_of, rows[row], columns[column]), looks)
+
+    return MutatedDesign(kind, tuple(cell(row, column) for row, names in cells.items() for column in names), part)
 
 
-def _retries(*rows: str) -> MutatedDesign:
-    """The driver, with the choices of these rows."""
-    table, cells = hmm_retry_2026.TABLE, []
-    for row in hmm_retry_2026.ROWS:
-        for column in hmm_retry_2026.COLUMNS:
-            name = column.entry.name
-            if row.entry.name in rows and name in holding(table, row.entry.name):
-                looks = _AS_IF_CPU if name == "DONTNEED" else None
-                cells.append(DesignCell(table, row.entry.name, name, RangeMirror, partial(hmm_retry_2026.program_of, row, column), looks))
-    return MutatedDesign(RangeMirror, tuple(cells))
+def _retries(cells: _Cells) -> MutatedDesign:
+    """The driver that begins again, with the choices of rows."""
+    rows, columns = {row.entry.name: row for row in hmm_retry_2026.ROWS}, {column.entry.name: column for column in hmm_retry_2026.COLUMNS}
+
+    def cell(row: str, column: str) -> DesignCell:
+        looks = _AS_IF_CPU if column == "DONTNEED" else None
+        return DesignCell(hmm_retry_2026.TABLE, row, column, RangeMirror, partial(hmm_retry_2026.program_of, rows[row], columns[column]), looks)
+
+    return MutatedDesign(RangeMirror, tuple(cell(row, column) for row, names in cells.items() for column in names))
 
 
 _ALONE = ("own marking", "munmap")
@@ -58,9 +59,28 @@ CHOICES: dict[str, MutatedDesign] = {
         (*_exclusive("merged", ExclusiveByOwner, _ALONE), *_exclusive("kept", Exclusive, (*_ALONE, *_MET)), *_exclusive("merged", ExclusiveByOwner, _MET)),
     ),
     "Exclusive615": MutatedDesign(Exclusive615, tuple(_exclusive("6.15", Exclusive615, _ALONE))),
-    "TwoPassGpu": _two_passes(TwoPassGpu, "one pass", "own structure", "one, marked", "lock kept", "begins all", "fails late"),
-    "Second": _two_passes(Second, "own structure", columns=("two subscriptions",), part="second"),
-    "RangeMirror": _retries("driver's loop", "loop, 1 s", "same sequence", "fresh", "fresh, rest of 1 s"),
+    "TwoPassGpu": _two_passes(
+        TwoPassGpu,
+        {
+            "own structure": ("one range", "no structure", "two subscriptions", "two ranges"),
+            "begins all": ("a later one fails", "one range"),
+            "one, marked": ("two subscriptions", "two ranges"),
+            "one pass": ("one range",),
+            "lock kept": ("one range", "two ranges"),
+            "given back first": ("one range",),
+            "fails late": ("one range",),
+        },
+    ),
+    "Second": _two_passes(Second, {"own structure": ("two subscriptions",)}, "second"),
+    "RangeMirror": _retries(
+        {
+            "driver's loop": ("DONTNEED", "munmap+mmap", "no failure", "killed in a wait"),
+            "loop, 1 s": ("endless",),
+            "fresh": ("userfaultfd", "killed in a wait", "DONTNEED, uffd"),
+            "same sequence": ("userfaultfd", "killed in a wait", "DONTNEED, uffd"),
+            "fresh, rest of 1 s": ("endless", "userfaultfd"),
+        }
+    ),
 }
 """By the name of the class."""
 

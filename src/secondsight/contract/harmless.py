@@ -413,8 +413,10 @@ HARMLESS: dict[str, dict[str, str]] = {
             "to save is one step, and whether it is closed is asked again before anything is put back": (
                 "reset: without the lock 1; reset: first out of the lock 1; reset: last out of the lock 1"
             ),
-            "what is not put back is faulted in again": "go_on: drop 2; save: drop 3; restore: drop 2",
-            "no rule asks whether a device was reset: it goes on with a table that is right": "reset: negate 1; reset: drop 2; save: drop 1, 2",
+            "what is not put back is faulted in again": "go_on: drop 2; save: drop 4; restore: drop 2",
+            "no rule asks whether a device was reset: it goes on with a table that is right": "reset: negate 1; reset: drop 2; save: drop 2, 3",
+            "one step, in which nobody looks": "save: swap 1",
+            "the device is stopped until it goes on, whoever has the lock": "reset: first out of the lock 2",
         }
     ),
     "RevokesItsKey": by_name(
