@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from secondsight.cases import thread_2023_hugetlb_pins as pins
 from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding
+from secondsight.cases.pins_story import all_is_given_back, is_hidden_again
+from secondsight.cases.table import Heading
 from secondsight.contract.harmless import by_name
 from secondsight.devices.display import Display
 from secondsight.devices.udmabuf_held import (
@@ -17,9 +19,37 @@ from secondsight.devices.udmabuf_held import (
     UdmabufReferences,
     UdmabufShortPinsWhileMapped,
 )
-from secondsight.lang.program import Program
+from secondsight.lang import Ref
+from secondsight.lang.program import Program, Thread
+from secondsight.linux.mm_types import Folio, Mm
+from secondsight.linux.page_alloc import get_page
+from secondsight.linux.shmem import ShmemFile
 
 __all__ = ["HARMLESS_IN_HOLDERS", "HOLDERS"]
+
+
+def is_made_again(display: Display, buffer: UdmabufHeld, memfd: Ref[ShmemFile], mm: Mm, held: Ref[Folio]) -> None:
+    """A buffer of one page is made, shown and closed. It is made again of others, of which somebody else holds the first: nothing is given back twice."""
+    ret = buffer.create(memfd, mm, 1, 1, 1)
+    if ret == 0:
+        ret = display.show(buffer)
+        if ret == 0:
+            display.frame()
+        is_hidden_again(display, buffer)
+    all_is_given_back(display, buffer, memfd, mm, held)
+
+
+def _made_again(on: pins.PinsStage) -> Thread:
+    held = on.mm.ptes[0].frame
+    assert held is not None
+    get_page(held)
+    return Thread("vmm", is_made_again, (on.displays[0], on.buffers[0], on.memfd, on.mm, held))
+
+
+MADE_AGAIN = pins.PinsColumn(
+    Heading("made again", "a buffer is made and closed, and then cannot be made: nothing is given back twice"), _made_again, created=False, shown=False, frames=0
+)
+"""What the table does not ask, and mutants have to be asked: its columns make a buffer once."""
 
 
 def _held(kind: type, *rows: str) -> MutatedDesign:
@@ -30,10 +60,9 @@ def _held(kind: type, *rows: str) -> MutatedDesign:
 def _in_cells(kind: type, asked: Mapping[str, Sequence[str]]) -> MutatedDesign:
     """An exporter, or their display, and the cells that it is judged in: of each row its columns, in their order."""
     rows = {row.entry.name: row for row in pins.ROWS}
-    columns = {column.entry.name: column for column in pins.COLUMNS}
+    columns = {column.entry.name: column for column in (*pins.COLUMNS, MADE_AGAIN)}
     cells = []
     for row, names in asked.items():
-        assert set(names) <= set(holding(pins.TABLE, row))
         base = Display if kind is Display else rows[row].exporter
         cells += [DesignCell(pins.TABLE, row, name, base, _pinning(rows[row], columns[name], kind)) for name in names]
     return MutatedDesign(kind, tuple(cells))
@@ -56,9 +85,9 @@ HOLDERS: dict[str, MutatedDesign] = {
         _held(UdmabufShortPinsWhileMapped, "each frame"),
         _in_cells(
             UdmabufHeld,
-            {"as VFIO": ("given back", "memlock", "sub-pages"), "address": ("sub-pages",), "pin mapped": ("given back", "sub-pages")},
+            {"as VFIO": ("given back", "memlock", "sub-pages", "made again"), "address": ("sub-pages",), "pin mapped": ("given back", "sub-pages", "made again")},
         ),
-        _in_cells(Display, {"pin mapped": ("given back", "reboot", "sub-pages"), "each frame": ("given back", "memlock")}),
+        _in_cells(Display, {"pin mapped": ("made again", "reboot", "given back", "sub-pages"), "each frame": ("made again", "given back", "memlock")}),
     )
 }
 """By the name of the class."""
