@@ -46,10 +46,15 @@ def _made_again(on: pins.PinsStage) -> Thread:
     return Thread("vmm", is_made_again, (on.displays[0], on.buffers[0], on.memfd, on.mm, held))
 
 
-MADE_AGAIN = pins.PinsColumn(
-    Heading("made again", "a buffer is made and closed, and then cannot be made: nothing is given back twice"), _made_again, created=False, shown=False, frames=0
+def _given_back(on: pins.PinsStage) -> Thread:
+    return Thread("vmm", all_is_given_back, (on.displays[0], on.buffers[0], on.memfd, on.mm, None))
+
+
+BESIDE_ITS_COLUMNS = (
+    pins.PinsColumn(Heading("shown and closed", "nothing fails: when the buffer is closed, all is given back"), _given_back, created=False, shown=False, frames=0),
+    pins.PinsColumn(Heading("made again", "a buffer is made and closed, and then cannot be made: nothing is given back twice"), _made_again, created=False, shown=False, frames=0),
 )
-"""What the table does not ask, and mutants have to be asked: its columns make a buffer once."""
+"""What the table does not ask, and mutants have to be asked: in its column *given back* a buffer cannot be pinned, and no column makes one twice."""
 
 
 def _held(kind: type, *rows: str) -> MutatedDesign:
@@ -60,7 +65,7 @@ def _held(kind: type, *rows: str) -> MutatedDesign:
 def _in_cells(kind: type, asked: Mapping[str, Sequence[str]]) -> MutatedDesign:
     """An exporter, or their display, and the cells that it is judged in: of each row its columns, in their order."""
     rows = {row.entry.name: row for row in pins.ROWS}
-    columns = {column.entry.name: column for column in (*pins.COLUMNS, MADE_AGAIN)}
+    columns = {column.entry.name: column for column in (*pins.COLUMNS, *BESIDE_ITS_COLUMNS)}
     cells = []
     for row, names in asked.items():
         base = Display if kind is Display else rows[row].exporter
@@ -85,9 +90,9 @@ HOLDERS: dict[str, MutatedDesign] = {
         _held(UdmabufShortPinsWhileMapped, "each frame"),
         _in_cells(
             UdmabufHeld,
-            {"as VFIO": ("given back", "memlock", "sub-pages", "made again"), "address": ("sub-pages",), "pin mapped": ("given back", "sub-pages", "made again")},
+            {"as VFIO": ("given back", "memlock", "sub-pages", "made again"), "address": ("sub-pages",), "pin mapped": ("shown and closed", "given back", "sub-pages", "made again")},
         ),
-        _in_cells(Display, {"pin mapped": ("made again", "reboot", "given back", "sub-pages"), "each frame": ("made again", "given back", "memlock")}),
+        _in_cells(Display, {"pin mapped": ("shown and closed", "reboot", "given back", "sub-pages"), "each frame": ("shown and closed", "given back", "memlock")}),
     )
 }
 """By the name of the class."""
@@ -110,7 +115,16 @@ HARMLESS_IN_HOLDERS: dict[str, dict[str, str]] = {
             ),
         }
     ),
-    "UdmabufHeld": {},
+    "UdmabufHeld": by_name(
+        {
+            "the buffer is being made: nobody looks at it yet": "create: swap 1, 2, 3, 4",
+            "who gives pages back has the buffer alone: it could not be made, is unmapped under the reservation lock, or is closed": (
+                "let_all_go: without the lock 1; let_all_go: first out of the lock 1; let_all_go: last out of the lock 1"
+            ),
+            "the reservation lock is held: that it is one step besides only saves states": "map_dma_buf: without the lock 1",
+            "in no cell are pages given back while a process faults one of them in": "fault: without the lock 1; fault: first out of the lock 1",
+        }
+    ),
     "Display": {},
 }
 """By class and mutant: why it may survive."""

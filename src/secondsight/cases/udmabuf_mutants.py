@@ -120,7 +120,7 @@ HARMLESS_IN_UDMABUFS: dict[str, dict[str, str]] = {
         "update_mapping: swap 1": "the old page stays pinned until importers have been told",
         "update_mapping: drop 5": _STAYS_PINNED,
     },
-    "WatchedUdmabuf": {},
+    "WatchedUdmabuf": dict.fromkeys(("open: swap 1", "open: swap 2"), "the buffer is being made: nobody looks at it yet"),
     "Watch": {},
     "Importer": {
         "open: swap 1": "it is being made: nobody tells it of anything yet",
