@@ -37,6 +37,17 @@ def test_what_columns_of_a_table_do_not_ask_is_asked_of_mutants() -> None:
     assert fates("OdpIn2011", ["flush_page: negate 2"]) == [("broken", "only writes, lost-write")]
 
 
+def test_what_a_table_s_column_does_not_come_to_is_asked_of_mutants() -> None:
+    """That a buffer which was shown is given back, and once alone, and that nobody is attached to it any more."""
+    assert fates("UdmabufHeld", ["unmap_dma_buf: drop 1", "let_all_go: drop 3"]) == [("broken", "shown and closed, balance"), ("broken", "made again, pins")]
+    assert fates("Display", ["hide: drop 1"]) == [("broken", "shown and closed, balance")]
+
+
+def test_a_record_within_a_driver_is_changed_there() -> None:
+    assert fates("Second", ["invalidate_finish: drop 1"]) == [("broken", "two subscriptions, as-if-cpu")]
+    assert fates("Watch", ["invalidate: drop 5"]) == [("broken", "no freed frame, lock-not-held")]
+
+
 def test_what_goes_wrong_while_a_machine_is_set_up_is_told() -> None:
     assert fates("UdmabufPinsAddress", ["hold: negate 1"]) == [("broken", "offline idle, assertion while the machine is set up")]
 

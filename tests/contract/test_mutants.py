@@ -122,6 +122,20 @@ def test_a_driver_that_a_table_judges() -> None:
     ]  # fmt: skip
 
 
+def test_a_record_within_a_driver_that_ships() -> None:
+    part, driver = PARTS["GpuMemory"]
+    (never_freed,) = [try_mutant(driver, one, ["device-memory"]) for one in driver_mutants(part)]
+    assert (never_freed.fate, never_freed.by) == ("broken", "device-memory, livelock")
+
+
+def test_a_driver_that_scenarios_of_its_own_judge() -> None:
+    driver = RIGHT["UnsubscribesByEntry"]
+    known = {one.name.partition(".")[2]: one for one in driver_mutants(driver)}
+    untold, again = (try_before(JUDGES[driver], driver, known[name]) for name in ("register: drop 2", "forget_watched: drop 2"))
+    assert (untold.fate, untold.by) == ("broken", "late unsubscription, as-if-cpu")
+    assert again.fate == "survives"
+
+
 def test_what_may_survive_is_of_a_driver_that_ships() -> None:
     assert set(RIGHT) | set(PARTS) == set(HARMLESS)
     assert set(JUDGED) == {driver.__name__ for driver in JUDGES}

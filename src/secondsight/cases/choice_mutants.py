@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from secondsight.cases import hmm_retry_2026, thread_2021_exclusive, two_pass_2026
@@ -22,9 +23,10 @@ _Cells = Mapping[str, Sequence[str]]
 
 
 def _exclusive(row: str, base: type[ExclusiveByOwner], columns: Sequence[str]) -> Iterator[DesignCell]:
-    """A driver for exclusive access in columns of its row."""
+    """A driver for exclusive access in columns of its row. `Exclusive` comes to an end in each."""
+    table = replace(thread_2021_exclusive.TABLE, goes_on=None) if base is Exclusive else thread_2021_exclusive.TABLE
     for column in columns:
-        yield DesignCell(thread_2021_exclusive.TABLE, row, column, base, partial(of_scenario, scenario=thread_2021_exclusive.scenario_of(column)))
+        yield DesignCell(table, row, column, base, partial(of_scenario, scenario=thread_2021_exclusive.scenario_of(column)))
 
 
 def _two_passes(kind: type, cells: _Cells, part: str = "") -> MutatedDesign:
@@ -49,24 +51,23 @@ def _retries(cells: _Cells) -> MutatedDesign:
     return MutatedDesign(RangeMirror, tuple(cell(row, column) for row, names in cells.items() for column in names))
 
 
-_ALONE = ("own marking", "munmap")
-"""The columns in which a driver of 2021 comes to an end."""
-_MET = ("CPU store", "DONTNEED", "swap-out", "second mirror", "other device", "fork")
-
 CHOICES: dict[str, MutatedDesign] = {
     "ExclusiveByOwner": MutatedDesign(
         ExclusiveByOwner,
-        (*_exclusive("merged", ExclusiveByOwner, _ALONE), *_exclusive("kept", Exclusive, (*_ALONE, *_MET)), *_exclusive("merged", ExclusiveByOwner, _MET)),
+        (
+            *_exclusive("kept", Exclusive, ("own marking", "munmap", "second mirror", "CPU store", "DONTNEED", "swap-out")),
+            *_exclusive("merged", ExclusiveByOwner, ("own marking", "munmap", "CPU store", "DONTNEED")),
+        ),
     ),
-    "Exclusive615": MutatedDesign(Exclusive615, tuple(_exclusive("6.15", Exclusive615, _ALONE))),
+    "Exclusive615": MutatedDesign(Exclusive615, tuple(_exclusive("6.15", Exclusive615, ("own marking", "munmap")))),
     "TwoPassGpu": _two_passes(
         TwoPassGpu,
         {
-            "own structure": ("one range", "no structure", "two subscriptions", "two ranges"),
-            "begins all": ("a later one fails", "one range"),
+            "own structure": ("one range", "no structure", "two subscriptions"),
+            "begins all": ("a later one fails",),
             "one, marked": ("two subscriptions", "two ranges"),
             "one pass": ("one range",),
-            "lock kept": ("one range", "two ranges"),
+            "lock kept": ("one range",),
             "given back first": ("one range",),
             "fails late": ("one range",),
         },
@@ -74,10 +75,10 @@ CHOICES: dict[str, MutatedDesign] = {
     "Second": _two_passes(Second, {"own structure": ("two subscriptions",)}, "second"),
     "RangeMirror": _retries(
         {
-            "driver's loop": ("DONTNEED", "munmap+mmap", "no failure", "killed in a wait"),
+            "driver's loop": ("DONTNEED", "no failure"),
             "loop, 1 s": ("endless",),
-            "fresh": ("userfaultfd", "killed in a wait", "DONTNEED, uffd"),
-            "same sequence": ("userfaultfd", "killed in a wait", "DONTNEED, uffd"),
+            "fresh": ("userfaultfd", "killed in a wait", "no failure"),
+            "same sequence": ("userfaultfd", "DONTNEED, uffd"),
             "fresh, rest of 1 s": ("endless", "userfaultfd"),
         }
     ),

@@ -19,7 +19,7 @@ from secondsight.devices.udmabuf_held import (
     UdmabufReferences,
     UdmabufShortPinsWhileMapped,
 )
-from secondsight.lang import Ref
+from secondsight.lang import Ref, require
 from secondsight.lang.program import Program, Thread
 from secondsight.linux.mm_types import Folio, Mm
 from secondsight.linux.page_alloc import get_page
@@ -46,12 +46,18 @@ def _made_again(on: pins.PinsStage) -> Thread:
     return Thread("vmm", is_made_again, (on.displays[0], on.buffers[0], on.memfd, on.mm, held))
 
 
+def is_shown_and_closed(display: Display, buffer: UdmabufHeld, memfd: Ref[ShmemFile], mm: Mm) -> None:
+    """Nothing fails: a buffer is made, shown and closed."""
+    all_is_given_back(display, buffer, memfd, mm, None)
+    require(buffer.attachments[0] is None, "balance", "the buffer is closed, and a display is still attached to it")
+
+
 def _given_back(on: pins.PinsStage) -> Thread:
-    return Thread("vmm", all_is_given_back, (on.displays[0], on.buffers[0], on.memfd, on.mm, None))
+    return Thread("vmm", is_shown_and_closed, (on.displays[0], on.buffers[0], on.memfd, on.mm))
 
 
 BESIDE_ITS_COLUMNS = (
-    pins.PinsColumn(Heading("shown and closed", "nothing fails: when the buffer is closed, all is given back"), _given_back, created=False, shown=False, frames=0),
+    pins.PinsColumn(Heading("shown and closed", "nothing fails: when the buffer is closed, all is given back, and nobody is attached"), _given_back, created=False, shown=False, frames=0),
     pins.PinsColumn(Heading("made again", "a buffer is made and closed, and then cannot be made: nothing is given back twice"), _made_again, created=False, shown=False, frames=0),
 )
 """What the table does not ask, and mutants have to be asked: in its column *given back* a buffer cannot be pinned, and no column makes one twice."""
@@ -92,7 +98,7 @@ HOLDERS: dict[str, MutatedDesign] = {
             UdmabufHeld,
             {"as VFIO": ("given back", "memlock", "sub-pages", "made again"), "address": ("sub-pages",), "pin mapped": ("shown and closed", "given back", "sub-pages", "made again")},
         ),
-        _in_cells(Display, {"pin mapped": ("shown and closed", "reboot", "given back", "sub-pages"), "each frame": ("shown and closed", "given back", "memlock")}),
+        _in_cells(Display, {"pin mapped": ("shown and closed", "reboot", "given back", "sub-pages"), "each frame": ("shown and closed", "reboot", "offline shown", "given back")}),
     )
 }
 """By the name of the class."""
@@ -125,6 +131,16 @@ HARMLESS_IN_HOLDERS: dict[str, dict[str, str]] = {
             "in no cell are pages given back while a process faults one of them in": "fault: without the lock 1; fault: first out of the lock 1",
         }
     ),
-    "Display": {},
+    "Display": by_name(
+        {
+            "in no cell do two threads use one display": (
+                "show: without the lock 1; show: first out of the lock 1; show: last out of the lock 1; show: swap 1; "
+                "hide: without the lock 1, 2; hide: first out of the lock 1, 2; hide: last out of the lock 1, 2; hide: swap 1, 3; "
+                "map: without the lock 1; map: first out of the lock 1; map: last out of the lock 1; map: swap 3; "
+                "unmap: without the lock 1; unmap: first out of the lock 1; unmap: last out of the lock 1; unmap: swap 3"
+            ),
+            "what is hidden is not used before it is shown again, which writes both anew": "hide: drop 6, 7",
+        }
+    ),
 }
 """By class and mutant: why it may survive."""

@@ -30,6 +30,7 @@ from secondsight.devices.revocable_buffer import (
 )
 from secondsight.lang import Ref, atomic
 from secondsight.lang.program import Program
+from secondsight.linux.errno import ENODEV
 from secondsight.linux.mm_types import Folio
 from secondsight.scenario import Recorder, Scenario
 
@@ -82,6 +83,13 @@ def moves(exporter: MovingBuffer) -> None:
     exporter.move()
 
 
+def is_lost_and_asked_to_move(exporter: MovingBuffer) -> None:
+    """What was taken away is asked to move, and has nothing to move."""
+    exporter.revoke()
+    ret = exporter.move()
+    assert ret == -ENODEV, "it has moved, and has no memory"
+
+
 def moves_and_revokes(exporter: MovingBuffer) -> None:
     """The buffer is moved, and what it has then is taken away."""
     exporter.move()
@@ -93,6 +101,7 @@ def moves_and_revokes(exporter: MovingBuffer) -> None:
 MOVES: tuple[RevokeColumn, ...] = (
     RevokeColumn(Heading("moves", "no job uses memory that the buffer has left; the importer unmaps when it is told, while its device goes on"), UnmapsAtOnce, moves),
     RevokeColumn(Heading("moves, goes on", "nobody waits for ever"), FencedImporter, moves, ends=True),
+    RevokeColumn(Heading("lost, moves", "who asks what was taken away to move is told so, and does not wait"), FencedImporter, is_lost_and_asked_to_move, times=1, ends=True),
     RevokeColumn(Heading("moves, lost", "the buffer is moved and then taken away: it gives its memory back, and no job uses it"), UnmapsAtOnce, moves_and_revokes),
 )
 """Of an exporter that moves its buffer."""

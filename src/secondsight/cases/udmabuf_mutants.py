@@ -121,7 +121,10 @@ HARMLESS_IN_UDMABUFS: dict[str, dict[str, str]] = {
         "update_mapping: drop 5": _STAYS_PINNED,
     },
     "WatchedUdmabuf": dict.fromkeys(("open: swap 1", "open: swap 2"), "the buffer is being made: nobody looks at it yet"),
-    "Watch": {},
+    "Watch": {
+        "invalidate: swap 1": _RESV,
+        "invalidate: negate 2": "only the OOM reaper asks with a range that may not block, and it takes nothing that is mapped shared, as the memfd is",
+    },
     "Importer": {
         "open: swap 1": "it is being made: nobody tells it of anything yet",
         "map: without the lock 1": _WRITTEN_WHEN_MADE,
