@@ -129,9 +129,9 @@ RULES_OF_TRUTH = [probe for name in ("as-if-cpu", "isolation", "no-use-after-fre
 """What a device uses is what a CPU would find; whether an access may fail is asked in a column of its own."""
 
 
-def program_of(row: RetryRow, column: RetryColumn, kind: type[RangeMirror] = RangeMirror) -> Program:
-    """A form and a property as a checked program. `kind`: the driver, or one that is derived from it."""
-    machine = Machine(bounds=bounds(frames=6, pages=2, subscribers=1, userfaultfd=1, userfaults=3, vma_flags=1), pools={kind: 1})
+def program_of(row: RetryRow, column: RetryColumn) -> Program:
+    """A form and a property as a checked program."""
+    machine = Machine(bounds=bounds(frames=6, pages=2, subscribers=1, userfaultfd=1, userfaults=3, vma_flags=1), pools={RangeMirror: 1})
     with machine:
         mem_init()
         proc_caches_init()
@@ -141,7 +141,7 @@ def program_of(row: RetryRow, column: RetryColumn, kind: type[RangeMirror] = Ran
         if column.userfaultfd:
             new_userfaultfd(mm, False, False)
             userfaultfd_register(mm, 0, 2, VM_UFFD_MISSING, 0, 2)
-        gpu = machine.pool(kind).alloc()
+        gpu = machine.pool(RangeMirror).alloc()
         for choice in row.choices:
             setattr(gpu.choices, choice, True)
         gpu.notifier.mm = mm

@@ -12,12 +12,10 @@ from dataclasses import replace
 
 from secondsight.cases import registration_cache, thread_2011_ib, thread_2019_hmm
 from secondsight.cases.table import CaseTable
-from secondsight.contract.adversaries import EVERY_ADVERSARY
 from secondsight.contract.check import RULES, Rule, rules_for
 from secondsight.contract.coherence import same_at_rest
 from secondsight.contract.driver_mutants import Judge
 from secondsight.devices.device import Device
-from secondsight.devices.private_range import PrivateRangeGpu
 from secondsight.devices.registration_cache import UnsubscribesByEntry
 from secondsight.devices.userfault_handler import FillsPages
 from secondsight.scenario import Recorder, Scenario
@@ -144,26 +142,6 @@ def _two_look_it_up() -> Scenario:
     return s.scenario("forgotten by two", "an address is freed and allocated anew, while another thread has the library forget it")
 
 
-_ITS_MEMORY = (
-    "device-memory: it is there already",
-    "device-memory: nobody has touched it",
-    "device-memory: more than its memory has",
-    "device-memory: the memory was used before",
-    "device-memory: a CPU writes",
-    "device-memory: two pages come, an engine writes the second",
-    "device-memory: the process exits",
-    "device-memory-goes: the device is closed, a CPU reads",
-    "device-memory-goes: another page comes, a CPU reads",
-    "device-memory-goes: the process unmaps it",
-)
-
-
-def _with_its_memory() -> Judge:
-    """The adversaries of what such a driver has of its own: pages come into the device's memory, and go back. Those that are small first."""
-    known = {scenario.name: (name, scenario) for name in ("device-memory", "device-memory-goes") for scenario in EVERY_ADVERSARY[name].scenarios}
-    return Judge(PrivateRangeGpu, tuple(rules_for(PrivateRangeGpu)), tuple(known[name] for name in _ITS_MEMORY))
-
-
 JUDGES: dict[type[Device], tuple[Judge, ...]] = {
     thread_2011_ib.DRIVERS["later"]: (_2011("later"), _2011("by a hint")),
     thread_2019_hmm.DRIVERS["2019 loop"]: (_2019("2019 loop"), _2019("2019 mmap_sem held")),
@@ -171,7 +149,6 @@ JUDGES: dict[type[Device], tuple[Judge, ...]] = {
     registration_cache.DRIVERS["hook"]: (_cache("hook"),),
     registration_cache.DRIVERS["event, lock first"]: (_cache("event, lock first"),),
     registration_cache.DRIVERS["keeps"]: (_cache("hook"), _cache("event, lock first")),
-    PrivateRangeGpu: (_with_its_memory(),),
     UnsubscribesByEntry: (Judge(UnsubscribesByEntry, AT_REST, tuple(("late unsubscription", one) for one in (freed_twice(), _two_look_it_up()))),),
     FillsPages: (Judge(FillsPages, (), tuple(("handler", one) for one in (beside_a_change(), _beside_a_fork(), _closed()))),),
 }

@@ -500,7 +500,6 @@ HARMLESS: dict[str, dict[str, str]] = {
             "the device works by what the cache finds, and that is mapped anew": "forget_range: drop 2",
         }
     ),
-    "PrivateRangeGpu": {},
     "UnsubscribesByEntry": by_name(
         {
             "what is kept is forgotten in one step": "forget: without the lock 1; forget_watched: swap 1, 2",
@@ -529,7 +528,6 @@ JUDGED: dict[str, str] = {
     "KeepsEverything": "what it shares with `ForgetsByHook` and `ForgetsByEvents`, where those hold",
     "ForgetsByHook": _BY_ITS_TABLE,
     "ForgetsByEvents": _BY_ITS_TABLE,
-    "PrivateRangeGpu": "of the adversaries those about a device's memory: what else it does is `PrivateGpu`'s",
     "UnsubscribesByEntry": "scenarios of its own, of what is freed and allocated anew at the same address",
 }
 """By driver: who judges its mutants, where it is not the contract's adversaries."""
