@@ -10,7 +10,7 @@ from secondsight.cases.choice_mutants import CHOICES, HARMLESS_IN_CHOICES
 from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding, mutants_of, of_scenario
 from secondsight.cases.pins_mutants import HARMLESS_IN_HOLDERS, HOLDERS
 from secondsight.cases.revoke_2026 import RevokeColumn
-from secondsight.cases.revoke_story import revokes_restores_revokes
+from secondsight.cases.revoke_story import revokes_restores_revokes, submits
 from secondsight.cases.table import CaseTable, Heading
 from secondsight.cases.udmabuf_mutants import HARMLESS_IN_UDMABUFS, UDMABUFS
 from secondsight.contract.buffer import job_on_the_buffers_memory
@@ -28,10 +28,12 @@ from secondsight.devices.revocable_buffer import (
     SkipsThePut,
     UnmapThenFences,
 )
-from secondsight.lang import Ref, atomic
-from secondsight.lang.program import Program
+from secondsight.lang import Machine, Ref, atomic
+from secondsight.lang.program import Program, Room, Thread, build
+from secondsight.linux import bounds
 from secondsight.linux.errno import ENODEV
 from secondsight.linux.mm_types import Folio
+from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario import Recorder, Scenario
 
 __all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "designs_page"]
@@ -107,11 +109,37 @@ MOVES: tuple[RevokeColumn, ...] = (
 """Of an exporter that moves its buffer."""
 
 
+def _two_move(exporter: type[MovingBuffer]) -> Program:
+    """Two threads move one buffer, beside an importer whose device goes on: each move comes to an end."""
+    machine = Machine(bounds=bounds(frames=5, dmabuf_pages=1, attachments=1, resv_fences=1, dma_fences=2), pools={exporter: 1, UnmapsAtOnce: 1})
+    with machine:
+        mem_init()
+        buffer = machine.pool(exporter).alloc()
+        buffer.open(1)
+        importer = machine.pool(UnmapsAtOnce).alloc()
+        importer.attach_to(buffer)
+        threads = [
+            *(Thread(name, moves_once, (buffer,)) for name in ("mover", "other")),
+            Thread("importer", submits, (importer, 1)),
+            Thread("worker", importer.work, daemon=True),
+            Thread("engine", importer.engine, daemon=True),
+        ]
+    return build(machine, threads, rules=[job_on_the_buffers_memory], room=Room(exact=True))
+
+
+def moves_once(exporter: MovingBuffer) -> None:
+    """The buffer is moved: nobody takes it away."""
+    ret = exporter.move()
+    assert ret == 0, "it has not moved"
+
+
 def _moving() -> MutatedDesign:
     """The exporter that the contract's adversaries have, which is in no row: as `re-arm at revoke`, and it moves."""
     names = holding(revoke_2026.TABLE, "re-arm at revoke")
     columns = (*MOVES, *(column for column in revoke_2026.COLUMNS if column.entry.name in names), *BESIDE_ITS_COLUMNS)
-    return MutatedDesign(MovingBuffer, tuple(DesignCell(revoke_2026.TABLE, "re-arm at revoke", column.entry.name, MovingBuffer, _revoking(column)) for column in columns))
+    cells = [DesignCell(revoke_2026.TABLE, "re-arm at revoke", column.entry.name, MovingBuffer, _revoking(column)) for column in columns]
+    two = DesignCell(revoke_2026.TABLE, "re-arm at revoke", "two move", MovingBuffer, _two_move)
+    return MutatedDesign(MovingBuffer, (*cells[: len(MOVES)], two, *cells[len(MOVES) :]))
 
 
 def _exporter(kind: type[RevocableBuffer], *rows: str) -> MutatedDesign:
@@ -240,6 +268,17 @@ HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
         {
             _NOBODY_COUNTS: "revoke: without the lock 1; revoke: first out of the lock 1; revoke: last out of the lock 1; revoke: swap 1",
             _TAKEN: "revoke: drop 3",
+        }
+    ),
+    "MovingBuffer": by_name(
+        {
+            _ONE_STEP: "take_memory: swap 2; lose_memory: swap 2; queue_copy: swap 2, 4",
+            _UNDER_RESV: "map_dma_buf: without the lock 1; map_dma_buf: first out of the lock 1; map_dma_buf: last out of the lock 1",
+            "no cell asks a CPU to use it: the rule that looks at that, `implicit-sync`, is of the adversary `cpu-access`": "begin_cpu: drop 1, 3; begin_cpu: swap 1; begin_cpu: negate 1",
+            "the reservation lock is held from one to the other, and no importer here adds a fence when it is told": "move: swap 1",
+            "it saves rounds: whether a copy is under way is asked again under the lock": "move: drop 5",
+            "what a copy waits for are fences, and who signals them takes no reservation lock": "move: swap 3",
+            "one step, and the reservation object has a reference to the fence": "copy: swap 1",
         }
     ),
     "UnmapThenFences": by_name({_NO_FENCE_COMES: "stop_all: swap 5, 6", _WAITED_FOR: "stop_all: swap 7"}),
