@@ -85,6 +85,27 @@ def moves(exporter: MovingBuffer) -> None:
     exporter.move()
 
 
+def moves_alone(exporter: MovingBuffer) -> None:
+    """The buffer is moved once, and nobody has a job: what was in it is there, and the old memory and the copy's fence are given back."""
+    before = exporter.storage[0]
+    assert before is not None
+    before.contents = 120
+    exporter.move()
+    has_moved(exporter, before)
+
+
+@atomic
+def has_moved(exporter: MovingBuffer, before: Folio) -> None:
+    """From `before`: all is quiet."""
+    after = exporter.storage[0]
+    assert before.refcount == 0, "the old memory is not given back"
+    assert after is not None
+    assert after.contents == 120, "the new memory has not what was in the old"
+    for entry in exporter.resv.fences:
+        fence = entry.fence
+        assert fence is None or fence.refcount == 1, "somebody refers to the copy's fence"
+
+
 def is_lost_and_asked_to_move(exporter: MovingBuffer) -> None:
     """What was taken away is asked to move, and has nothing to move."""
     exporter.revoke()
@@ -103,6 +124,7 @@ def moves_and_revokes(exporter: MovingBuffer) -> None:
 MOVES: tuple[RevokeColumn, ...] = (
     RevokeColumn(Heading("moves", "no job uses memory that the buffer has left; the importer unmaps when it is told, while its device goes on"), UnmapsAtOnce, moves),
     RevokeColumn(Heading("moves, goes on", "nobody waits for ever"), FencedImporter, moves, ends=True),
+    RevokeColumn(Heading("moves alone", "what was in the buffer is there, and what the move took is given back"), FencedImporter, moves_alone, times=0, ends=True),
     RevokeColumn(Heading("lost, moves", "who asks what was taken away to move is told so, and does not wait"), FencedImporter, is_lost_and_asked_to_move, times=1, ends=True),
     RevokeColumn(Heading("moves, lost", "the buffer is moved and then taken away: it gives its memory back, and no job uses it"), UnmapsAtOnce, moves_and_revokes),
 )
@@ -272,7 +294,8 @@ HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
     ),
     "MovingBuffer": by_name(
         {
-            _ONE_STEP: "take_memory: swap 2; lose_memory: swap 2; queue_copy: swap 2, 4",
+            _ONE_STEP: "take_memory: swap 2; lose_memory: swap 2; queue_copy: swap 2, 4; copy: swap 2, 3, 4, 5",
+            "no cell counts the references to the fences of jobs": "copy: drop 10",
             _UNDER_RESV: "map_dma_buf: without the lock 1; map_dma_buf: first out of the lock 1; map_dma_buf: last out of the lock 1",
             "no cell asks a CPU to use it: the rule that looks at that, `implicit-sync`, is of the adversary `cpu-access`": "begin_cpu: drop 1, 3; begin_cpu: swap 1; begin_cpu: negate 1",
             "the reservation lock is held from one to the other, and no importer here adds a fence when it is told": "move: swap 1",
