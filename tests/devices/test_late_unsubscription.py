@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secondsight.cases.judges import freed_twice
+from secondsight.cases.judges import freed_anew
 from secondsight.contract.balance import all_is_given_back
 from secondsight.contract.coherence import same_at_rest
 from secondsight.devices.registration_cache import ForgetsByHook, UnsubscribesByAddress, UnsubscribesByEntry
@@ -16,7 +16,7 @@ from secondsight.world.model import program
 
 @pytest.mark.parametrize(("driver", "rule"), [(UnsubscribesByEntry, None), (UnsubscribesByAddress, "as-if-cpu")])
 def test_a_subscription_is_its_registration_s(driver: type[ForgetsByHook], rule: str | None) -> None:
-    made = program(freed_twice(), driver, [same_at_rest, all_is_given_back], closes=True)
+    made = program(freed_anew("BC"), driver, [same_at_rest, all_is_given_back], closes=True)
     found = search(made, Request(executor="reference", livelock=True))
     assert found.error is None, found.error
     assert (found.violation.rule if found.violation else None) == rule

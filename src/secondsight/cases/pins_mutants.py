@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from secondsight.cases import thread_2023_hugetlb_pins as pins
 from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding
-from secondsight.cases.pins_story import all_is_given_back, is_hidden_again
+from secondsight.cases.pins_story import all_is_given_back, is_shown_once
 from secondsight.cases.table import Heading
 from secondsight.contract.harmless import by_name
 from secondsight.devices.display import Display
@@ -30,12 +30,7 @@ __all__ = ["HARMLESS_IN_HOLDERS", "HOLDERS"]
 
 def is_made_again(display: Display, buffer: UdmabufHeld, memfd: Ref[ShmemFile], mm: Mm, held: Ref[Folio]) -> None:
     """A buffer of one page is made, shown and closed. It is made again of others, of which somebody else holds the first: nothing is given back twice."""
-    ret = buffer.create(memfd, mm, 1, 1, 1)
-    if ret == 0:
-        ret = display.show(buffer)
-        if ret == 0:
-            display.frame()
-        is_hidden_again(display, buffer)
+    is_shown_once(display, buffer, memfd, mm, 1, 1)
     all_is_given_back(display, buffer, memfd, mm, held)
 
 
