@@ -11,6 +11,7 @@ import pytest
 
 from secondsight.cases.design_mutants import mutants_of, try_design
 from secondsight.cases.table_mutants import DESIGNS, HARMLESS_IN_DESIGNS
+from secondsight.search import Verdict
 
 
 def fates(name: str, mutants: list[str]) -> list[tuple[str, str]]:
@@ -36,6 +37,17 @@ def test_what_columns_of_a_table_do_not_ask_is_asked_of_mutants() -> None:
     assert fates("OdpIn2011", ["flush_page: negate 2"]) == [("broken", "only writes, lost-write")]
 
 
+def test_what_a_table_s_column_does_not_come_to_is_asked_of_mutants() -> None:
+    """That a buffer which was shown is given back, and once alone, and that nobody is attached to it any more."""
+    assert fates("UdmabufHeld", ["unmap_dma_buf: drop 1", "let_all_go: drop 3"]) == [("broken", "shown and closed, balance"), ("broken", "made again, pins")]
+    assert fates("Display", ["hide: drop 1"]) == [("broken", "shown and closed, balance")]
+
+
+def test_a_record_within_a_driver_is_changed_there() -> None:
+    assert fates("Second", ["invalidate_finish: drop 1"]) == [("broken", "two subscriptions, as-if-cpu")]
+    assert fates("Watch", ["invalidate: drop 5"]) == [("broken", "no freed frame, lock-not-held")]
+
+
 def test_what_goes_wrong_while_a_machine_is_set_up_is_told() -> None:
     assert fates("UdmabufPinsAddress", ["hold: negate 1"]) == [("broken", "offline idle, assertion while the machine is set up")]
 
@@ -49,6 +61,8 @@ def test_each_design_holds_somewhere_and_what_may_survive_is_of_one() -> None:
     assert set(HARMLESS_IN_DESIGNS) == set(DESIGNS)
     for name, design in DESIGNS.items():
         assert design.cells
+        asked = [cell for cell in design.cells if (cell.row, cell.column) in cell.table.expected]
+        assert [cell for cell in asked if cell.table.expected[cell.row, cell.column] is not Verdict.HOLDS] == []
         assert set(HARMLESS_IN_DESIGNS[name]) <= {one.name.removeprefix(f"{name}.") for one in mutants_of(design)}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from secondsight import devices
 from secondsight.cases.table_mutants import DESIGNS
 from secondsight.contract import EVERY_ADVERSARY, rules_for
-from secondsight.contract.adequacy import RIGHT
+from secondsight.contract.adequacy import PARTS, RIGHT
 from secondsight.contract.check import check_scenario
 from secondsight.contract.driver_mutants import driver_mutants
 from secondsight.contract.lessons import ALSO_BROKEN, ONLY_HERE, RULES_BROKEN
@@ -32,7 +32,7 @@ def _defined() -> Iterator[type]:
 
 def test_every_class_has_its_mutants_run_or_a_reason() -> None:
     wrong = {row[2].__name__ for row in RULES_BROKEN} | {driver.__name__ for driver in ONLY_HERE.values()} | {row[1].__name__ for row in ALSO_BROKEN.values()}
-    known = [RIGHT, DESIGNS, wrong | set(WRONG), NOT_RUN]
+    known = [RIGHT, PARTS, DESIGNS, wrong | set(WRONG), NOT_RUN]
     places = {kind.__name__: sum(kind.__name__ in where for where in known) for kind in _defined()}
     assert [name for name, several in places.items() if several == 0] == [], "neither tried nor said why"
     assert [name for name, several in places.items() if several > 1] == [], "in two of them"

@@ -15,7 +15,7 @@ import pytest
 from secondsight.cases.judges import JUDGES
 from secondsight.cli import main
 from secondsight.contract import ADVERSARIES, check, load_drivers
-from secondsight.contract.adequacy import RIGHT
+from secondsight.contract.adequacy import PARTS, RIGHT
 from secondsight.contract.adversaries import Adversary
 from secondsight.contract.driver_mutants import driver_mutants, try_before, try_mutant
 from secondsight.contract.harmless import HARMLESS, JUDGED
@@ -122,20 +122,35 @@ def test_a_driver_that_a_table_judges() -> None:
     ]  # fmt: skip
 
 
+def test_a_record_within_a_driver_that_ships() -> None:
+    part, driver = PARTS["GpuMemory"]
+    (never_freed,) = [try_mutant(driver, one, ["device-memory"]) for one in driver_mutants(part)]
+    assert (never_freed.fate, never_freed.by) == ("broken", "device-memory, livelock")
+
+
+def test_a_driver_that_scenarios_of_its_own_judge() -> None:
+    driver = RIGHT["UnsubscribesByEntry"]
+    known = {one.name.partition(".")[2]: one for one in driver_mutants(driver)}
+    untold, again = (try_before(JUDGES[driver], driver, known[name]) for name in ("register: drop 2", "forget_watched: drop 2"))
+    assert (untold.fate, untold.by) == ("broken", "late unsubscription, as-if-cpu")
+    assert again.fate == "survives"
+
+
 def test_what_may_survive_is_of_a_driver_that_ships() -> None:
-    assert set(RIGHT) == set(HARMLESS)
+    assert set(RIGHT) | set(PARTS) == set(HARMLESS)
     assert set(JUDGED) == {driver.__name__ for driver in JUDGES}
     for name, table in HARMLESS.items():
-        there = {one.name for one in driver_mutants(RIGHT[name])}
+        there = {one.name for one in driver_mutants(PARTS[name][0] if name in PARTS else RIGHT[name])}
         assert set(table) <= {one.removeprefix(f"{name}.") for one in there}
 
 
 @pytest.mark.skipif(os.environ.get("SECONDSIGHT_CONTRACT") != "all", reason="minutes: make adversaries runs it")
 @pytest.mark.parametrize("name", HARMLESS)
 def test_every_mutant_is_noticed_unless_it_is_harmless(name: str) -> None:
+    kind, driver = PARTS[name] if name in PARTS else (RIGHT[name], RIGHT[name])
     survivors = {}
-    for one in driver_mutants(RIGHT[name]):
-        trial = try_before(JUDGES[RIGHT[name]], RIGHT[name], one) if name in JUDGED else try_mutant(RIGHT[name], one)
+    for one in driver_mutants(kind):
+        trial = try_before(JUDGES[driver], driver, one) if name in JUDGED else try_mutant(driver, one)
         if trial.fate == "survives":
             survivors[one.name.removeprefix(f"{name}.")] = one.statement
     assert set(survivors) == set(HARMLESS.get(name, {})), survivors

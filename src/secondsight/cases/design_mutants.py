@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from secondsight.cases.table import CaseTable, search_cell
-from secondsight.contract.check import import_file
+from secondsight.contract.check import driver_program, import_file
 from secondsight.contract.driver_mutants import DriverMutant, Trial, driver_mutants, fate_in
 from secondsight.contract.runs import Seen, watch
 from secondsight.lang.errors import LangError, RuleBroken
 from secondsight.lang.program import Program
+from secondsight.scenario import Scenario
 from secondsight.search import Limits, Request, Verdict
 
-__all__ = ["MutatedDesign", "DesignCell", "holding", "mutants_of", "try_design"]
+__all__ = ["MutatedDesign", "DesignCell", "holding", "mutants_of", "of_scenario", "try_design"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +47,35 @@ class DesignCell:
 
 @dataclass(frozen=True, slots=True)
 class MutatedDesign:
-    """A class whose methods are changed, and the cells that it is judged in."""
+    """A class whose methods are changed, and the cells that it is judged in.
+
+    `part`: the field of a cell's class in which the class is, where it is a record within another.
+    """
 
     kind: type
     cells: tuple[DesignCell, ...]
+    part: str = ""
 
     def places(self, method: str) -> list[DesignCell]:
         """The cells in which a method of the class is the one that is called."""
-        return [cell for cell in self.cells if cell.calls(self.kind, method)]
+        return [cell for cell in self.cells if self.part or cell.calls(self.kind, method)]
 
 
 _NAME = "Mutant"
 
 
-def _changed(kind: type, base: type, mutant: DriverMutant, folder: Path) -> type:
-    """A class derived from `base` that has the mutant's method of `kind`. Raises `LangError` for one outside the language."""
+def _changed(design: MutatedDesign, base: type, mutant: DriverMutant, folder: Path) -> type:
+    """A class derived from `base` that has the mutant's method of the design, or of a part of it. Raises `LangError` for one outside the language."""
     path = folder / f"{base.__name__}.py"
-    path.write_text(_derived(kind, base, mutant), encoding="utf-8")
+    path.write_text(_derived(design, base, mutant), encoding="utf-8")
     changed = vars(import_file(path))[_NAME]
     assert isinstance(changed, type)
     return changed
 
 
-def _derived(kind: type, base: type, mutant: DriverMutant) -> str:
+def _derived(design: MutatedDesign, base: type, mutant: DriverMutant) -> str:
     """A file with that class, and all names that the method's own file has."""
+    kind = design.kind
     tree = ast.parse(mutant.text)
     imports = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     own = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
@@ -81,7 +87,10 @@ def _derived(kind: type, base: type, mutant: DriverMutant) -> str:
     of = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
     method = next(node for node in of.body if isinstance(node, ast.FunctionDef) and node.name == _method(mutant))
     body = "\n".join(f"    {line}" for line in ast.unparse(method).splitlines())
-    return "\n".join(imports) + f"\n\n\nclass {_NAME}({base.__name__}):\n{body}\n"
+    head = "\n".join(imports) + "\n\n\n"
+    if design.part:
+        return f"{head}class {_NAME}Part({kind.__name__}):\n{body}\n\n\nclass {_NAME}({base.__name__}):\n    {design.part}: {_NAME}Part\n"
+    return f"{head}class {_NAME}({base.__name__}):\n{body}\n"
 
 
 def _method(mutant: DriverMutant) -> str:
@@ -101,7 +110,7 @@ def try_design(design: MutatedDesign, mutant: DriverMutant, states: int = 5_000_
         try:
             for cell in design.places(_method(mutant)):
                 if cell.base not in changed:
-                    changed[cell.base] = _changed(design.kind, cell.base, mutant, Path(folder))
+                    changed[cell.base] = _changed(design, cell.base, mutant, Path(folder))
                 fate, by = _fate(cell, changed[cell.base], states)
                 if fate not in ("survives", "not finished", "idle"):
                     return Trial(mutant, fate, by)
@@ -141,6 +150,11 @@ def _looks(probe: Callable[..., Any], program: Program) -> bool:
 
     (seen,) = watch([[program]], frozenset({probe.__code__.co_filename}), looked, lambda seen: True)
     return looked(0, seen)
+
+
+def of_scenario(driver: type, scenario: Scenario) -> Program:
+    """A driver of a table with scenarios, and one of them."""
+    return driver_program(driver, scenario)
 
 
 def holding(table: CaseTable, row: str) -> list[str]:

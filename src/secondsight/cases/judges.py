@@ -16,11 +16,12 @@ from secondsight.contract.check import RULES, Rule, rules_for
 from secondsight.contract.coherence import same_at_rest
 from secondsight.contract.driver_mutants import Judge
 from secondsight.devices.device import Device
+from secondsight.devices.registration_cache import UnsubscribesByEntry
 from secondsight.devices.userfault_handler import FillsPages
 from secondsight.scenario import Recorder, Scenario
 from secondsight.search import Verdict
 
-__all__ = ["JUDGES", "beside_a_change"]
+__all__ = ["JUDGES", "beside_a_change", "freed_anew"]
 
 AT_REST: tuple[Rule, ...] = (replace(RULES["as-if-cpu"], probes=(same_at_rest,)), RULES["balance"])
 """What is asked of a registration cache: what the device finds when all is quiet, and that everything is given back."""
@@ -98,6 +99,32 @@ def _closed() -> Scenario:
     return s.scenario("closed", "a page is touched while the handler goes")
 
 
+def freed_anew(values: str, by_two: bool = False) -> Scenario:
+    """Memory is freed and allocated anew at the same address, once for each value; the device uses it each time. `by_two`: another thread has the library forget it meanwhile."""
+    s = Recorder()
+    a = s.mmap(pages=1)
+    s.write(a, "A")
+    nic = s.device()
+    nic.read(a)
+
+    @s.thread
+    def cpu() -> None:
+        for value in values:
+            nic.forget(a)
+            s.munmap(a)
+            s.mmap(pages=1, at=a)
+            s.write(a, value)
+            nic.compare(a)
+
+    if by_two:
+
+        @s.thread
+        def other() -> None:
+            nic.forget(a)
+
+    return s.scenario("freed anew", "memory is freed and allocated at the same address")
+
+
 JUDGES: dict[type[Device], tuple[Judge, ...]] = {
     thread_2011_ib.DRIVERS["later"]: (_2011("later"), _2011("by a hint")),
     thread_2019_hmm.DRIVERS["2019 loop"]: (_2019("2019 loop"), _2019("2019 mmap_sem held")),
@@ -105,6 +132,7 @@ JUDGES: dict[type[Device], tuple[Judge, ...]] = {
     registration_cache.DRIVERS["hook"]: (_cache("hook"),),
     registration_cache.DRIVERS["event, lock first"]: (_cache("event, lock first"),),
     registration_cache.DRIVERS["keeps"]: (_cache("hook"), _cache("event, lock first")),
+    UnsubscribesByEntry: (Judge(UnsubscribesByEntry, AT_REST, tuple(("late unsubscription", one) for one in (freed_anew("BC"), freed_anew("B", by_two=True)))),),
     FillsPages: (Judge(FillsPages, (), tuple(("handler", one) for one in (beside_a_change(), _beside_a_fork(), _closed()))),),
 }
 """Of each driver its judges."""

@@ -14,7 +14,7 @@ from secondsight.lang import U8, Char, Record, Ref, atomic, count, require, shar
 from secondsight.linux.cma import cma_alloc
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.memory_hotplug import offline_pages
-from secondsight.linux.mm_types import Count, Folio, Mm, Result, Va
+from secondsight.linux.mm_types import Count, Folio, Mm, Pgoff, Result, Va
 from secondsight.linux.page_alloc import ZERO_PFN, frames, put_page
 from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.util import locked_vm
@@ -29,6 +29,7 @@ __all__ = [
     "guest_writes",
     "is_hidden_again",
     "is_made_beside_vfio",
+    "is_shown_once",
     "more_than_may_be_locked",
     "pairs_with_vfio",
     "shows_frames",
@@ -187,14 +188,19 @@ def pages_held() -> Count:
     return max(pinned, references - frames[ZERO_PFN].refcount - held)
 
 
-def all_is_given_back(display: Display, buffer: UdmabufHeld, memfd: Ref[ShmemFile], mm: Mm, held: Ref[Folio]) -> None:
-    """A buffer of two pages, of which somebody else holds the second for a while: it is made or not; shown and closed, if it was."""
-    ret = buffer.create(memfd, mm, 0, 0, 2)
+def is_shown_once(display: Display, buffer: UdmabufHeld, memfd: Ref[ShmemFile], mm: Mm, va: Va, size: Pgoff) -> None:
+    """A buffer of what the process has at `va` is made or not; shown and closed, if it was."""
+    ret = buffer.create(memfd, mm, va, va, size)
     if ret == 0:
         ret = display.show(buffer)
         if ret == 0:
             display.frame()
         is_hidden_again(display, buffer)
+
+
+def all_is_given_back(display: Display, buffer: UdmabufHeld, memfd: Ref[ShmemFile], mm: Mm, held: Ref[Folio]) -> None:
+    """A buffer of two pages, of which somebody else holds the second for a while: it is made or not; shown and closed, if it was."""
+    is_shown_once(display, buffer, memfd, mm, 0, 2)
     with atomic:
         if held is not None:
             put_page(held)

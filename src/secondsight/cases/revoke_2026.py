@@ -72,7 +72,7 @@ class RevokeColumn:
 
     entry: Heading
     importer: type[FencedImporter]
-    exporter: Callable[[RevocableBuffer], None] = revokes
+    exporter: Callable[..., None] = revokes
     jobs: Callable[[FencedImporter, int], None] = submits
     times: int = 2
     ends: bool = False

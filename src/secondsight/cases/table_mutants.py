@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from secondsight.cases import revoke_2026, thread_2011_ib
-from secondsight.cases import thread_2023_hugetlb_pins as pins
-from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding, mutants_of
+from secondsight.cases.choice_mutants import CHOICES, HARMLESS_IN_CHOICES
+from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding, mutants_of, of_scenario
+from secondsight.cases.pins_mutants import HARMLESS_IN_HOLDERS, HOLDERS
 from secondsight.cases.revoke_2026 import RevokeColumn
-from secondsight.cases.revoke_story import revokes_restores_revokes
+from secondsight.cases.revoke_story import revokes_restores_revokes, submits
 from secondsight.cases.table import CaseTable, Heading
 from secondsight.cases.udmabuf_mutants import HARMLESS_IN_UDMABUFS, UDMABUFS
 from secondsight.contract.buffer import job_on_the_buffers_memory
-from secondsight.contract.check import driver_program
 from secondsight.contract.harmless import by_name, by_reason
 from secondsight.devices.device import Device
-from secondsight.devices.fenced_importer import ReadsUntilItUnmaps, UnmapsAtOnce
+from secondsight.devices.fenced_importer import FencedImporter, ReadsUntilItUnmaps, UnmapsAtOnce
+from secondsight.devices.moving_buffer import MovingBuffer
 from secondsight.devices.rdma_2011 import OdpIn2011
 from secondsight.devices.rdma_odp import OdpLaterWhereTold
 from secondsight.devices.revocable_buffer import (
@@ -28,16 +28,12 @@ from secondsight.devices.revocable_buffer import (
     SkipsThePut,
     UnmapThenFences,
 )
-from secondsight.devices.udmabuf_held import (
-    UdmabufAsVfio,
-    UdmabufPinsAddress,
-    UdmabufPinsFolios,
-    UdmabufReferences,
-    UdmabufShortPinsWhileMapped,
-)
-from secondsight.lang import Ref, atomic
-from secondsight.lang.program import Program
+from secondsight.lang import Machine, Ref, atomic
+from secondsight.lang.program import Program, Room, Thread, build
+from secondsight.linux import bounds
+from secondsight.linux.errno import ENODEV
 from secondsight.linux.mm_types import Folio
+from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario import Recorder, Scenario
 
 __all__ = ["DESIGNS", "HARMLESS_IN_DESIGNS", "designs_page"]
@@ -83,6 +79,91 @@ BESIDE_ITS_COLUMNS: tuple[RevokeColumn, ...] = (
 """What the table does not ask, and mutants have to be asked: its columns look at the first revocation, or at counts alone."""
 
 
+def moves(exporter: MovingBuffer) -> None:
+    """The buffer is moved, and then again."""
+    exporter.move()
+    exporter.move()
+
+
+def moves_alone(exporter: MovingBuffer) -> None:
+    """The buffer is moved once, and nobody has a job: what was in it is there, and the old memory and the copy's fence are given back."""
+    before = exporter.storage[0]
+    assert before is not None
+    before.contents = 120
+    exporter.move()
+    has_moved(exporter, before)
+
+
+@atomic
+def has_moved(exporter: MovingBuffer, before: Folio) -> None:
+    """From `before`: all is quiet."""
+    after = exporter.storage[0]
+    assert before.refcount == 0, "the old memory is not given back"
+    assert after is not None
+    assert after.contents == 120, "the new memory has not what was in the old"
+    for entry in exporter.resv.fences:
+        fence = entry.fence
+        assert fence is None or fence.refcount == 1, "somebody refers to the copy's fence"
+
+
+def is_lost_and_asked_to_move(exporter: MovingBuffer) -> None:
+    """What was taken away is asked to move, and has nothing to move."""
+    exporter.revoke()
+    ret = exporter.move()
+    assert ret == -ENODEV, "it has moved, and has no memory"
+
+
+def moves_and_revokes(exporter: MovingBuffer) -> None:
+    """The buffer is moved, and what it has then is taken away."""
+    exporter.move()
+    before = exporter.storage[0]
+    exporter.revoke()
+    gone(exporter, before)
+
+
+MOVES: tuple[RevokeColumn, ...] = (
+    RevokeColumn(Heading("moves", "no job uses memory that the buffer has left; the importer unmaps when it is told, while its device goes on"), UnmapsAtOnce, moves),
+    RevokeColumn(Heading("moves, goes on", "nobody waits for ever"), FencedImporter, moves, ends=True),
+    RevokeColumn(Heading("moves alone", "what was in the buffer is there, and what the move took is given back"), FencedImporter, moves_alone, times=0, ends=True),
+    RevokeColumn(Heading("lost, moves", "who asks what was taken away to move is told so, and does not wait"), FencedImporter, is_lost_and_asked_to_move, times=1, ends=True),
+    RevokeColumn(Heading("moves, lost", "the buffer is moved and then taken away: it gives its memory back, and no job uses it"), UnmapsAtOnce, moves_and_revokes),
+)
+"""Of an exporter that moves its buffer."""
+
+
+def _two_move(exporter: type[MovingBuffer]) -> Program:
+    """Two threads move one buffer, beside an importer whose device goes on: each move comes to an end."""
+    machine = Machine(bounds=bounds(frames=5, dmabuf_pages=1, attachments=1, resv_fences=1, dma_fences=2), pools={exporter: 1, UnmapsAtOnce: 1})
+    with machine:
+        mem_init()
+        buffer = machine.pool(exporter).alloc()
+        buffer.open(1)
+        importer = machine.pool(UnmapsAtOnce).alloc()
+        importer.attach_to(buffer)
+        threads = [
+            *(Thread(name, moves_once, (buffer,)) for name in ("mover", "other")),
+            Thread("importer", submits, (importer, 1)),
+            Thread("worker", importer.work, daemon=True),
+            Thread("engine", importer.engine, daemon=True),
+        ]
+    return build(machine, threads, rules=[job_on_the_buffers_memory], room=Room(exact=True))
+
+
+def moves_once(exporter: MovingBuffer) -> None:
+    """The buffer is moved: nobody takes it away."""
+    ret = exporter.move()
+    assert ret == 0, "it has not moved"
+
+
+def _moving() -> MutatedDesign:
+    """The exporter that the contract's adversaries have, which is in no row: as `re-arm at revoke`, and it moves."""
+    names = holding(revoke_2026.TABLE, "re-arm at revoke")
+    columns = (*MOVES, *(column for column in revoke_2026.COLUMNS if column.entry.name in names), *BESIDE_ITS_COLUMNS)
+    cells = [DesignCell(revoke_2026.TABLE, "re-arm at revoke", column.entry.name, MovingBuffer, _revoking(column)) for column in columns]
+    two = DesignCell(revoke_2026.TABLE, "re-arm at revoke", "two move", MovingBuffer, _two_move)
+    return MutatedDesign(MovingBuffer, (*cells[: len(MOVES)], two, *cells[len(MOVES) :]))
+
+
 def _exporter(kind: type[RevocableBuffer], *rows: str) -> MutatedDesign:
     """A class, and the rows that it is judged in: a row's exporter is the class, or derives from it."""
     cells = []
@@ -102,33 +183,11 @@ def _revoking(column: RevokeColumn) -> Callable[[type], Program]:
     return partial(revoke_2026.program_of, column=column)
 
 
-def _held(kind: type, *rows: str) -> MutatedDesign:
-    """An exporter of the table about pins, and the rows that it is judged in."""
-    cells = []
-    for row in pins.ROWS:
-        if row.entry.name in rows:
-            for column in pins.COLUMNS:
-                if column.entry.name in holding(pins.TABLE, row.entry.name):
-                    cells.append(DesignCell(pins.TABLE, row.entry.name, column.entry.name, row.exporter, _pinning(row, column)))
-    return MutatedDesign(kind, tuple(cells))
-
-
-def _pinning(row: pins.PinsRow, column: pins.PinsColumn) -> Callable[[type], Program]:
-    def made(changed: type) -> Program:
-        return pins.program_of(replace(row, exporter=changed), column)
-
-    return made
-
-
 def _driver(kind: type[Device], table: CaseTable, row: str, base: type[Device], scenario_of: Callable[[str], Scenario], without: Sequence[str] = ()) -> MutatedDesign:
     """A driver of a table with scenarios, and the row that it is judged in."""
     columns = [column for column in holding(table, row) if column not in without]
-    cells = (DesignCell(table, row, column, base, partial(_of_scenario, scenario=scenario_of(column))) for column in columns)
+    cells = (DesignCell(table, row, column, base, partial(of_scenario, scenario=scenario_of(column))) for column in columns)
     return MutatedDesign(kind, tuple(cells))
-
-
-def _of_scenario(driver: type, scenario: Scenario) -> Program:
-    return driver_program(driver, scenario)
 
 
 def _only_writes() -> Scenario:
@@ -157,26 +216,24 @@ def _only_writes() -> Scenario:
 def _in_2011() -> MutatedDesign:
     """The thread's driver on its own callbacks."""
     known = _driver(OdpIn2011, thread_2011_ib.TABLE, "2011: later", OdpIn2011, thread_2011_ib.scenario_of)
-    more = DesignCell(thread_2011_ib.TABLE, "2011: later", "only writes", OdpIn2011, partial(_of_scenario, scenario=_only_writes()))
+    more = DesignCell(thread_2011_ib.TABLE, "2011: later", "only writes", OdpIn2011, partial(of_scenario, scenario=_only_writes()))
     return MutatedDesign(OdpIn2011, (*known.cells, more))
 
 
 DESIGNS: dict[str, MutatedDesign] = {
     **UDMABUFS,
+    **HOLDERS,
+    **CHOICES,
     "RevocableBuffer": _exporter(RevocableBuffer, "fences", "skip the put"),
     "FencesOnly": _exporter(FencesOnly, "fences"),
     "CountingBuffer": _exporter(CountingBuffer, "skip the put", "re-arm at revoke"),
     "SkipsThePut": _exporter(SkipsThePut, "skip the put"),
     "RearmsAtRevoke": _exporter(RearmsAtRevoke, "re-arm at revoke"),
     "UnmapThenFences": _exporter(UnmapThenFences, "unmap, fences"),
+    "MovingBuffer": _moving(),
     "OdpLaterWhereTold": _driver(
         OdpLaterWhereTold, thread_2011_ib.TABLE, "by a hint", OdpLaterWhereTold, thread_2011_ib.scenario_of, (thread_2011_ib.DIRECT, thread_2011_ib.BY_REFERENCE)
     ),
-    "UdmabufReferences": _held(UdmabufReferences, "reference", "ref mapped"),
-    "UdmabufPinsAddress": _held(UdmabufPinsAddress, "address"),
-    "UdmabufPinsFolios": _held(UdmabufPinsFolios, "as VFIO", "pin mapped"),
-    "UdmabufAsVfio": _held(UdmabufAsVfio, "as VFIO"),
-    "UdmabufShortPinsWhileMapped": _held(UdmabufShortPinsWhileMapped, "each frame"),
     "OdpIn2011": _in_2011(),
 }
 """By the name of the class."""
@@ -205,6 +262,8 @@ _CLEARED_ALREADY = (
 
 HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
     **HARMLESS_IN_UDMABUFS,
+    **HARMLESS_IN_HOLDERS,
+    **HARMLESS_IN_CHOICES,
     "RevocableBuffer": by_name(
         {
             _BEING_MADE: "open: swap 1, 2",
@@ -233,24 +292,19 @@ HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
             _TAKEN: "revoke: drop 3",
         }
     ),
+    "MovingBuffer": by_name(
+        {
+            _ONE_STEP: "take_memory: swap 2; lose_memory: swap 2; queue_copy: swap 2, 4; copy: swap 2, 3, 4, 5",
+            "no cell counts the references to the fences of jobs": "copy: drop 10",
+            _UNDER_RESV: "map_dma_buf: without the lock 1; map_dma_buf: first out of the lock 1; map_dma_buf: last out of the lock 1",
+            "no cell asks a CPU to use it: the rule that looks at that, `implicit-sync`, is of the adversary `cpu-access`": "begin_cpu: drop 1, 3; begin_cpu: swap 1; begin_cpu: negate 1",
+            "the reservation lock is held from one to the other, and no importer here adds a fence when it is told": "move: swap 1",
+            "it saves rounds: whether a copy is under way is asked again under the lock": "move: drop 5",
+            "what a copy waits for are fences, and who signals them takes no reservation lock": "move: swap 3",
+            "one step, and the reservation object has a reference to the fence": "copy: swap 1",
+        }
+    ),
     "UnmapThenFences": by_name({_NO_FENCE_COMES: "stop_all: swap 5, 6", _WAITED_FOR: "stop_all: swap 7"}),
-    "UdmabufReferences": by_name(
-        {
-            "in no cell that holds does anybody take the page away while the buffer looks it up, or look at the buffer": (
-                "hold: without the lock 1; hold: first out of the lock 1; hold: last out of the lock 1; hold: swap 2"
-            ),
-        }
-    ),
-    "UdmabufPinsAddress": {},
-    "UdmabufPinsFolios": {},
-    "UdmabufAsVfio": {},
-    "UdmabufShortPinsWhileMapped": by_name(
-        {
-            "what is read there is written when the buffer is made, to pin is one step, and one thread alone maps": (
-                "hold: without the lock 1; hold: first out of the lock 1; hold: last out of the lock 1"
-            ),
-        }
-    ),
     "OdpLaterWhereTold": {},
     "OdpIn2011": by_name(
         {

@@ -223,15 +223,15 @@ COLUMNS: tuple[PinsColumn, ...] = (
 )
 
 
-def stage(row: PinsRow, column: PinsColumn) -> PinsStage:
-    """Set the machine up: the guest's memory at address 0, another page behind it."""
+def stage(row: PinsRow, column: PinsColumn, display: type[Display] = Display) -> PinsStage:
+    """Set the machine up: the guest's memory at address 0, another page behind it. `display`: the importer, or one that is derived from it."""
     sizes = {"pages": 4, "hugetlb_files": 1, "hugetlb_pages": 1, "huge": 1, "pmds": 2} if column.huge else {"pages": 3, "files": 1, "pageblocks": 1, "pageblock_frames": 3}
     machine = Machine(
         bounds=bounds(
             frames=9, file_pages=2, dmabuf_pages=2, attachments=2, migrations=2, anon_vmas=1, memlock=1, udmabufs=column.udmabufs,
             cma=int(column.cma), **sizes,
         ),
-        pools={row.exporter: 2, Display: 2, VfioType1: 1, Vmm: 1},
+        pools={row.exporter: 2, display: 2, VfioType1: 1, Vmm: 1},
     )  # fmt: skip
     with machine:
         mem_init()
@@ -252,9 +252,9 @@ def stage(row: PinsRow, column: PinsColumn) -> PinsStage:
         vmm.mm = mm
         vmm.memfd = None if column.private else memfd
         buffers = [machine.pool(row.exporter).alloc() for _ in range(2)]
-        displays = [machine.pool(Display).alloc() for _ in range(2)]
-        for display in displays:
-            display.each_frame = row.each_frame
+        displays = [machine.pool(display).alloc() for _ in range(2)]
+        for one in displays:
+            one.each_frame = row.each_frame
         vfio = machine.pool(VfioType1).alloc()
         vfio.notifier.mm = mm
         if column.created:
@@ -267,9 +267,9 @@ def stage(row: PinsRow, column: PinsColumn) -> PinsStage:
     return PinsStage(machine, mm, memfd, vmm, buffers, displays, vfio)
 
 
-def program_of(row: PinsRow, column: PinsColumn) -> Program:
+def program_of(row: PinsRow, column: PinsColumn, display: type[Display] = Display) -> Program:
     """A design and a property as a checked program."""
-    on = stage(row, column)
+    on = stage(row, column, display)
     with on.machine:
         threads: list[Thread] = [column.asks(on)]
         if column.frames:

@@ -103,9 +103,9 @@ COLUMNS: tuple[PassColumn, ...] = (
 RULES_OF_TRUTH = [probe for name in ("as-if-cpu", "isolation", "no-use-after-free") for probe in RULES[name].probes[:1]]
 
 
-def program_of(row: PassRow, column: PassColumn) -> Program:
-    """A form and a property as a checked program."""
-    machine = Machine(bounds=bounds(frames=6, pages=2, subscribers=3, finishes=2, non_blocks=1), pools={TwoPassGpu: 1, Refuser: 1})
+def program_of(row: PassRow, column: PassColumn, kind: type[TwoPassGpu] = TwoPassGpu) -> Program:
+    """A form and a property as a checked program. `kind`: the driver, or one that is derived from it."""
+    machine = Machine(bounds=bounds(frames=6, pages=2, subscribers=3, finishes=2, non_blocks=1), pools={kind: 1, Refuser: 1})
     with machine:
         mem_init()
         proc_caches_init()
@@ -113,7 +113,7 @@ def program_of(row: PassRow, column: PassColumn) -> Program:
         do_mmap(mm, 0, 2, None, 0, True)
         for va in range(2):
             cpu_write(mm, va, ord("a"))
-        gpu = machine.pool(TwoPassGpu).alloc()
+        gpu = machine.pool(kind).alloc()
         gpu.notifier.mm = mm
         gpu.second.mm = mm
         gpu.split = column.split

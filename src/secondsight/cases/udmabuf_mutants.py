@@ -13,7 +13,7 @@ from secondsight.devices.udmabuf_importer import Importer
 from secondsight.devices.udmabuf_keep_old import UdmabufKeepOld
 from secondsight.devices.udmabuf_prepare import UdmabufPrepare
 from secondsight.devices.udmabuf_update_mapping import UdmabufUpdateMapping
-from secondsight.devices.udmabuf_watched import PinnedUdmabuf
+from secondsight.devices.udmabuf_watched import PinnedUdmabuf, Watch, WatchedUdmabuf
 from secondsight.lang.program import Program
 
 __all__ = ["HARMLESS_IN_UDMABUFS", "UDMABUFS"]
@@ -41,6 +41,11 @@ def _program(row: Row, column: Column, kind: type) -> Callable[[type], Program]:
     return made
 
 
+def _watch(*rows: str) -> MutatedDesign:
+    """The subscription of an exporter that has one."""
+    return MutatedDesign(Watch, _design(WatchedUdmabuf, *rows).cells, "watch")
+
+
 UDMABUFS: dict[str, MutatedDesign] = {
     design.kind.__name__: design
     for design in (
@@ -51,6 +56,8 @@ UDMABUFS: dict[str, MutatedDesign] = {
         _design(PinnedUdmabuf, "new-mapping notifier", "prepare ioctl"),
         _design(UdmabufPrepare, "prepare ioctl"),
         _design(UdmabufUpdateMapping, "new-mapping notifier"),
+        _design(WatchedUdmabuf, "invalidate+hmm", "new-mapping notifier", "prepare ioctl"),
+        _watch("hmm under resv", "invalidate+hmm", "prepare ioctl"),
         _design(Importer, "new-mapping notifier", "hmm under resv"),
     )
 }
@@ -112,6 +119,11 @@ HARMLESS_IN_UDMABUFS: dict[str, dict[str, str]] = {
     "UdmabufUpdateMapping": {
         "update_mapping: swap 1": "the old page stays pinned until importers have been told",
         "update_mapping: drop 5": _STAYS_PINNED,
+    },
+    "WatchedUdmabuf": dict.fromkeys(("open: swap 1", "open: swap 2"), "the buffer is being made: nobody looks at it yet"),
+    "Watch": {
+        "invalidate: swap 1": _RESV,
+        "invalidate: negate 2": "only the OOM reaper asks with a range that may not block, and it takes nothing that is mapped shared, as the memfd is",
     },
     "Importer": {
         "open: swap 1": "it is being made: nobody tells it of anything yet",

@@ -21,20 +21,28 @@ from secondsight.contract.lessons import (
 )
 from secondsight.contract.without_mutants import NOT_RUN
 from secondsight.devices.device import Device, Promise
+from secondsight.devices.exclusive import Exclusive, Marking
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.mirror_2019 import Mirror2019, Mirror2019MmapSem
+from secondsight.devices.private_gpu import GpuMemory, PrivateGpu
 from secondsight.devices.rdma_odp import OdpLater
-from secondsight.devices.registration_cache import ForgetsByEvents, ForgetsByHook, KeepsEverything
+from secondsight.devices.registration_cache import ForgetsByEvents, ForgetsByHook, KeepsEverything, UnsubscribesByEntry
+from secondsight.devices.shared_notifier import GetsItsNotifier, SharedNotifier
 from secondsight.devices.small import LeavesInItsCallback, PinsAllOrNothing
 from secondsight.devices.userfault_handler import FillsPages
 
-__all__ = ["RIGHT", "page"]
+__all__ = ["PARTS", "RIGHT", "page"]
 
 _RIGHT: list[type[Device]] = [Mirror, *(row[3] for row in RULES_BROKEN)]
 _BESIDE: list[type[Device]] = [PinsAllOrNothing, LeavesInItsCallback]
-_JUDGED: list[type[Device]] = [OdpLater, Mirror2019, Mirror2019MmapSem, FillsPages, KeepsEverything, ForgetsByHook, ForgetsByEvents]
+_JUDGED: list[type[Device]] = [OdpLater, Mirror2019, Mirror2019MmapSem, FillsPages, KeepsEverything, ForgetsByHook, ForgetsByEvents, UnsubscribesByEntry]
 RIGHT: dict[str, type[Device]] = {driver.__name__: driver for driver in _RIGHT + _BESIDE + _JUDGED}
 """The drivers that ship and are right, and whose mutants are judged, of themselves or where others that derive from them are, by name."""
+
+PARTS: dict[str, tuple[type, type[Device]]] = {
+    part.__name__: (part, driver) for part, driver in ((Marking, Exclusive), (GpuMemory, PrivateGpu), (SharedNotifier, GetsItsNotifier))
+}
+"""Records within drivers that ship and are right, which have methods of their own: each with the driver that is tried with it changed."""
 
 HEAD = """\
 # Whether the contract can fail
@@ -96,8 +104,9 @@ def _adversaries() -> Iterator[str]:
 def _mutants() -> Iterator[str]:
     yield "\n| driver | mutants | noticed |\n| --- | --- | --- |\n"
     for name, living in HARMLESS.items():
-        several = len(driver_mutants(RIGHT[name]))
-        yield f"| `{name}` | {several} | {several - len(living)} |\n"
+        several = len(driver_mutants(PARTS[name][0] if name in PARTS else RIGHT[name]))
+        shown = f"`{name}` of `{PARTS[name][1].__name__}`" if name in PARTS else f"`{name}`"
+        yield f"| {shown} | {several} | {several - len(living)} |\n"
     yield "\n| may live | reason |\n| --- | --- |\n"
     for name, living in HARMLESS.items():
         for reason, mutants in by_reason(living).items():

@@ -1,6 +1,6 @@
 """Mutants of the right drivers that ship which no adversary notices, and why they break nothing: generated names, reviewed reasons.
 
-Every right driver that ships is in `HARMLESS`. `JUDGED` has those that adversaries of their own judge, and why.
+Every right driver that ships is in `HARMLESS`, and what is a record within one. `JUDGED` has those that adversaries of their own judge, and why.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ _WAIT_SAVES = "hmm_range_fault() says -EBUSY while the range is not valid, and t
 _RELEASED = "unregistering calls `release`, which takes the page table away too, unless the process's end has"
 _ANSWERED = "the worker is a user of the mm while it answers, and whoever waits gets its answer; that the driver itself is freed then is not modelled"
 _MM_STAYS = "`notifier.mm` is there before `open` is called, and stays; mmget_not_zero() looks by itself"
+_NOBODY_LEFT = "the accesses are those of the process's threads: with the last of them nobody is left to make one"
+_NEVER_FREED = "memory that is never freed: no rule counts what a driver allocates"
 _A_FIGURE = "how many pages have moved is a figure for who asked: no rule asks a driver what it says"
 
 
@@ -83,7 +85,7 @@ HARMLESS: dict[str, dict[str, str]] = {
         {
             "who opens it is a thread of the process, and so its user": "open: swap 1",
             "one step, in which nobody looks": "alloc_notifier: swap 2",
-            "memory that is never freed: no rule counts what a driver allocates": "free: drop 1",
+            _NEVER_FREED: "free: drop 1",
             "`mm` and the notifier stay what they are while the device is open": "work: without the lock 1; work: first out of the lock 1; put: without the lock 1",
         }
     ),
@@ -272,7 +274,7 @@ HARMLESS: dict[str, dict[str, str]] = {
             ),
             "who maps looks at the count first, and the table is cleared before the callback returns": "invalidate_range_start: last out of the lock 1",
             _UNDER_ONE_LOCK: "invalidate_range_start: swap 1; invalidate_range_end: swap 1",
-            "the accesses are those of the process's threads: with the last of them nobody is left to make one": "release: without the lock 1; release: drop 1",
+            _NOBODY_LEFT: "release: without the lock 1; release: drop 1",
         }
     ),
     "Exclusive": by_name(
@@ -413,8 +415,10 @@ HARMLESS: dict[str, dict[str, str]] = {
             "to save is one step, and whether it is closed is asked again before anything is put back": (
                 "reset: without the lock 1; reset: first out of the lock 1; reset: last out of the lock 1"
             ),
-            "what is not put back is faulted in again": "go_on: drop 2; save: drop 3; restore: drop 2",
-            "no rule asks whether a device was reset: it goes on with a table that is right": "reset: negate 1; reset: drop 2; save: drop 1, 2",
+            "what is not put back is faulted in again": "go_on: drop 2; save: drop 4; restore: drop 2",
+            "no rule asks whether a device was reset: it goes on with a table that is right": "reset: negate 1; reset: drop 2; save: drop 2, 3",
+            "one step, in which nobody looks": "save: swap 1",
+            "the device is stopped until it goes on, whoever has the lock": "reset: first out of the lock 2",
         }
     ),
     "RevokesItsKey": by_name(
@@ -496,8 +500,23 @@ HARMLESS: dict[str, dict[str, str]] = {
             "the device works by what the cache finds, and that is mapped anew": "forget_range: drop 2",
         }
     ),
+    "UnsubscribesByEntry": by_name(
+        {
+            "what is kept is forgotten in one step": "forget: without the lock 1; forget_watched: swap 1, 2",
+            "nothing is kept of the address then, and to forget that does nothing; whoever registers it anew subscribes anew": "forget_watched: drop 2",
+            "to end a registration does nothing here: a driver that is derived from this one ends its subscription there": (
+                "forget_watched: drop 3; work: drop 1, 2; work: without the lock 1; end_registrations: negate 1; end_registrations: drop 1, 2; end_registrations: swap 1"
+            ),
+        }
+    ),
+    "Marking": {},
+    "GpuMemory": {},
+    "SharedNotifier": {
+        "release: drop 2": _NOBODY_LEFT,
+        "free_notifier: drop 2": _NEVER_FREED,
+    },
 }
-"""By driver and mutant (`driver_mutants`): why it may survive."""
+"""By driver, or part of one, and mutant (`driver_mutants`): why it may survive."""
 
 _BY_ITS_TABLE = "the cells that hold in its table; the contract's adversaries break it by design"
 
@@ -509,5 +528,6 @@ JUDGED: dict[str, str] = {
     "KeepsEverything": "what it shares with `ForgetsByHook` and `ForgetsByEvents`, where those hold",
     "ForgetsByHook": _BY_ITS_TABLE,
     "ForgetsByEvents": _BY_ITS_TABLE,
+    "UnsubscribesByEntry": "scenarios of its own, of what is freed and allocated anew at the same address",
 }
 """By driver: who judges its mutants, where it is not the contract's adversaries."""

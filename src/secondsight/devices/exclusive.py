@@ -49,7 +49,6 @@ __all__ = [
     "ExclusiveRetriesLocked",
     "ExclusiveSharesOwner",
     "ExclusiveUnfiltered",
-    "ExclusiveUnlocksFirst",
     "ExclusiveWithoutSequence",
     "ExclusiveWithoutTest",
     "atomic_begins",
@@ -397,26 +396,6 @@ class ExclusiveWithoutSequence(ExclusiveWithoutTest):
 
     def passes_over(self, rng: Range) -> bool:
         return False
-
-
-class ExclusiveUnlocksFirst(ExclusiveByOwner):
-    """Drops the folio lock before it maps. The sequence still tells; but a CPU may take the page back each time."""
-
-    def exclusive_fault(self, va: Va) -> Errno:
-        """The page is unlocked at once."""
-        while True:
-            seq = mn.mmu_interval_read_begin(self.notifier)
-            pfn = self.make_exclusive(va)
-            if pfn == -EBUSY:
-                continue
-            if pfn < 0:
-                return pfn
-            rmap_exclusive.unlock_and_put(pfn)
-            with self.lock:
-                if mn.mmu_interval_read_retry(self.notifier, seq):
-                    continue
-                self.take_alone(va, pfn)
-            return 0
 
 
 class ExclusiveRetriesLocked(ExclusiveByOwner):

@@ -63,12 +63,9 @@ class UdmabufHeld(DmaBuf):
         self.va = va
         self.first = first
         self.nr_pages = size
-        self.f_count = 1
         ret: Errno = 0
         if self.holds_always():
             ret = self.hold_all()
-        if ret != 0:
-            self.f_count = 0
         return ret
 
     def holds_always(self) -> bool:
@@ -141,7 +138,6 @@ class UdmabufHeld(DmaBuf):
 
     def close(self) -> None:
         """The last user of the buffer's file has gone (close(2), and no importer is attached)."""
-        self.f_count = 0
         if self.holds_always():
             self.let_all_go()
 

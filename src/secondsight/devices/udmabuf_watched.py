@@ -50,7 +50,6 @@ class Watch(Driver):
 class WatchedUdmabuf(DmaBuf):
     """A udmabuf proposal: a dynamic exporter of the first pages of one memfd, which the VMM maps from `watch.notifier.start`."""
 
-    memfd: Ref[ShmemFile]
     watch: Watch
 
     def is_dynamic(self) -> bool:
@@ -63,7 +62,6 @@ class WatchedUdmabuf(DmaBuf):
 
     def open(self, memfd: ShmemFile, size: Pgoff, mm: Mm, va: Va) -> None:
         """Make a buffer of the first `size` pages of `memfd`, mapped at `va` of `mm`. Part of setting up."""
-        self.memfd = memfd
         self.nr_pages = size
         self.watch.buffer = self
         mn.mmu_interval_notifier_insert(self.watch.notifier, mm, va, size)
@@ -75,6 +73,7 @@ class WatchedUdmabuf(DmaBuf):
 class PinnedUdmabuf(WatchedUdmabuf):
     """A proposal that pins the pages it gives to importers, and replaces them when it learns that the memfd has others."""
 
+    memfd: Ref[ShmemFile]
     folios: Array[Ref[Folio], Literal["dmabuf_pages"]]
 
     def open(self, memfd: ShmemFile, size: Pgoff, mm: Mm, va: Va) -> None:

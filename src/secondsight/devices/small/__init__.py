@@ -199,7 +199,7 @@ from secondsight.devices.small.references import (
     TakesTheFirstPagemapForAll,
     WalksWithoutBeingAUser,
 )
-from secondsight.devices.small.resetting import ComesBackClosed, Resets, RestoresItsTable, StaysOff
+from secondsight.devices.small.resetting import ComesBackClosed, Resets, ResetsInUse, RestoresItsTable, StaysOff
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess, SubscribesForItsFirst
 from secondsight.devices.small.two_passes import HasOneStructure, InTwoPasses
 from secondsight.devices.small.vcpu import Vcpu, VcpuLeftCounting, VcpuMayRefuse, VcpuWithoutCount
@@ -257,7 +257,7 @@ __all__ = [
     "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "OwnsAllMemory", "PassesOverItsOwn", "PassesOverTheReaper", "Pins", "PinsAllOrNothing",
     "PinsAllTheSame", "PinsFilesForAMoment", "PinsFilesForLong", "PinsSeveral", "PinsSeveralAndMarksNone", "PinsUntold", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "ProtectsForUserfaultfd", "ReadsWhatIsProtected",
     "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "RemembersTheEnd",
-    "ReservesNothing", "ReservesTooEarly", "Resets", "RestoresItsTable", "ReturnsBeforeTheFlush", "RevokesItsKey", "RevokesItsKeyUnlocked",
+    "ReservesNothing", "ReservesTooEarly", "Resets", "ResetsInUse", "RestoresItsTable", "ReturnsBeforeTheFlush", "RevokesItsKey", "RevokesItsKeyUnlocked",
     "SaysWhatIsMapped", "ServesOneFaultAtATime", "SaysThatItReads", "SignalsNothing", "SleepsWhenAsked", "SleepsWhenCleared", "SleepsWhenTested", "StaysAUser",
     "StaysAttached", "StaysBound", "StaysOff", "StaysPinned", "StopsTheDeviceLast", "SubscribesForItsFirst", "SubscribesTwice",
     "SyncsImplicitly", "TakesAPartForNothing", "TakesAShortCountForAll", "TakesItsCallbackBack", "TakesItsLocksInBothOrders", "TakesItsMemoryAwayTwice", "TakesPagesBackEarly",

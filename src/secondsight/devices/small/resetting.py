@@ -6,16 +6,28 @@ from typing import Literal
 
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.small.opening import ClosesByItsLock
-from secondsight.lang import Array, Errno, Ref, atomic
+from secondsight.lang import Array, Char, Errno, Ref, atomic
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import ENODEV
-from secondsight.linux.mm_types import Event, Folio, Range, Seq
+from secondsight.linux.mm_types import Event, Folio, Range, Result, Seq, Va
 from secondsight.linux.page_alloc import page_to_pfn
 
-__all__ = ["ComesBackClosed", "Resets", "RestoresItsTable", "StaysOff"]
+__all__ = ["ComesBackClosed", "ResetDevice", "Resets", "ResetsInUse", "RestoresItsTable", "StaysOff"]
 
 
-class Resets(ClosesByItsLock):
+class ResetDevice(ClosesByItsLock):
+    """The hardware: a reset takes its time, and what its engine does meanwhile goes wrong. It has to be stopped before."""
+
+    in_reset: bool
+
+    @atomic
+    def access(self, va: Va, write: bool, value: Char) -> Result:
+        if not self.page_table.disabled:
+            assert not self.in_reset, "the device's engine goes on while it is reset"
+        return ClosesByItsLock.access(self, va, write, value)
+
+
+class Resets(ResetDevice):
     """Right: saves its table, and puts it back unless something was invalidated meanwhile. The lock is free while the device is reset, which takes its time."""
 
     saved: Array[Ref[Folio], Literal["pages"]]
@@ -27,6 +39,7 @@ class Resets(ClosesByItsLock):
                 return -ENODEV
             self.save()
         with self.lock:
+            self.in_reset = False
             if not self.closed:
                 self.go_on(seq)
         return 0
@@ -44,6 +57,7 @@ class Resets(ClosesByItsLock):
         for va in range(len(self.saved)):
             self.saved[va] = self.page_table.entries[va].frame
         self.page_table.unmap(Range(0, len(self.saved), Event.CLEAR, True))
+        self.in_reset = True
 
     @atomic
     def restore(self) -> None:
@@ -52,6 +66,17 @@ class Resets(ClosesByItsLock):
             frame = self.saved[va]
             if frame is not None:
                 self.page_table.map(va, page_to_pfn(frame), False)
+
+
+class ResetsInUse(Resets):
+    """Does not stop the device before it is reset: its engine faults its pages in again, and goes on."""
+
+    @atomic
+    def save(self) -> None:
+        for va in range(len(self.saved)):
+            self.saved[va] = self.page_table.entries[va].frame
+        self.page_table.unmap(Range(0, len(self.saved), Event.CLEAR, True))
+        self.in_reset = True
 
 
 class RestoresItsTable(Resets):
