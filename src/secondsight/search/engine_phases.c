@@ -136,10 +136,10 @@ static void ss_between(ss_run *run)
 		if (run->stop)
 			return;
 	}
-	if (run->crowd == 1 && run->workers > 1 && run->states > ALONE)
+	if (run->course != BRIEFLY && run->crowd == 1 && run->workers > 1 && run->states > ALONE)
 		ss_call_others(run);
 	/* up to three quarters are filled; the last quarter is for what a phase may insert beyond its share */
-	u64 slots = run->slots, full = slots / 4 * 3;
+	u64 slots = run->slots < SHARED_SLOTS ? SHARED_SLOTS : run->slots, full = slots / 4 * 3;
 	if (run->states + 4096 > full || slots / 4 < (u64)run->crowd * (MAX_SUCCESSORS + DELAY)) {
 		if (ss_grow(run))
 			run->phase = REHASH;
@@ -168,7 +168,7 @@ static void *ss_work(void *argument)
 	}
 	for (;;) {
 		ss_meet(run);
-		if (run->phase == OVER)
+		if (run->phase == OVER || (run->course == BRIEFLY && (run->states > BRIEF || run->seconds > A_MOMENT)))
 			return NULL;
 		if (run->phase == REHASH)
 			ss_rehash(w);
@@ -219,7 +219,7 @@ static int ss_begin(ss_run *run)
 		if (!run->crew[i].logs || !run->crew[i].x || (*the_model.by_form && !run->bounded && !run->crew[i].recent))
 			ss_stop(run, BECAUSE_MEMORY);
 	}
-	run->slots = FIRST_SLOTS;
+	ss_has_slots(run, FIRST_SLOTS);
 	run->table = ss_count(run, FIRST_SLOTS * 8) ? ss_map(FIRST_SLOTS * 8) : NULL;
 	if (!run->crew || !run->table)
 		ss_stop(run, BECAUSE_MEMORY);
