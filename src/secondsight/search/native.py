@@ -237,7 +237,8 @@ class _Search:
         places = [p for owner, readers, _, _ in order.locks for p in (owner, -1 if readers is None else readers)]
         self.places = (ctypes.c_int32 * len(places))(*places)
         self.raw.lock_count, self.raw.locks, self.raw.note = len(order.locks), self.places, self.note
-        self.taking = bytes(int(i in order.counters) for i in range(len(self.native.program.code.places) + 1))
+        code = self.native.program.code
+        self.taking = code.keep("taking row", lambda: bytes(int(i in order.counters) for i in range(len(code.places) + 1)))
         self.raw.taking = self.taking
 
     def seconds_left(self) -> float | None:
@@ -292,7 +293,13 @@ class _Search:
             self.interrupted = True
 
         with _ctrl_c(asked):
-            return bool(search(ctypes.byref(raw)))
+            try:
+                return bool(search(ctypes.byref(raw)))
+            except BaseException:  # of a signal's handler that is not ours: what the engine has is given back
+                raw.ask_stop = 1
+                self.native.library.ss_search(ctypes.byref(raw))
+                self.native.library.ss_release(ctypes.byref(raw))
+                raise
 
     def _at_length(self, search: Callable[[Any], Any]) -> None:
         """Run the engine in a thread of its own; tell how far it is; pass Ctrl-C on to it."""
@@ -473,6 +480,12 @@ def loop_rows(program: Program) -> tuple[bytes, int]:
 
     Nothing where no loop could go on for ever.
     """
+    name = ("loop rows", *(root.number for root, _ in program.roots))
+    rows: tuple[bytes, int] = program.code.keep(name, lambda: _loop_rows(program))
+    return rows
+
+
+def _loop_rows(program: Program) -> tuple[bytes, int]:
     locks, width = lock_steps(program), len(program.code.places) + 1
     rows = [bytes((n in inside) + 2 * (n in locks) for n in range(width)) for inside in inside_loops(program)]
     rows += [bytes(width)] * (program.code.capacity - len(rows))  # threads that are not there
