@@ -102,13 +102,21 @@ def _search(program: Program, asked: Request) -> Result:
     _refuse(asked)
     searches, limits = Searches(program, asked), asked.limits
     if asked.executor == "native" or _is_native_alone(asked):
-        return searches.of_many_states(limits)
+        return _by_native_code(searches)
     if asked.executor == "reference" or why_not_native() is not None:
         return searches.by_reference(limits)
     wait = _wait_at(program, asked.coming, asked.weight)
     if limits.states is not None and limits.states <= wait:
         return searches.by_reference(limits)
     return _one_after_the_other(searches, wait)
+
+
+def _by_native_code(searches: Searches) -> Result:
+    """Without reductions while there are few states: with them it takes longer then, and their code is the longer one to compile."""
+    asked = searches.asked
+    reduces = asked.in_levels and asked.reductions != Reductions.none()
+    few = searches.of_few_states(asked.limits) if reduces else None
+    return few or searches.of_many_states(searches.left(asked.limits.states))
 
 
 def _is_native_alone(asked: Request) -> bool:

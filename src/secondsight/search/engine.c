@@ -171,7 +171,7 @@ typedef struct {
 struct ss_run {
 	/* what is wanted */
 	const u8 *initial;
-	u64 max_states, max_memory, max_frontier;
+	u64 max_states, max_narrowing, max_memory, max_frontier;
 	double max_seconds;
 	i32 workers, watch_from, watch_to, deadlock, exact, collect, progress, files[2];
 	/* locks whose order the caller looks at: for each its owner's byte and its readers' byte or -1 */
@@ -192,7 +192,7 @@ struct ss_run {
 	u64 max_depth, walks, seed;
 	i32 bounded, max_preemptions;
 	/* how far it is; written while it runs */
-	volatile u64 states, transitions, frontier, depth;
+	volatile u64 states, transitions, frontier, widest, depth;
 	volatile double seconds;
 	volatile i32 ask_stop;
 	/* how it ended */

@@ -82,6 +82,8 @@ static void ss_next_level(ss_run *run)
 	run->taken = 0;
 	if (run->level_states)
 		run->depth++;
+	if (run->level_states > run->widest)
+		run->widest = run->level_states;
 }
 
 static int ss_level_is_used_up(const ss_run *run)
@@ -107,6 +109,13 @@ static void ss_call_others(ss_run *run)
 	pthread_mutex_unlock(&run->lock);
 }
 
+/* The states after which it stops short; 0: none. Where the frontier is far from as wide as it was, most were seen: such a search may go on for a while. */
+static u64 ss_most_states(const ss_run *run)
+{
+	int narrowing = run->max_narrowing > run->max_states && run->frontier < run->widest / 4 * 3;
+	return run->max_states && narrowing ? run->max_narrowing : run->max_states;
+}
+
 /* Between phases, worker 0 alone: the next level, a larger table, the end. */
 static void ss_between(ss_run *run)
 {
@@ -127,7 +136,8 @@ static void ss_between(ss_run *run)
 		if (!run->level_states && !(run->bounded && ss_one_more(run)))
 			return;
 	}
-	if (run->max_states && run->states >= run->max_states) {
+	u64 most = ss_most_states(run);
+	if (most && run->states >= most) {
 		ss_stop(run, BECAUSE_STATES);
 		return;
 	}
@@ -146,8 +156,8 @@ static void ss_between(ss_run *run)
 		return;
 	}
 	u64 room = full - run->states;
-	if (run->max_states && room > run->max_states - run->states)
-		room = run->max_states - run->states;
+	if (most && room > most - run->states)
+		room = most - run->states;
 	run->share = room / run->crowd ? room / run->crowd : 1;
 	run->phase = EXPAND;
 }

@@ -75,7 +75,7 @@ class NativeRun(ctypes.Structure):
 
     _fields_ = [
         ("initial", ctypes.c_char_p),
-        ("max_states", ctypes.c_uint64), ("max_memory", ctypes.c_uint64), ("max_frontier", ctypes.c_uint64),
+        ("max_states", ctypes.c_uint64), ("max_narrowing", ctypes.c_uint64), ("max_memory", ctypes.c_uint64), ("max_frontier", ctypes.c_uint64),
         ("max_seconds", ctypes.c_double),
         ("workers", ctypes.c_int32), ("watch_from", ctypes.c_int32), ("watch_to", ctypes.c_int32), ("deadlock", ctypes.c_int32),
         ("exact", ctypes.c_int32), ("collect", ctypes.c_int32), ("progress", ctypes.c_int32), ("files", ctypes.c_int32 * 2),
@@ -84,7 +84,7 @@ class NativeRun(ctypes.Structure):
         ("goals", ctypes.c_char_p), ("goal_count", ctypes.c_uint64),
         ("max_depth", ctypes.c_uint64), ("walks", ctypes.c_uint64), ("seed", ctypes.c_uint64),
         ("bounded", ctypes.c_int32), ("max_preemptions", ctypes.c_int32),
-        ("states", ctypes.c_uint64), ("transitions", ctypes.c_uint64), ("frontier", ctypes.c_uint64), ("depth", ctypes.c_uint64),
+        ("states", ctypes.c_uint64), ("transitions", ctypes.c_uint64), ("frontier", ctypes.c_uint64), ("widest", ctypes.c_uint64), ("depth", ctypes.c_uint64),
         ("seconds", ctypes.c_double), ("ask_stop", ctypes.c_int32),
         ("reason", ctypes.c_int32), ("found_count", ctypes.c_int32), ("crowd", ctypes.c_int32),
         ("outcomes", ctypes.POINTER(ctypes.c_uint8)), ("outcome_count", ctypes.c_uint64),
@@ -96,7 +96,7 @@ class NativeRun(ctypes.Structure):
     ]  # fmt: skip
 
 
-def native_search(native: Native, request: Request | None = None, log_edges: bool = True) -> Result:
+def native_search(native: Native, request: Request | None = None, log_edges: bool = True, narrowing: int = 0) -> Result:
     """As `search.breadth_first`, with `Request.workers` threads.
 
     States are remembered by 64-bit fingerprints (`Result.missed` is the expected number of states taken for another), or,
@@ -107,6 +107,8 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
     and then the first of them once more from the beginning. Without `log_edges`, or where there is no memory for the log, the
     first, or the second, search looks at all states from which a loop goes round. Where equal threads are renamed there is no second
     search for cycles: the result has the reason `cycles`.
+
+    `narrowing`: after so many states a search breadth first stops short that has far fewer states before it than once: after `limits.states` others do.
     """
     asked = request or Request()
     if asked.livelock and isinstance(asked.strategy, RandomWalks | Preemptions):
@@ -116,6 +118,7 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
     if not asked.workers:
         asked = asked.but(workers=len(os.sched_getaffinity(0)))
     search = _Search(native, asked, log_edges=log_edges)
+    search.raw.max_narrowing = narrowing
     result = search.run()
     left = search.seconds_left()
     # a livelock's trace is found by one
@@ -277,7 +280,7 @@ class _Search:
         """Have files for the frontier."""
         for i in range(2):
             try:
-                file = stack.enter_context(tempfile.TemporaryFile(dir=self.request.folder, prefix="secondsight-"))
+                file = stack.enter_context(tempfile.TemporaryFile(dir=self.request.folder, prefix="secondsight-"))  # noqa: SIM115 (the stack closes it)
             except OSError as error:
                 if self.request.folder is None:
                     break  # only a frontier larger than memory would need it
