@@ -53,7 +53,7 @@ def results_of(driver: Path, *options: str, adversary: str = "munmap") -> list[d
 
 
 def test_reductions_can_be_turned_off_one_by_one() -> None:
-    plain, merged, every = (results_of(GPU, *options, adversary="madvise-dontneed") for options in (PLAIN, ["--no-symmetry"], []))
+    plain, merged, every = (results_of(GPU, *options, adversary="zero-page") for options in (PLAIN, ["--no-symmetry"], []))
     assert [r["verdict"] for r in plain] == [r["verdict"] for r in merged] == [r["verdict"] for r in every]
     large = [n for n, r in enumerate(plain) if r["states"] > NARROWING]
     assert 0 < len(large) < len(plain)
@@ -64,7 +64,7 @@ def test_reductions_can_be_turned_off_one_by_one() -> None:
         else:
             assert one["states"] <= FEW and one["states"] == other["states"] == least["states"]
             assert one["reduced"] == other["reduced"] == least["reduced"] == []
-    done = secondsight("check", str(GPU), "--adversary", "madvise-dontneed", "--executor", "native")
+    done = secondsight("check", str(GPU), "--adversary", "zero-page", "--executor", "native")
     assert "holds (reduced)" in done.stdout
 
 

@@ -23,10 +23,10 @@ from secondsight.search.strategy import Preemptions, RandomWalks
 
 __all__ = ["Searches"]
 
-FEW = 10_000
-"""States of a search that is over before merging steps would save what it takes to find out which can be merged."""
+FEW = 50_000
+"""States of a search that is over before merging and renaming would save what it takes to find out what may be merged and renamed."""
 
-NARROWING = 20_000
+NARROWING = 100_000
 """The same of one that has become narrower by then: most of its states were seen."""
 
 LONG = 20_000_000
@@ -89,7 +89,8 @@ class Searches:
         """Of a program that has few states, by native code without reductions; None: it has many, or runs out of numbers."""
         states = within.states
         most = FEW if states is None else min(FEW, states)
-        asked = self.asked.but(limits=replace(within, states=most), on_progress=self._tell, reductions=Reductions.none())
+        # by one worker: who is large shall not depend on how several share a level
+        asked = self.asked.but(limits=replace(within, states=most), workers=1, on_progress=self._tell, reductions=Reductions.none())
         native = Native(self.program, hasty=not self._has_better())
         result = native_search(native, asked, narrowing=NARROWING if states is None or states > NARROWING else 0)
         self._spent = self.seconds
