@@ -360,7 +360,7 @@ def sequences_of(program: Program, watch: tuple[int, int] | None = None) -> tupl
 
     `watch`: the part of final states that counts.
     """
-    known = list(places(program.layout))
+    known = program.code.keep("places of sequence numbers", lambda: list(places(program.layout)))
     if not known:
         return None, ""
     found = Sequences()
