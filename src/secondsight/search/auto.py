@@ -4,6 +4,8 @@
 after `AHEAD` states native code is compiled beside it, and the search goes over to it (from the beginning: both see the same
 graph) when it is there. Results are the same either way; `Result.exact` says whether whole states were compared. A search that
 is larger than `SWITCH` is made with reductions, which `Result.reduced` names: its figures are then those of the reduced graph.
+
+Where the native executor is asked for there is no reference, and reductions are made from `executors.FEW` states on.
 """
 
 from __future__ import annotations
@@ -82,7 +84,8 @@ def search(program: Program, request: Request | None = None) -> Result:
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
     executor's alone. Random walks, and searches bounded by preemptions, find no livelock, and where
     they are asked for them never say *holds*. Raises `CompilerMissing` where native code is asked for
-    and there is no compiler. A search is made on a cluster when it is larger than `SWITCH` states, or the native executor is asked for.
+    and there is no compiler. A search is made on a cluster when it is larger than `SWITCH` states; where the native executor is asked for, when
+    it has not few states (`executors.FEW`) or reduces nothing.
 
     Where native code cannot be made, although there is a compiler, an `auto` search ends on the reference; the note says why.
 

@@ -109,10 +109,10 @@ static void ss_call_others(ss_run *run)
 	pthread_mutex_unlock(&run->lock);
 }
 
-/* The states after which it stops short; 0: none. Where the frontier is far from as wide as it was, most were seen: such a search may go on for a while. */
+/* The states after which it stops short; 0: none. Where the frontier is not as wide as it was, half were seen: such a search may go on for a while. */
 static u64 ss_most_states(const ss_run *run)
 {
-	int narrowing = run->max_narrowing > run->max_states && run->frontier * 4 < run->widest * 3;
+	int narrowing = run->max_narrowing > run->max_states && run->frontier < run->widest;
 	return run->max_states && narrowing ? run->max_narrowing : run->max_states;
 }
 

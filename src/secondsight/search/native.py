@@ -108,7 +108,7 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
     first, or the second, search looks at all states from which a loop goes round. Where equal threads are renamed there is no second
     search for cycles: the result has the reason `cycles`.
 
-    `narrowing`: after so many states a search breadth first stops short that has far fewer states before it than once: after `limits.states` others do.
+    `narrowing`: after so many states a search breadth first stops short that has fewer states before it than once: after `limits.states` others do.
     """
     asked = request or Request()
     if asked.livelock and isinstance(asked.strategy, RandomWalks | Preemptions):
