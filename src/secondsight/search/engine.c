@@ -192,7 +192,7 @@ struct ss_run {
 	u64 max_depth, walks, seed;
 	i32 bounded, max_preemptions;
 	/* how far it is; written while it runs */
-	volatile u64 states, transitions, frontier, widest, depth;
+	volatile u64 states, transitions, frontier, depth;
 	volatile double seconds;
 	volatile i32 ask_stop;
 	/* how it ended */
@@ -218,7 +218,8 @@ struct ss_run {
 	volatile u64 edge_words; /* that there is room for, in all logs */
 	u64 slots, old_slots;
 	u64 full; /* states that a table has room for which grows as soon as it is full; all ones: it grows between phases */
-	i32 phase, course;
+	i32 phase, course, narrows; /* 1: it does, -1: not, see `ss_most_states` */
+	u64 width_before;
 	volatile i32 stop, scanning; /* something was found: the rest of the level is looked through, and that is the end */
 	u64 share;
 	volatile u64 taken, rehashed, chunk_bytes;

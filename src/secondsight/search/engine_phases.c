@@ -82,8 +82,8 @@ static void ss_next_level(ss_run *run)
 	run->taken = 0;
 	if (run->level_states)
 		run->depth++;
-	if (run->level_states > run->widest)
-		run->widest = run->level_states;
+	if (!run->width_before && run->max_narrowing && run->states >= run->max_states / 5 * 4)
+		run->width_before = run->level_states;
 }
 
 static int ss_level_is_used_up(const ss_run *run)
@@ -109,11 +109,17 @@ static void ss_call_others(ss_run *run)
 	pthread_mutex_unlock(&run->lock);
 }
 
-/* The states after which it stops short; 0: none. Where the frontier is not as wide as it was, half were seen: such a search may go on for a while. */
-static u64 ss_most_states(const ss_run *run)
+/*
+ * The states after which it stops short; 0: none. Levels grow and then shrink: where the frontier has hardly grown in the last fifth of `max_states`, half of all
+ * states were seen or will be soon, and such a search may go on for a while.
+ */
+static u64 ss_most_states(ss_run *run)
 {
-	int narrowing = run->max_narrowing > run->max_states && run->frontier < run->widest;
-	return run->max_states && narrowing ? run->max_narrowing : run->max_states;
+	if (!run->max_narrowing || run->states < run->max_states)
+		return run->max_states;
+	if (!run->narrows)
+		run->narrows = run->frontier * 20 < run->width_before * 23 ? 1 : -1;
+	return run->narrows > 0 ? run->max_narrowing : run->max_states;
 }
 
 /* Between phases, worker 0 alone: the next level, a larger table, the end. */

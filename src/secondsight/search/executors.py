@@ -27,7 +27,7 @@ FEW = 50_000
 """States of a search that is over before merging and renaming would save what it takes to find out what may be merged and renamed."""
 
 NARROWING = 100_000
-"""The same of one that has become narrower by then: half of its states were seen."""
+"""The same of one whose levels hardly grow any more by then: about half of its states were seen."""
 
 LONG = 20_000_000
 """States of one shape that are searched by code which was compiled in haste: some five seconds, one of which care would have saved."""

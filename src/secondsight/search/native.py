@@ -84,7 +84,7 @@ class NativeRun(ctypes.Structure):
         ("goals", ctypes.c_char_p), ("goal_count", ctypes.c_uint64),
         ("max_depth", ctypes.c_uint64), ("walks", ctypes.c_uint64), ("seed", ctypes.c_uint64),
         ("bounded", ctypes.c_int32), ("max_preemptions", ctypes.c_int32),
-        ("states", ctypes.c_uint64), ("transitions", ctypes.c_uint64), ("frontier", ctypes.c_uint64), ("widest", ctypes.c_uint64), ("depth", ctypes.c_uint64),
+        ("states", ctypes.c_uint64), ("transitions", ctypes.c_uint64), ("frontier", ctypes.c_uint64), ("depth", ctypes.c_uint64),
         ("seconds", ctypes.c_double), ("ask_stop", ctypes.c_int32),
         ("reason", ctypes.c_int32), ("found_count", ctypes.c_int32), ("crowd", ctypes.c_int32),
         ("outcomes", ctypes.POINTER(ctypes.c_uint8)), ("outcome_count", ctypes.c_uint64),
@@ -108,7 +108,7 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
     first, or the second, search looks at all states from which a loop goes round. Where equal threads are renamed there is no second
     search for cycles: the result has the reason `cycles`.
 
-    `narrowing`: after so many states a search breadth first stops short that has fewer states before it than once: after `limits.states` others do.
+    `narrowing`: after so many states a search breadth first stops short whose levels hardly grow any more: after `limits.states` others do.
     """
     asked = request or Request()
     if asked.livelock and isinstance(asked.strategy, RandomWalks | Preemptions):
