@@ -143,7 +143,7 @@ def test_a_command_searches_on_the_cluster(cluster: Cluster) -> None:
     leave()  # the nodes' CPUs are one search's at a time
 
     def checked(*options: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "secondsight", "check", "examples/my_gpu.py", "--adversary", "munmap", "--json"]
+        command = [sys.executable, "-m", "secondsight", "check", "examples/my_gpu.py", "--adversary", "zero-page", "--json"]
         done = subprocess.run([*command, "--executor", "native", *options], cwd=HOUSE, capture_output=True, text=True, check=True)
         data: dict[str, Any] = json.loads(done.stdout)
         return data

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
-from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, choose, shared
+from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, choose, shared, wait_until
 from secondsight.lang import compiler as compilers
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program, Thread, build
-from secondsight.search import Limits, Progress, Request, Verdict, auto, reduced
+from secondsight.search import Limits, Progress, Request, Result, Verdict, auto, executors, reduced
 from secondsight.search.auto import search, why_not_native
 from secondsight.search.request import ExecutorName
 from secondsight.search.strategy import DepthFirst, RandomWalks
@@ -40,6 +40,13 @@ def counts_under_a_lock(n: Small) -> None:
         with counter.lock:
             seen = counter.value
             counter.value = seen + 1
+
+
+def waits_for_all(n: Small) -> None:
+    """Counts, and waits until all was counted; some of it may be lost."""
+    seen = counter.value
+    counter.value = seen + 1
+    wait_until(counter.value == n)
 
 
 def program_of(n: int = 6) -> Program:
@@ -121,13 +128,47 @@ def test_every_executor_says_the_same() -> None:
 
 
 @has_compiler
-def test_reductions_are_made_by_the_native_executor_alone_and_are_named() -> None:
+def test_reductions_are_made_by_the_native_executor_alone_and_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "FEW", 10)
+    monkeypatch.setattr(executors, "NARROWING", 0)
     program = build(Machine(), [Thread(f"t{i}", counts_under_a_lock, (4,)) for i in range(2)])
     slow, fast = (search(program, Request(executor=executor, livelock=True)) for executor in EXECUTORS[1:])
     assert (slow.verdict, slow.reduced) == (Verdict.HOLDS, ())
     assert (fast.verdict, fast.reduced) == (Verdict.HOLDS, ("merge", "symmetry"))
     assert fast.states * 2 < slow.states
     assert search(program, Request(executor="native", reductions=Reductions.none())).states == slow.states
+
+
+@has_compiler
+def test_what_has_few_states_is_not_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = program_of()
+    whole = search(program, Request(executor="reference"))
+
+    def found(few: int, narrowing: int, **options: Any) -> Result:
+        monkeypatch.setattr(executors, "FEW", few)
+        monkeypatch.setattr(executors, "NARROWING", narrowing)
+        return search(program, Request(executor="native", **options))
+
+    for collect in (False, True):  # at the end nothing is before a search: one that has become narrower may go on
+        for few, narrowing in ((whole.states + 1, 0), (whole.states * 19 // 20, whole.states + 1)):
+            for workers in (1, 2):
+                result = found(few, narrowing, collect=collect, workers=workers)
+                assert (result.verdict, result.states, result.transitions, result.reduced) == (whole.verdict, whole.states, whole.transitions, ())
+        for few, narrowing in ((whole.states // 5, 0), (whole.states // 5, whole.states // 3)):
+            assert found(few, narrowing, collect=collect).reduced == ("merge", "symmetry")
+    assert found(10, 0, limits=Limits(states=9)).reason == "states"
+    assert found(10, 0, limits=Limits(states=1000)).reduced == ("merge", "symmetry")
+    assert found(whole.states + 1, 0, strategy=DepthFirst()).reduced == ("merge", "symmetry")
+
+
+@has_compiler
+@pytest.mark.parametrize("executor", ["native", "auto"])
+def test_a_small_program_that_breaks_needs_no_code_that_reduces(executor: ExecutorName, own_cache: Path) -> None:
+    program = build(Machine(), [Thread(f"t{i}", waits_for_all, (2,)) for i in range(2)])
+    slow = search(program, Request(executor="reference"))
+    found = search(program, Request(executor=executor))
+    assert slow.violation is not None and (found.violation, found.states, found.reduced) == (slow.violation, slow.states, ())
+    assert sum(1 for name in program.code.made if isinstance(name, tuple) and name[0] == "library") <= (executor == "native")
 
 
 @has_compiler

@@ -453,7 +453,7 @@ def fills(n: Small) -> None:
 def logged(native: Native, **options: Any) -> dict[str, Any]:
     """What a search says of its log: the states that may lie on cycles, whether it was dropped, how far memory went."""
     search = native_module._Search(native, Request(lock_order=False, livelock=True, **{"workers": 1} | options))
-    search._with_files()
+    search._engine()
     raw = search.raw
     said = {"cycling": raw.cycling_count, "dropped": bool(raw.log_dropped), "states": raw.states, "reason": raw.reason, "peak": raw.peak}
     native.library.ss_release(native_module.ctypes.byref(raw))

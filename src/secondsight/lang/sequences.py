@@ -360,7 +360,7 @@ def sequences_of(program: Program, watch: tuple[int, int] | None = None) -> tupl
 
     `watch`: the part of final states that counts.
     """
-    known = list(places(program.layout))
+    known = program.code.keep("places of sequence numbers", lambda: [(at, kind.width) for at, _, kind in places(program.layout)])
     if not known:
         return None, ""
     found = Sequences()
@@ -374,6 +374,6 @@ def sequences_of(program: Program, watch: tuple[int, int] | None = None) -> tupl
     why, is_counting = program.code.fact("sequence numbers renamed", look)
     if why or not is_counting:
         return None, why
-    if watch is not None and any(at < watch[1] and watch[0] < at + kind.width for at, _, kind in known):
+    if watch is not None and any(at < watch[1] and watch[0] < at + width for at, width in known):
         return None, "what is watched of final states has one in it"
     return found, ""

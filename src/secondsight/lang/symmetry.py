@@ -167,7 +167,8 @@ def _renamed_array(program: Program, record: type[Record], watch: tuple[int, int
             raise TellsApart(f"{other.__name__} records lie in or beside them")
         if array.inside(at) and issubclass(other, (Lock, RwLock)):
             raise TellsApart("a lock lies in them")
-    places = {at + k for at, slot in references(layout, array.names) for k in range(slot.width)}
+    name = ("bytes of references", record)
+    places = program.code.keep(name, lambda: {at + k for at, slot in references(layout, array.names) for k in range(slot.width)})
     if watch is not None and any(array.inside(i) or i in places for i in range(*watch)):
         raise TellsApart("what is watched of final states names them")
     for root, arguments in program.roots:

@@ -4,6 +4,8 @@
 after `AHEAD` states native code is compiled beside it, and the search goes over to it (from the beginning: both see the same
 graph) when it is there. Results are the same either way; `Result.exact` says whether whole states were compared. A search that
 is larger than `SWITCH` is made with reductions, which `Result.reduced` names: its figures are then those of the reduced graph.
+
+Where the native executor is asked for there is no reference, and reductions are made from `executors.FEW` states on.
 """
 
 from __future__ import annotations
@@ -82,7 +84,8 @@ def search(program: Program, request: Request | None = None) -> Result:
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
     executor's alone. Random walks, and searches bounded by preemptions, find no livelock, and where
     they are asked for them never say *holds*. Raises `CompilerMissing` where native code is asked for
-    and there is no compiler. A search is made on a cluster when it is larger than `SWITCH` states, or the native executor is asked for.
+    and there is no compiler. A search is made on a cluster when it is larger than `SWITCH` states; where the native executor is asked for, when
+    it has not few states (`executors.FEW`) or reduces nothing.
 
     Where native code cannot be made, although there is a compiler, an `auto` search ends on the reference; the note says why.
 
@@ -102,13 +105,21 @@ def _search(program: Program, asked: Request) -> Result:
     _refuse(asked)
     searches, limits = Searches(program, asked), asked.limits
     if asked.executor == "native" or _is_native_alone(asked):
-        return searches.of_many_states(limits)
+        return _by_native_code(searches)
     if asked.executor == "reference" or why_not_native() is not None:
         return searches.by_reference(limits)
     wait = _wait_at(program, asked.coming, asked.weight)
     if limits.states is not None and limits.states <= wait:
         return searches.by_reference(limits)
     return _one_after_the_other(searches, wait)
+
+
+def _by_native_code(searches: Searches) -> Result:
+    """Without reductions while there are few states: with them it takes longer then, and their code is the longer one to compile."""
+    asked = searches.asked
+    reduces = asked.in_levels and asked.reductions != Reductions.none()
+    few = searches.of_few_states(asked.limits) if reduces else None
+    return few or searches.of_many_states(searches.left(asked.limits.states))
 
 
 def _is_native_alone(asked: Request) -> bool:

@@ -34,10 +34,19 @@ extern const ss_model the_model __attribute__((visibility("hidden")));
 
 enum { DELAY = 16, MAX_WORKERS = 64, MAX_SUCCESSORS = 8192 };
 enum { ALONE = 1 << 15 }; /* states up to which one worker goes on alone: a small search is over before the others wake */
-enum { FIRST_SLOTS = 1 << 16, LOG_SIZE = 1 << 16, LOG_BLOCKS = 1 << 16 };
+enum { LOG_SIZE = 1 << 16, LOG_BLOCKS = 1 << 16 };
+/* A table begins small, for most searches are, and the system clears each page that is touched; one that workers share has SHARED_SLOTS at least. */
+#ifdef SS_CLUSTER
+enum { SHARED_SLOTS = 1 << 16, FIRST_SLOTS = SHARED_SLOTS };
+#else
+enum { SHARED_SLOTS = 1 << 16, FIRST_SLOTS = 1 << 12 };
+#endif
+static const double A_MOMENT = 0.03; /* seconds, and */
+enum { BRIEF = 1 << 14 }; /* states after which a search is no small one: see `ss_search_briefly` */
 enum { BECAUSE_STATES = 1, BECAUSE_SECONDS, BECAUSE_MEMORY, BECAUSE_ASKED, BECAUSE_DISK, BECAUSE_DEPTH, BECAUSE_WALKS, BECAUSE_PREEMPTIONS };
 enum { A_STEP_FAILED = 1, NOBODY_CAN_GO_ON, NOTED, A_GOAL };
 enum { EXPAND, REHASH, OVER };
+enum { NOT_BEGUN, BRIEFLY, AT_LENGTH, ENDED }; /* `course` */
 enum { LOG_EDGES = 1, KEEP_ROUNDS }; /* `progress` */
 enum { NOBODY = 0xff };               /* in place of a thread */
 enum { MOST_THREADS = 32 };
@@ -162,7 +171,7 @@ typedef struct {
 struct ss_run {
 	/* what is wanted */
 	const u8 *initial;
-	u64 max_states, max_memory, max_frontier;
+	u64 max_states, max_narrowing, max_memory, max_frontier;
 	double max_seconds;
 	i32 workers, watch_from, watch_to, deadlock, exact, collect, progress, files[2];
 	/* locks whose order the caller looks at: for each its owner's byte and its readers' byte or -1 */
@@ -208,7 +217,9 @@ struct ss_run {
 	struct ss_trial *trial; /* while it is tried whether records are worth renaming */
 	volatile u64 edge_words; /* that there is room for, in all logs */
 	u64 slots, old_slots;
-	i32 phase;
+	u64 full; /* states that a table has room for which grows as soon as it is full; all ones: it grows between phases */
+	i32 phase, course, narrows; /* 1: it does, -1: not, see `ss_most_states` */
+	u64 width_before;
 	volatile i32 stop, scanning; /* something was found: the rest of the level is looked through, and that is the end */
 	u64 share;
 	volatile u64 taken, rehashed, chunk_bytes;
@@ -373,3 +384,10 @@ static void *ss_map_from(u64 bytes, u64 small)
 }
 
 static void *ss_map(u64 bytes) { return ss_map_from(bytes, 0); }
+
+/* So many bytes, in whole large pages where most of the last would be used. */
+static u64 ss_in_large_pages(u64 bytes)
+{
+	u64 whole = (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+	return bytes >= LARGE_PAGE / 2 ? whole : bytes;
+}

@@ -125,7 +125,7 @@ static void ss_look_for_cycles(ss_run *run)
 		if (run->crew[i].found > most)
 			most = run->crew[i].found;
 	e.states = most * run->workers;
-	u64 each = 2 * sizeof(u32) + sizeof(u16), bytes = (e.states * each + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+	u64 each = 2 * sizeof(u32) + sizeof(u16), bytes = ss_in_large_pages(e.states * each);
 	if (!run->logging || !run->edge_words || !ss_end_logs(run))
 		return;
 	if (run->max_memory && run->bytes + e.states * each > run->max_memory) {

@@ -82,6 +82,8 @@ static void ss_next_level(ss_run *run)
 	run->taken = 0;
 	if (run->level_states)
 		run->depth++;
+	if (!run->width_before && run->max_narrowing && run->states >= run->max_states / 5 * 4)
+		run->width_before = run->level_states;
 }
 
 static int ss_level_is_used_up(const ss_run *run)
@@ -107,6 +109,19 @@ static void ss_call_others(ss_run *run)
 	pthread_mutex_unlock(&run->lock);
 }
 
+/*
+ * The states after which it stops short; 0: none. Levels grow and then shrink: where the frontier has hardly grown in the last fifth of `max_states`, half of all
+ * states were seen or will be soon, and such a search may go on for a while.
+ */
+static u64 ss_most_states(ss_run *run)
+{
+	if (!run->max_narrowing || run->states < run->max_states)
+		return run->max_states;
+	if (!run->narrows)
+		run->narrows = run->frontier * 20 < run->width_before * 23 ? 1 : -1;
+	return run->narrows > 0 ? run->max_narrowing : run->max_states;
+}
+
 /* Between phases, worker 0 alone: the next level, a larger table, the end. */
 static void ss_between(ss_run *run)
 {
@@ -127,7 +142,8 @@ static void ss_between(ss_run *run)
 		if (!run->level_states && !(run->bounded && ss_one_more(run)))
 			return;
 	}
-	if (run->max_states && run->states >= run->max_states) {
+	u64 most = ss_most_states(run);
+	if (most && run->states >= most) {
 		ss_stop(run, BECAUSE_STATES);
 		return;
 	}
@@ -136,18 +152,18 @@ static void ss_between(ss_run *run)
 		if (run->stop)
 			return;
 	}
-	if (run->crowd == 1 && run->workers > 1 && run->states > ALONE)
+	if (run->course != BRIEFLY && run->crowd == 1 && run->workers > 1 && run->states > ALONE)
 		ss_call_others(run);
 	/* up to three quarters are filled; the last quarter is for what a phase may insert beyond its share */
-	u64 slots = run->slots, full = slots / 4 * 3;
+	u64 slots = run->slots < SHARED_SLOTS ? SHARED_SLOTS : run->slots, full = slots / 4 * 3;
 	if (run->states + 4096 > full || slots / 4 < (u64)run->crowd * (MAX_SUCCESSORS + DELAY)) {
 		if (ss_grow(run))
 			run->phase = REHASH;
 		return;
 	}
 	u64 room = full - run->states;
-	if (run->max_states && room > run->max_states - run->states)
-		room = run->max_states - run->states;
+	if (most && room > most - run->states)
+		room = most - run->states;
 	run->share = room / run->crowd ? room / run->crowd : 1;
 	run->phase = EXPAND;
 }
@@ -168,7 +184,7 @@ static void *ss_work(void *argument)
 	}
 	for (;;) {
 		ss_meet(run);
-		if (run->phase == OVER)
+		if (run->phase == OVER || (run->course == BRIEFLY && (run->states > BRIEF || run->seconds > A_MOMENT)))
 			return NULL;
 		if (run->phase == REHASH)
 			ss_rehash(w);
@@ -219,7 +235,7 @@ static int ss_begin(ss_run *run)
 		if (!run->crew[i].logs || !run->crew[i].x || (*the_model.by_form && !run->bounded && !run->crew[i].recent))
 			ss_stop(run, BECAUSE_MEMORY);
 	}
-	run->slots = FIRST_SLOTS;
+	ss_has_slots(run, FIRST_SLOTS);
 	run->table = ss_count(run, FIRST_SLOTS * 8) ? ss_map(FIRST_SLOTS * 8) : NULL;
 	if (!run->crew || !run->table)
 		ss_stop(run, BECAUSE_MEMORY);

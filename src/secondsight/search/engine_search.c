@@ -2,15 +2,23 @@
  * The engine's entry points: what the caller of the compiled library uses.
  */
 
-/* Search breadth first. Everything that is not handed out is freed; `ss_release` frees the rest. */
-void ss_search(ss_run *run)
+/* 0: the search has only begun, and is to go on. */
+static int ss_go_on(ss_run *run, int course)
 {
-	if (ss_begin(run)) {
-		ss_begin_trial(run);
-		ss_first_state(run);
-		run->depth = (u64)-1; /* the first level, of that state alone, is level 0 */
-		ss_between(run);
+	int begun = run->course != NOT_BEGUN;
+	if (run->course == ENDED)
+		return 1;
+	run->course = course;
+	if (begun || ss_begin(run)) {
+		if (!begun) {
+			ss_begin_trial(run);
+			ss_first_state(run);
+			run->depth = (u64)-1; /* the first level, of that state alone, is level 0 */
+			ss_between(run);
+		}
 		ss_work(&run->crew[0]);
+		if (run->phase != OVER)
+			return 0;
 		for (int i = 1; i < run->crowd; i++)
 			pthread_join(run->threads[i], NULL);
 		if (run->crowd > 1)
@@ -27,7 +35,18 @@ void ss_search(ss_run *run)
 		ss_look(run);
 	}
 	ss_clean_up(run);
+	run->course = ENDED;
+	return 1;
 }
+
+/* Search breadth first, on from where it is. Everything that is not handed out is freed; `ss_release` frees the rest. */
+void ss_search(ss_run *run) { ss_go_on(run, AT_LENGTH); }
+
+/*
+ * The same, but for a moment and by one worker: 1 if that was all. Else `ss_search` goes on, in whatever thread. A small search is over before a thread
+ * was made for it, and needs nothing of what its caller has to get ready for a large one.
+ */
+int ss_search_briefly(ss_run *run) { return ss_go_on(run, BRIEFLY); }
 
 void ss_release(ss_run *run)
 {

@@ -165,7 +165,7 @@ static inline void ss_take(ss_worker *w)
 		return;
 #endif
 	u32 number = ss_next_number(w);
-	if (number == MAX_NUMBER)
+	if (number == MAX_NUMBER || (w->inserted >= run->full && !ss_grow_at_once(w)))
 		return;
 	if (run->exact ? ss_insert_exact(w, p, &number) : ss_insert(run, p->print, &number)) {
 		w->inserted++;

@@ -258,6 +258,13 @@ static u64 ss_print_of(const ss_run *run, u64 entry)
 	return ss_fingerprint(log->states + (u64)place * STRIDE);
 }
 
+/* Up to three quarters of a table are filled. A small one has no room for all that a phase may insert beyond that: it grows as soon as it is full. */
+static void ss_has_slots(ss_run *run, u64 slots)
+{
+	run->slots = slots;
+	run->full = slots < SHARED_SLOTS ? slots / 4 * 3 : ~0ull;
+}
+
 /*
  * A larger table: by half, a very large one by a quarter, and by less where the memory that is left would not have room for
  * what is to be known of the new states too. Old pages go as new ones come, so only the difference counts.
@@ -295,7 +302,7 @@ static int ss_grow(ss_run *run)
 	run->old_table = run->table;
 	run->old_slots = slots;
 	run->table = new;
-	run->slots = more;
+	ss_has_slots(run, more);
 	run->rehashed = 0;
 	return 1;
 }
@@ -336,4 +343,16 @@ static void ss_rehashed(ss_run *run)
 		munmap(run->old_numbers, run->old_slots * sizeof(u32));
 	run->old_table = NULL;
 	run->old_numbers = NULL;
+}
+
+/* Of one worker, in the midst of a phase: a small table grows. 0: it cannot, and the search is over. */
+static int ss_grow_at_once(ss_worker *w)
+{
+	if (!ss_grow(w->run)) {
+		ss_stop(w->run, BECAUSE_MEMORY);
+		return 0;
+	}
+	ss_rehash(w);
+	ss_rehashed(w->run);
+	return 1;
 }

@@ -10,16 +10,24 @@ from typing import ClassVar
 from secondsight.lang.ahead import Ahead
 from secondsight.lang.errors import LeftRange
 from secondsight.lang.movers import Reductions
+from secondsight.lang.native import Native
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.sequences import sequences_of
 from secondsight.search.bfs import breadth_first
+from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
 from secondsight.search.request import Request
 from secondsight.search.result import Limits, Progress, Result, Verdict
 from secondsight.search.strategy import Preemptions, RandomWalks
 
 __all__ = ["Searches"]
+
+FEW = 50_000
+"""States of a search that is over before merging and renaming would save what it takes to find out what may be merged and renamed."""
+
+NARROWING = 100_000
+"""The same of one whose levels hardly grow any more by then: about half of its states were seen."""
 
 LONG = 20_000_000
 """States of one shape that are searched by code which was compiled in haste: some five seconds, one of which care would have saved."""
@@ -76,6 +84,19 @@ class Searches:
             return False
         better: Ahead = code.keep("better", lambda: Ahead(self.program, hasty=False))
         return better.is_there
+
+    def of_few_states(self, within: Limits) -> Result | None:
+        """Of a program that has few states, by native code without reductions; None: it has many, or runs out of numbers."""
+        states = within.states
+        most = FEW if states is None else min(FEW, states)
+        # by one worker: who is large shall not depend on how several share a level
+        asked = self.asked.but(limits=replace(within, states=most), workers=1, on_progress=self._tell, reductions=Reductions.none())
+        native = Native(self.program, hasty=not self._has_better())
+        result = native_search(native, asked, narrowing=NARROWING if states is None or states > NARROWING else 0)
+        self._spent = self.seconds
+        self.program.code.hurried += result.states if native.hasty else 0
+        is_large = result.reason == "states" and (states is None or result.states < states)
+        return None if is_large or self.is_out_of_numbers(result) else result
 
     def of_many_states(self, within: Limits) -> Result:
         """On the cluster, if there is one; else by native code."""

@@ -75,7 +75,7 @@ class NativeRun(ctypes.Structure):
 
     _fields_ = [
         ("initial", ctypes.c_char_p),
-        ("max_states", ctypes.c_uint64), ("max_memory", ctypes.c_uint64), ("max_frontier", ctypes.c_uint64),
+        ("max_states", ctypes.c_uint64), ("max_narrowing", ctypes.c_uint64), ("max_memory", ctypes.c_uint64), ("max_frontier", ctypes.c_uint64),
         ("max_seconds", ctypes.c_double),
         ("workers", ctypes.c_int32), ("watch_from", ctypes.c_int32), ("watch_to", ctypes.c_int32), ("deadlock", ctypes.c_int32),
         ("exact", ctypes.c_int32), ("collect", ctypes.c_int32), ("progress", ctypes.c_int32), ("files", ctypes.c_int32 * 2),
@@ -96,7 +96,7 @@ class NativeRun(ctypes.Structure):
     ]  # fmt: skip
 
 
-def native_search(native: Native, request: Request | None = None, log_edges: bool = True) -> Result:
+def native_search(native: Native, request: Request | None = None, log_edges: bool = True, narrowing: int = 0) -> Result:
     """As `search.breadth_first`, with `Request.workers` threads.
 
     States are remembered by 64-bit fingerprints (`Result.missed` is the expected number of states taken for another), or,
@@ -107,15 +107,18 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
     and then the first of them once more from the beginning. Without `log_edges`, or where there is no memory for the log, the
     first, or the second, search looks at all states from which a loop goes round. Where equal threads are renamed there is no second
     search for cycles: the result has the reason `cycles`.
+
+    `narrowing`: after so many states a search breadth first stops short whose levels hardly grow any more: after `limits.states` others do.
     """
     asked = request or Request()
     if asked.livelock and isinstance(asked.strategy, RandomWalks | Preemptions):
         raise LangError("random walks and bounded searches find no livelock: search breadth or depth first, or without `livelock`")
     if isinstance(asked.strategy, Preemptions):
         _can_be_bounded(native, asked)
-    memory = asked.limits.memory or available_memory()
-    asked = asked.but(memory=memory, workers=asked.workers or len(os.sched_getaffinity(0)), frontier=asked.frontier or memory // 8)
+    if not asked.workers:
+        asked = asked.but(workers=len(os.sched_getaffinity(0)))
     search = _Search(native, asked, log_edges=log_edges)
+    search.raw.max_narrowing = narrowing
     result = search.run()
     left = search.seconds_left()
     # a livelock's trace is found by one
@@ -189,7 +192,7 @@ class _Search:
         run.initial = native.initial
         limits = request.limits
         run.max_states, run.max_memory, run.max_seconds = limits.states or 0, limits.memory or 0, limits.seconds or 0.0
-        run.max_frontier = request.frontier or 0
+        run.max_frontier = request.frontier or (limits.memory or 0) // 8
         run.workers, run.deadlock = request.workers or 1, int(request.deadlock)
         run.exact, run.collect = int(request.exact), int(request.collect)
         if request.livelock:
@@ -237,7 +240,8 @@ class _Search:
         places = [p for owner, readers, _, _ in order.locks for p in (owner, -1 if readers is None else readers)]
         self.places = (ctypes.c_int32 * len(places))(*places)
         self.raw.lock_count, self.raw.locks, self.raw.note = len(order.locks), self.places, self.note
-        self.taking = bytes(int(i in order.counters) for i in range(len(self.native.program.code.places) + 1))
+        code = self.native.program.code
+        self.taking = code.keep("taking row", lambda: bytes(int(i in order.counters) for i in range(len(code.places) + 1)))
         self.raw.taking = self.taking
 
     def seconds_left(self) -> float | None:
@@ -247,7 +251,7 @@ class _Search:
 
     def run(self) -> Result:
         """The whole search."""
-        self._with_files()
+        self._engine()
         try:
             if self.failure is not None:
                 raise self.failure
@@ -255,26 +259,54 @@ class _Search:
         finally:
             self.native.library.ss_release(ctypes.byref(self.raw))
 
-    def _with_files(self) -> None:
-        """Run the engine with files for the frontier."""
+    def _engine(self) -> None:
+        """Run the engine. Most searches are over in a moment, in this thread; what a large one needs is got ready after that."""
+        raw, library, request = self.raw, self.native.library, self.request
+        raw.files[0] = raw.files[1] = -1
         with ExitStack() as stack:
             stack.enter_context(self.native.alone())
-            self.raw.files[0] = self.raw.files[1] = -1
-            if self.in_chunks:
-                for i in range(2):
-                    try:
-                        file = stack.enter_context(tempfile.TemporaryFile(dir=self.request.folder, prefix="secondsight-"))
-                    except OSError as error:
-                        if self.request.folder is None:
-                            break  # only a frontier larger than memory would need it
-                        raise LangError(f"{self.request.folder}: {error.strerror}") from None
-                    self.raw.files[i] = file.fileno()
-            self._engine()
+            if self.in_chunks and (request.frontier or request.folder is not None):
+                self._open_files(stack)
+            if self.in_chunks and self._is_over_briefly():
+                return
+            if not raw.max_memory:
+                raw.max_memory = available_memory()
+                raw.max_frontier = raw.max_frontier or raw.max_memory // 8
+            if self.in_chunks and raw.files[0] == -1:
+                self._open_files(stack)
+            self._at_length(library.ss_search if self.in_chunks else library.ss_search_deep)
 
-    def _engine(self) -> None:
+    def _open_files(self, stack: ExitStack) -> None:
+        """Have files for the frontier."""
+        for i in range(2):
+            try:
+                file = stack.enter_context(tempfile.TemporaryFile(dir=self.request.folder, prefix="secondsight-"))  # noqa: SIM115 (the stack closes it)
+            except OSError as error:
+                if self.request.folder is None:
+                    break  # only a frontier larger than memory would need it
+                raise LangError(f"{self.request.folder}: {error.strerror}") from None
+            self.raw.files[i] = file.fileno()
+
+    def _is_over_briefly(self) -> bool:
+        """Search for a moment; Ctrl-C is passed on to the engine, which looks at it when it goes on."""
+        raw, search = self.raw, self.native.library.ss_search_briefly
+
+        def asked() -> None:
+            raw.ask_stop = 1
+            self.interrupted = True
+
+        with _ctrl_c(asked):
+            try:
+                return bool(search(ctypes.byref(raw)))
+            except BaseException:  # of a signal's handler that is not ours: what the engine has is given back
+                raw.ask_stop = 1
+                self.native.library.ss_search(ctypes.byref(raw))
+                self.native.library.ss_release(ctypes.byref(raw))
+                raise
+
+    def _at_length(self, search: Callable[[Any], Any]) -> None:
         """Run the engine in a thread of its own; tell how far it is; pass Ctrl-C on to it."""
         raw, library = self.raw, self.native.library
-        search = library.ss_search if self.in_chunks else library.ss_search_deep
         over = threading.Event()
 
         def run() -> None:
@@ -390,7 +422,7 @@ class _Search:
 
     def livelocked(self) -> bytes | str:
         """Of a search that keeps states whole: those on fair cycles; or why they are not known."""
-        self._with_files()
+        self._engine()
         try:
             if self.native.is_stale():
                 return "interrupted" if self.interrupted else "stale"
@@ -402,7 +434,7 @@ class _Search:
 
     def way_to_goal(self) -> Trace | str:
         """The way to the first of the wanted states; or why the search ended before."""
-        self._with_files()
+        self._engine()
         try:
             for found in self.raw.found[: self.raw.found_count]:
                 if found.how == GOAL:
@@ -451,6 +483,12 @@ def loop_rows(program: Program) -> tuple[bytes, int]:
 
     Nothing where no loop could go on for ever.
     """
+    name = ("loop rows", *(root.number for root, _ in program.roots))
+    rows: tuple[bytes, int] = program.code.keep(name, lambda: _loop_rows(program))
+    return rows
+
+
+def _loop_rows(program: Program) -> tuple[bytes, int]:
     locks, width = lock_steps(program), len(program.code.places) + 1
     rows = [bytes((n in inside) + 2 * (n in locks) for n in range(width)) for inside in inside_loops(program)]
     rows += [bytes(width)] * (program.code.capacity - len(rows))  # threads that are not there
