@@ -15,7 +15,7 @@ from secondsight.lang.native import Native
 from secondsight.lang.program import Program, build
 from secondsight.lang.reference import Reference
 from secondsight.report import mail
-from secondsight.search import Request, Verdict, breadth_first
+from secondsight.search import Request, Verdict, breadth_first, executors
 from secondsight.search.auto import search
 from secondsight.search.native import native_search
 
@@ -84,7 +84,9 @@ def owner() -> None:
 
 
 @pytest.mark.parametrize("reduced", [False, True])
-def test_a_race_is_found_with_and_without_reductions(reduced: bool) -> None:
+def test_a_race_is_found_with_and_without_reductions(reduced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "FEW", 1)
+    monkeypatch.setattr(executors, "NARROWING", 1)
     with model(RACE, "user", "owner") as program:
         plainly = breadth_first(Reference(program), Request(livelock=True))
         assert plainly.violation is not None

@@ -15,7 +15,7 @@ from secondsight.lang.movers import Reductions
 from secondsight.lang.plain import PlainRun, WouldBlock, compare
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import Request, auto
+from secondsight.search import Request, auto, executors
 from secondsight.search.auto import search
 
 try:
@@ -110,6 +110,8 @@ def test_every_executor_tells_the_same(name: str, beside: bool, monkeypatch: pyt
     functions, rule = PROGRAMS[name]
     program = program_of([*functions, counts, counts_too] if beside else functions)
     monkeypatch.setattr(auto, "SWITCH", 500)
+    monkeypatch.setattr(executors, "FEW", 500)
+    monkeypatch.setattr(executors, "NARROWING", 500)
     for reductions in (Reductions(), Reductions(merge=False), Reductions(symmetry=False), Reductions.none()):
         for by in ("auto", "native"):
             found = search(program, Request(executor=by, livelock=True, reductions=reductions))

@@ -130,7 +130,7 @@ other_processes = shared_array(ProcessState, "other_processes")
 
 # One row an operation.
 
-kind = const("op.kind", Annotated[int, Bounds(0, 127)])
+kind = const("op.kind", Annotated[int, Bounds(0, 255)])
 """What it does: a number of `declare.ACTS`."""
 address = const("op.address")
 pages = const("op.pages", Annotated[int, Bounds(0, 2 * MAX_PAGES - 1)])
