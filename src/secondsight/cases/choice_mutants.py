@@ -19,6 +19,8 @@ from secondsight.devices.exclusive import Exclusive, Exclusive615, ExclusiveByOw
 from secondsight.devices.hmm_retry import RangeMirror
 from secondsight.devices.two_pass import Second, TwoPassGpu
 from secondsight.lang import require
+from secondsight.linux.mm_types import Mm
+from secondsight.linux.oom_kill import oom_reap_task_mm
 from secondsight.scenario import Recorder, Scenario
 
 __all__ = ["CHOICES", "HARMLESS_IN_CHOICES"]
@@ -69,11 +71,21 @@ def writes(gpu: TwoPassGpu) -> None:
     require(found == 100, "access", "the device does not find what it wrote")
 
 
+def reaps(mm: Mm, gpu: TwoPassGpu) -> None:
+    """The OOM reaper takes what it is allowed to take; `gpu` is asked nothing."""
+    oom_reap_task_mm(mm)
+
+
 PASSES = {
     column.entry.name: column
     for column in (
         *two_pass_2026.COLUMNS,
         PassColumn(Heading("writes", "with nothing beside it the device writes, and finds what it wrote"), writes),
+        PassColumn(Heading("none for two", "as `two subscriptions`, where there is no structure to be had"), story.uses_both, ((0, 2),), split=True, scarce=True),
+        PassColumn(
+            Heading("reaped, no structure", "the OOM reaper comes where there is no structure, and another thread forgets the page: who does not wait has not done all"),
+            story.uses_one, ((0, 1),), reaped=True, scarce=True,
+        ),
         PassColumn(Heading("one page twice", "two threads forget one page: what is flushed for one of them may be in the TLB again"), story.uses_one, ((0, 1), (0, 1))),
     )
 }
@@ -113,7 +125,7 @@ def _two_passes(kind: type, cells: _Cells, part: str = "") -> MutatedDesign:
 
     def cell(row: str, column: str) -> DesignCell:
         looks = _AS_IF_CPU if column == "one range" else None
-        return DesignCell(_soon(two_pass_2026.TABLE), row, column, TwoPassGpu, partial(two_pass_2026.program_of, rows[row], PASSES[column]), looks)
+        return DesignCell(_soon(two_pass_2026.TABLE), row, column, TwoPassGpu, partial(two_pass_2026.program_of, replace(rows[row], reaped=reaps) if PASSES[column].scarce else rows[row], PASSES[column]), looks)
 
     return MutatedDesign(kind, tuple(cell(row, column) for row, names in cells.items() for column in names), part)
 
@@ -144,8 +156,8 @@ CHOICES: dict[str, MutatedDesign] = {
     "TwoPassGpu": _two_passes(
         TwoPassGpu,
         {
-            "own structure": ("one range", "writes", "no structure", "two subscriptions", "one page twice"),
-            "begins all": ("a later one fails",),
+            "own structure": ("one range", "writes", "no structure", "reaper", "none for two", "two subscriptions", "one page twice"),
+            "begins all": ("a later one fails", "reaped, no structure"),
             "one, marked": ("two subscriptions", "two ranges"),
             "one pass": ("one range",),
             "lock kept": ("one range",),

@@ -66,7 +66,7 @@ class RetryColumn:
     """A property: what the device does, what happens beside it, and whether the memory is a userfaultfd's.
 
     `stale`: the property is that the device finds what a CPU does; else that the device's thread comes to its end. `answered`: there is a handler.
-    `start`: where that begins which is mirrored.
+    `start`: where the memory begins, and with it what is mirrored.
     """
 
     entry: Heading
@@ -138,8 +138,8 @@ def program_of(row: RetryRow, column: RetryColumn, kind: type[RangeMirror] = Ran
         mem_init()
         proc_caches_init()
         mm = mm_alloc()
-        do_mmap(mm, 0, 2, None, 0, True)
-        cpu_write(mm, 0, ord("a"))
+        do_mmap(mm, column.start, 2 - column.start, None, 0, True)
+        cpu_write(mm, column.start, ord("a"))
         if column.userfaultfd:
             new_userfaultfd(mm, False, False)
             userfaultfd_register(mm, 0, 2, VM_UFFD_MISSING, 0, 2)
