@@ -1,4 +1,4 @@
-"""Mutants of drivers whose forms are the rows of a table: those of 2021 for exclusive access, and the second subscription of the one with two passes."""
+"""Mutants of drivers whose forms are the rows of a table: those of 2021 for exclusive access, and the one of 2026 with two passes, with its second subscription."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from secondsight.cases import hmm_retry_2026, thread_2021_exclusive, two_pass_2026
+from secondsight.cases import thread_2021_exclusive, two_pass_2026
 from secondsight.cases import two_pass_story as story
 from secondsight.cases.design_mutants import DesignCell, MutatedDesign, of_scenario
-from secondsight.cases.hmm_retry_2026 import RetryColumn
 from secondsight.cases.table import CaseTable, Heading
 from secondsight.cases.two_pass_2026 import PassColumn
 from secondsight.contract import EVERY_ADVERSARY
 from secondsight.contract.check import RULES
 from secondsight.contract.harmless import by_name
 from secondsight.devices.exclusive import Exclusive, Exclusive615, ExclusiveByOwner
-from secondsight.devices.hmm_retry import RangeMirror
 from secondsight.devices.two_pass import Second, TwoPassGpu
 from secondsight.lang import require
 from secondsight.linux.mm_types import Mm
@@ -89,33 +87,11 @@ PASSES = {
         PassColumn(Heading("one page twice", "two threads forget one page: what is flushed for one of them may be in the TLB again"), story.uses_one, ((0, 1), (0, 1))),
     )
 }
-"""The columns, and what the table does not ask and mutants have to be asked."""
-
-
-def gives_back(gpu: RangeMirror) -> None:
-    """The device reads and writes the second page; then it is no user of the mm."""
-    ret = gpu.write(1, 100)
-    require(ret == 0, "access", "the device may not write")
-    found = gpu.read(1)
-    require(found == 100, "access", "the device does not find what it wrote")
-    mm = gpu.notifier.mm
-    assert mm is not None
-    require(mm.users == 1, "balance", "the device is a user of the mm still")
-
-
-RETRIES = {
-    column.entry.name: column
-    for column in (
-        *hmm_retry_2026.COLUMNS,
-        RetryColumn(Heading("gives back", "with nothing beside it the device writes, and is no user of the mm then"), gives_back),
-        RetryColumn(Heading("second page", "the same where the second page alone is mirrored"), gives_back, start=1),
-    )
-}
-"""The same of the drivers that begin again."""
+"""By name: its columns, and what the table does not ask and mutants have to be asked."""
 
 
 def _soon(table: CaseTable) -> CaseTable:
-    """The table where its cells' code is not made first: a mutant's is its own, and most cells have a thousand states or fewer."""
+    """The table where its cells' code is not made first: a mutant's is its own, and most cells have few states."""
     return replace(table, executor=lambda _row, _column: "auto")
 
 
@@ -124,21 +100,11 @@ def _two_passes(kind: type, cells: _Cells, part: str = "") -> MutatedDesign:
     rows = {row.entry.name: row for row in two_pass_2026.ROWS}
 
     def cell(row: str, column: str) -> DesignCell:
-        looks = _AS_IF_CPU if column == "one range" else None
-        return DesignCell(_soon(two_pass_2026.TABLE), row, column, TwoPassGpu, partial(two_pass_2026.program_of, replace(rows[row], reaped=reaps) if PASSES[column].scarce else rows[row], PASSES[column]), looks)
+        asked = PASSES[column]
+        form = replace(rows[row], reaped=reaps) if asked.scarce else rows[row]  # what is not to be had is not given back
+        return DesignCell(_soon(two_pass_2026.TABLE), row, column, TwoPassGpu, partial(two_pass_2026.program_of, form, asked), _AS_IF_CPU if column == "one range" else None)
 
     return MutatedDesign(kind, tuple(cell(row, column) for row, names in cells.items() for column in names), part)
-
-
-def _retries(cells: _Cells) -> MutatedDesign:
-    """The driver that begins again, with the choices of rows."""
-    rows = {row.entry.name: row for row in hmm_retry_2026.ROWS}
-
-    def cell(row: str, column: str) -> DesignCell:
-        looks = _AS_IF_CPU if column == "DONTNEED" else None
-        return DesignCell(_soon(hmm_retry_2026.TABLE), row, column, RangeMirror, partial(hmm_retry_2026.program_of, rows[row], RETRIES[column]), looks)
-
-    return MutatedDesign(RangeMirror, tuple(cell(row, column) for row, names in cells.items() for column in names))
 
 
 CHOICES: dict[str, MutatedDesign] = {
@@ -166,17 +132,10 @@ CHOICES: dict[str, MutatedDesign] = {
         },
     ),
     "Second": _two_passes(Second, {"own structure": ("two subscriptions",)}, "second"),
-    "RangeMirror": _retries(
-        {
-            "driver's loop": ("gives back", "second page", "DONTNEED", "no failure"),
-            "loop, 1 s": ("endless",),
-            "fresh": ("userfaultfd", "killed in a wait", "no failure"),
-            "same sequence": ("userfaultfd", "DONTNEED, uffd"),
-            "fresh, rest of 1 s": ("endless", "userfaultfd"),
-        }
-    ),
 }
 """By the name of the class."""
+
+_ONE_STEP = "one step, in which nobody looks"
 
 HARMLESS_IN_CHOICES: dict[str, dict[str, str]] = {
     "ExclusiveByOwner": by_name(
@@ -184,7 +143,7 @@ HARMLESS_IN_CHOICES: dict[str, dict[str, str]] = {
             "`notifier.mm` is there before `open` is called, and stays; mmget_not_zero() looks by itself": (
                 "make_exclusive: without the lock 1; make_exclusive: first out of the lock 1; make_exclusive: last out of the lock 1"
             ),
-            "one step, in which nobody looks": "take_alone: swap 1",
+            _ONE_STEP: "take_alone: swap 1",
             "the folio is dirty already, and locked: who found it to be written said so (FOLL_TOUCH), and what the entry said came to it when that was made exclusive": "take_alone: drop 2",
             "whoever tested before has the lock until the page is mapped, and it is cleared after that": "drop: first out of the lock 1",
             "the table is cleared before the callback returns, and from the new sequence number on nobody maps what was found before": "drop: last out of the lock 1",
@@ -192,8 +151,29 @@ HARMLESS_IN_CHOICES: dict[str, dict[str, str]] = {
         }
     ),
     "Exclusive615": {},
-    "TwoPassGpu": {},
+    "TwoPassGpu": by_name(
+        {
+            _ONE_STEP: "access: swap 1; work: swap 1, 2; begin: swap 1, 2",
+            "what the TLB does not have as one that may be written is looked for in the table again": "access: drop 5",
+            "the device alone takes away what is to be flushed: what it has waited for is there still": "work: first out of the lock 1",
+            "a flush that nobody has asked for: what goes from the TLB is looked for in the table again": "work: drop 1",
+            "without a page nobody looks at it, and with the next page it is written anew": "work: drop 3",
+            "`fails late` is wrong as it is: without what it does it is `begins all`, which is right": "start: drop 6",
+            "to wait in the first pass and to wait in the second are both right: the forms change places": "begin: negate 2",
+            "who finds a structure in use takes another one or waits within: both are right": "begin: negate 4",
+            "`number last` alone has a use for it, which is wrong as it is": "begin: drop 5; finish: drop 9",
+            "`table last` alone has a use for it, which is wrong as it is": "finish: drop 12",
+            "the driver's lock is held, under which structures are taken and given back": (
+                "finish: without the lock 1, 2; finish: first out of the lock 1, 2"
+            ),
+            "the lock is held until the wait is over: nobody takes the structure before; the form that gives it up is wrong as it is": "finish: negate 3",
+            "`given back first` alone comes there, which is wrong as it is: where it holds one call is made at a time, and it waits in any order": "finish: swap 1, 2",
+            "`given back first` alone comes there, which is wrong as it is: who finds the structure in use waits within": "finish: drop 8",
+            "the table is clear already, and nobody maps these pages until the bracket is closed": "finish: negate 4",
+            "the number is stored already, and is the same until the bracket is closed": "finish: negate 5",
+            "the structure is in use until it is given back, under the lock: whether that is held during the wait is all the same": "finish: negate 2",
+        }
+    ),
     "Second": {},
-    "RangeMirror": {},
 }
 """By class and mutant: why it may survive."""
