@@ -43,6 +43,16 @@ def test_what_a_table_s_column_does_not_come_to_is_asked_of_mutants() -> None:
     assert fates("Display", ["hide: drop 1"]) == [("broken", "shown and closed, balance")]
 
 
+def test_what_a_device_with_two_passes_is_asked_beside_its_columns() -> None:
+    """That a structure which is in use is left alone."""
+    assert fates("TwoPassGpu", ["begin: negate 3"]) == [("broken", "none for two, finish-in-use")]
+
+
+def test_pages_that_a_device_shares_which_can_have_them_alone() -> None:
+    """That a page is saved which it has written to in the ordinary way."""
+    assert fates("ExclusiveByOwner", ["take: drop 2"]) == [("broken", "swap: writes at once, lost-write")]
+
+
 def test_a_record_within_a_driver_is_changed_there() -> None:
     assert fates("Second", ["invalidate_finish: drop 1"]) == [("broken", "two subscriptions, as-if-cpu")]
     assert fates("Watch", ["invalidate: drop 5"]) == [("broken", "no freed frame, lock-not-held")]

@@ -119,7 +119,8 @@ def program_of(row: PassRow, column: PassColumn, kind: type[TwoPassGpu] = TwoPas
         gpu.split = column.split
         for choice in row.choices:
             setattr(gpu.choices, choice, True)
-        gpu.open(mm, 0, 2)
+        ret = gpu.open(mm, 0, 2)
+        assert ret == 0 and mm.users == 1, "it is open, and is no user of the mm"
         for one in gpu.passes:
             one.in_use = column.scarce
         other = machine.pool(Refuser).alloc()
