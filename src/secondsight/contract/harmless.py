@@ -80,7 +80,12 @@ HARMLESS: dict[str, dict[str, str]] = {
             "hmm_range_fault() is a user of its own": "fault: swap 1",
         }
     ),
-    "StaysAUser": {},
+    "StaysAUser": by_name(
+        {
+            "the notifier's `mm` stays what it is": "fault: first out of the lock 1; close: without the lock 1; close: first out of the lock 1",
+            "when the page table is disabled nobody becomes a user any more, so nobody else counts": "close: without the lock 2",
+        }
+    ),
     "GetsItsNotifier": by_name(
         {
             "who opens it is a thread of the process, and so its user": "open: swap 1",

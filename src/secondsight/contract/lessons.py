@@ -422,10 +422,8 @@ ONLY_HERE: dict[str, type[Device]] = {
     "oom-reaper": MayNotSleep,
     "dax-teardown": KeepsThePagemap,
     "two-pagemaps": TakesTheFirstPagemapForAll,
-    "part": ServesOneFaultAtATime,
-    "mprotect": ProtectsForUserfaultfd,
+    "mprotect": ReadsWhatIsProtected,
     "mlock": TrustsMlock,
-    "write-protect": LooksAtTheMapping,
     "soft-dirty": IgnoresSoftDirty,
     "fork": IgnoresFork,
     "open": PrefaultsBeforeItSubscribes,
@@ -468,6 +466,10 @@ KEPT = {
     "under the folio lock",
     "numa-balancing": "the only one in which no vma changes, the mmap lock is held for reading, and the device's own fault has the page moved, so that the driver is called back "
     "in the middle of it; drivers that ignore the event (IgnoresProtection) break with `mprotect` too",
+    "part": "the smallest in which one of several pages goes and the others stay mapped; `mremap` breaks a driver that drops nothing then (TakesAPartForNothing) too, and "
+    "`direct-reclaim` one that answers one fault at a time (ServesOneFaultAtATime)",
+    "write-protect": "the only one in which entries may not be written and their vma may, and a handler in user space answers; a driver that looks at the vma alone "
+    "(LooksAtTheMapping) breaks where a page has a NUMA hint, too",
     "read-only": "the memory is read-only from the beginning; `mprotect` makes it so, and breaks its drivers too",
     "buffer-revoked": "the only one in which the memory goes for good, and the exporter waits for the unmapping: its drivers hang there, and break another rule when a "
     "buffer moves",
