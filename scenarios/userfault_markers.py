@@ -170,14 +170,3 @@ def lost_and_pinned(s: Recorder) -> None:
         s.pagemap_wp(a + 1, into="child")
         s.read(a, into="childs_hole")
     s.write(a + 1, "d", into="protected")
-
-
-@scenario
-def only_what_can_be_registered(s: Recorder) -> None:
-    """A file on a disk cannot be registered at all."""
-    a = s.mmap(s.disk_file(pages=1))
-    u = s.userfaultfd(sigbus=True)
-    s.uffd_register(u, a, into="missing")
-    s.uffd_register_ioctls(u, a, wp=True, into="wp")
-    s.uffd_unregister(u, a, into="unregistered")
-    s.write(a, "a", into="written")

@@ -83,6 +83,17 @@ def pinned(s: Recorder) -> None:
 
 
 @scenario
+def cannot_be_registered(s: Recorder) -> None:
+    """userfaultfd takes private memory, memfds and huge pages alone (vma_can_userfault())."""
+    a = s.mmap(s.disk_file(pages=1))
+    u = s.userfaultfd(sigbus=True)
+    s.uffd_register(u, a, into="missing")
+    s.uffd_register_ioctls(u, a, wp=True, into="wp")
+    s.uffd_unregister(u, a, into="unregistered")
+    s.write(a, "a", into="written")
+
+
+@scenario
 def a_device_beside_writeback(s: Recorder) -> None:
     """What the device writes is in the file, before and after the page has been cleaned."""
     file = s.disk_file(pages=1)
@@ -106,7 +117,7 @@ def a_device_beside_writeback(s: Recorder) -> None:
 
 
 def test_the_model_is_what_the_kernel_does(disk_vm: VM) -> None:
-    for recorded in (written_and_dropped, pinned):
+    for recorded in (written_and_dropped, pinned, cannot_be_registered):
         assert isinstance(recorded, Scenario)
         expected = dict(only_outcome(recorded, release=disk_vm.release))
         (seen,) = disk_vm.observe(recorded, runs=3).outcomes
@@ -119,6 +130,8 @@ def test_what_the_scenarios_show() -> None:
     assert {("closed_fsync", "-EBADF"), ("closed_pread", "-EBADF"), ("closed_hole", "-EBADF"), ("closed_advice", "-EBADF")} <= set(only_outcome(written_and_dropped))
     assert {("for_long", "-EFAULT"), ("seen", "d"), ("its_own", "e"), ("zero", "\0")} <= set(only_outcome(pinned))
     assert ("for_long", "ok") in only_outcome(pinned, release="6.1")
+    assert isinstance(cannot_be_registered, Scenario)
+    assert {("missing", "-EINVAL"), ("wp", "-EINVAL"), ("unregistered", "-EINVAL"), ("written", "ok")} <= set(only_outcome(cannot_be_registered))
 
 
 def test_what_is_seen_beside_writeback_is_possible(disk_vm: VM) -> None:
