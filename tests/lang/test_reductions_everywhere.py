@@ -34,8 +34,8 @@ ALL = os.environ.get("SECONDSIGHT_REDUCTIONS") == "all"
 SMALL = 30_000
 """States up to which the reference looks at it too."""
 DRIVERS = ("Mirror", "MirrorWithoutTest", "MirrorTestsBeforeLock", "MirrorCallbackWithoutLock", "MirrorDereferencesLater")
-NUMBERED = ("movable", "offline", "cma", "huge", "collapse", "thp", "2026-hmm-retry", "2023-06-pins", "2011: ")
-"""Where numbers of folios are numbers: a block of memory and a huge page have places; whoever looks whether an answer is true still compares two; a local is a page's
+NUMBERED = ("movable", "for long", "offline", "cma", "huge", "collapse", "thp", "2026-hmm-retry", "2023-06-pins", "2011: ")
+"""Where numbers of folios are numbers: a block of memory, in which a pin for long wants no page, and a huge page have places; whoever looks whether an answer is true still compares two; a local is a page's
 number here, and an error there."""
 HUGETLB = ("sub-pages", "hugetlb", "huge")
 """Where a vma has the lock of hugetlb's."""
