@@ -15,7 +15,8 @@ from secondsight.linux.fork_dup import dup_mmap
 from secondsight.linux.hugetlb import hugetlb_file_setup
 from secondsight.linux.madvise import madvise_dontneed, madvise_hugepage, madvise_pageout
 from secondsight.linux.madvise_free import madvise_free
-from secondsight.linux.mm_flags import MAP_PRIVATE
+from secondsight.linux.memory import do_wp_page
+from secondsight.linux.mm_flags import FAULT_FLAG_WRITE, MAP_PRIVATE, VM_UFFD_MISSING, VM_UFFD_WP
 from secondsight.linux.mm_types import Folio, Gather, Mm, PteKind
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
@@ -24,6 +25,7 @@ from secondsight.linux.page_alloc import frame_touch, zone
 from secondsight.linux.pgtable import pmd_trans_huge
 from secondsight.linux.rmap import try_to_unmap
 from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.userfaultfd_ioctl import new_userfaultfd, userfaultfd_move, userfaultfd_register, userfaultfd_writeprotect
 from secondsight.linux.vmscan_lists import shrink_inactive_list
 from secondsight.search.result import Verdict
 
@@ -73,6 +75,54 @@ def test_another_cpu_may_write_what_fork_has_protected_until_it_has_flushed(tlbs
         threads = ((forks, (mm_alloc(), mm)), (cpu_write, (mm, 0, B)))
         assert search(machine, *threads, rules=[protected]).verdict is (Verdict.BROKEN if tlbs else Verdict.HOLDS)
         assert search(machine, *threads, rules=[]).verdict is Verdict.HOLDS
+
+
+UFFD = {"frames": 4, "pages": 2, "vma_flags": 1, "userfaultfd": 1, "userfaults": 1}
+
+
+def protected_by_user_space(mm: Mm) -> None:
+    """The first page may be written, and is registered for write protection."""
+    do_mmap(mm, 0, 1, None, 0, True)
+    cpu_write(mm, 0, A)
+    new_userfaultfd(mm, True, False)
+    userfaultfd_register(mm, 0, 1, VM_UFFD_WP, 0, 2)
+
+
+def write_protects(mm: Mm) -> None:
+    userfaultfd_writeprotect(mm, 0, 1, True)
+    looks_twice(mm)
+
+
+@pytest.mark.parametrize("tlbs", [0, 1])
+def test_another_cpu_may_write_what_userfaultfd_has_protected_until_it_has_flushed(tlbs: int) -> None:
+    with world(**UFFD, tlbs=tlbs) as (machine, mm):
+        protected_by_user_space(mm)
+        threads = ((write_protects, (mm,)), (cpu_write, (mm, 0, B)))
+        assert search(machine, *threads, rules=[protected]).verdict is (Verdict.BROKEN if tlbs else Verdict.HOLDS)
+        assert search(machine, *threads, rules=[]).verdict is Verdict.HOLDS
+
+
+def test_a_write_fault_flushes_what_userfaultfd_has_put_off() -> None:
+    """One whose page is protected no more, and copied now: nobody may write to the old one."""
+    with world(**UFFD | {"frames": 6}, mms=2, cow=1, anon_vmas=2, tlbs=1) as (_, mm):
+        protected_by_user_space(mm)
+        dup_mmap(mm_alloc(), mm)
+        vma, frame = mm.mm_mt[0], mm.ptes[0].frame
+        assert vma is not None and frame is not None
+        mm.tlb[0].entries[0].frame, mm.tlb[0].entries[0].writable = frame, True
+        do_wp_page(vma, 0, FAULT_FLAG_WRITE)
+        assert mm.tlb[0].entries[0].frame is None and not mm.tlb[0].entries[0].writable
+
+
+def test_a_page_that_moves_is_flushed_where_it_was() -> None:
+    with world(**UFFD | {"pages": 4, "vmas": 4}, cow=1, tlbs=1) as (_, mm):
+        protected_by_user_space(mm)
+        do_mmap(mm, 2, 2, None, 0, True)
+        userfaultfd_register(mm, 2, 2, VM_UFFD_MISSING, 2, 4)
+        for dst in (2, 3):  # the page, then the zero page that a load has mapped
+            mm.tlb[0].entries[0].frame = mm.ptes[0].frame
+            assert userfaultfd_move(mm, dst, 0) == 0 and mm.tlb[0].entries[0].frame is None
+            assert cpu_read(mm, 0) == 0
 
 
 def writes_and_says_so(mm: Mm) -> None:
@@ -243,6 +293,16 @@ def test_another_cpu_may_write_a_huge_page_that_fork_has_protected_until_it_has_
         threads = ((forks, (mm_alloc(), mm)), (cpu_write, (mm, 0, B)))
         assert search(machine, *threads, rules=[protected]).verdict is Verdict.BROKEN
         assert search(machine, *threads, rules=[]).verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize("changes", [lambda mm: madvise_dontneed(mm, 0, 2), lambda mm: do_mprotect_pkey(mm, 0, 2, False, 0, 2)], ids=["zap", "mprotect"])
+def test_what_reclaim_has_put_off_waits_where_the_entry_of_a_huge_page_changes(changes: Callable[[Mm], object]) -> None:
+    """zap_huge_pmd() and change_huge_pmd() come to no page table."""
+    with world(**HUGE, anon_vmas=1, swap_slots=4, migrations=1, tlbs=1) as (_, mm):
+        huge_page(mm)
+        mm.tlb[0].batched = True
+        changes(mm)
+        assert mm.tlb[0].batched
 
 
 def test_a_huge_page_that_is_dropped_is_free_when_cpus_have_flushed() -> None:

@@ -266,3 +266,47 @@ def test_poison() -> None:
         assert cpu_read(mm, 0) == cpu_write(mm, 0, A) == -SIGBUS and not pagemap_read(mm, 0)
         assert userfaultfd_zeropage(mm, 0) == -EEXIST and userfaultfd_copy_wp(mm, 0, A) == 0
         assert cpu_read(mm, 0) == A and cpu_write(mm, 0, B) == -SIGBUS
+
+
+def test_who_lifts_a_protection_makes_dirty_entries_of_a_file_writable() -> None:
+    """A clean one takes a fault more (vma_wants_writenotify())."""
+    with world(**MARKED, swap_slots=1) as (_, mm):
+        do_mmap(mm, 0, 2, memfd_create(2, 0), 0, True)
+        assert cpu_write(mm, 0, A) == 0 and cpu_read(mm, 1) == 0
+        new_userfaultfd(mm, True, False)
+        register(mm, 0, 2, VM_UFFD_WP)
+        assert userfaultfd_writeprotect(mm, 0, 2, True) == 0 and not mm.ptes[0].writable
+        assert userfaultfd_writeprotect(mm, 0, 2, False) == 0 and (mm.ptes[0].writable, mm.ptes[1].writable) == (True, False)
+        assert cpu_write(mm, 1, B) == 0
+
+
+def test_who_writes_while_a_protection_is_lifted_does_not_wait_for_ever() -> None:
+    """It may have found the page protected, and goes to sleep after all were woken: unless the entry may be written by then."""
+    s = Recorder()
+    a = s.mmap(s.memfd_create(pages=1), pages=1)
+    s.write(a, "a")
+    u = s.userfaultfd()
+    s.uffd_register(u, a, wp=True, missing=False)
+
+    @s.thread
+    def handler() -> None:
+        s.uffd_writeprotect(u, a, pages=1)
+        s.uffd_writeprotect(u, a, pages=1, protect=False)
+
+    @s.thread
+    def writes() -> None:
+        s.write(a, "b", into="wrote")
+
+    assert outcomes_of(s.scenario("lifted", "")) == {(("wrote", "ok"),)}
+
+
+@pytest.mark.parametrize("populates", ["madvise_populate_read", "madvise_populate_write"])
+def test_poisoned_pages_and_what_would_say_so_are_refused(populates: str) -> None:
+    s = Recorder()
+    a = s.mmap(pages=1)
+    u = s.userfaultfd()
+    s.uffd_register(u, a)
+    s.uffd_poison(u, a)
+    getattr(s, populates)(a)
+    with pytest.raises(ScenarioError, match=f"{populates} and uffd_poison in one scenario are not modelled"):
+        outcomes(s.scenario("poisoned", ""))

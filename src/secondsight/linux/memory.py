@@ -90,6 +90,7 @@ from secondsight.linux.swapops import (
     pte_markers,
     swap_slots,
 )
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import (
     handle_userfault,
     userfaultfd_minor,
@@ -317,6 +318,9 @@ def do_wp_page(vma: Vma, va: Va, flags: Flags) -> Flags:
     if len(mm.userfaultfd) > 0:
         if write and userfaultfd_pte_wp(vma, pte):
             return WRITE_PROTECTED
+        if len(mm.tlb) > 0:
+            if write and userfaultfd_wp(vma):  # who protects, or no more, flushes later
+                tlb_flush_mmu_tlbonly(mm, va, va + 1)
     if len(fs_dax_mappings) > 0:  # wp_pfn_shared(), whose `pfn_mkwrite` is the file's fault
         if write and vma_flags(vma) == VM_FSDAX:
             return FILE

@@ -229,16 +229,17 @@ def replace_zero_page(mm: Mm, va: Va, unshare: bool) -> None:
 def can_change_pte_writable(vma: Vma, va: Va) -> bool:
     """can_change_pte_writable(), and vma_wants_manual_pte_write_upgrade() (mm/mprotect.c, mm/internal.h, Linux 6.12): whether an
     entry of a vma that may be written becomes writable at once. One of a shared mapping does, unless its file wants to hear of the
-    first write: then one that is dirty does, of which it has heard (of fs-dax none does here: by the kernel one that is dirty does, and nobody hears of that); of private memory only a
+    first write, or user space does by a userfaultfd's write protection: then one that is dirty does, of which it has heard (in 6.1 of the latter all do; here a clean one takes a fault more, which may hide
+    a bug of what needs none; of fs-dax none does here: by the kernel one that is dirty does, and nobody hears of that); of private memory only a
     page that is the process's alone does: not the zero page, the file's, or one that it shares."""
     mm = vma.vm_mm
     assert mm is not None
     if len(mm.userfaultfd) > 0:
         if userfaultfd_pte_wp(vma, mm.ptes[va]):
             return False
-    if len(pte_markers) > 0:  # vma_wants_writenotify(); by the kernel one that is dirty does
+    if len(pte_markers) > 0:  # vma_wants_writenotify()
         if userfaultfd_wp(vma) and vma.vm_file is not None and not is_cow_mapping(vma):
-            return False
+            return mm.ptes[va].dirty
     if len(fs_dax_mappings) > 0:
         mapped = vma.vm_file
         if mapped is not None and mapped.vm_flags() == VM_FSDAX:

@@ -176,7 +176,7 @@ def zap_pmd_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
             stop: VaEnd = min(end, (at // HPAGE_PMD_NR + 1) * HPAGE_PMD_NR)
             partly = is_partly_in(mm, at, stop)
             if not partly:
-                if len(mm.tlb) > 0:
+                if len(mm.tlb) > 0 and not is_one_entry(mm, at):  # zap_huge_pmd() does not
                     flush_tlb_batched_pending(mm)
                 for va in range(at, stop):
                     if not pte_none(mm.ptes[va]):

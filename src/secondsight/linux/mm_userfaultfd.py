@@ -22,18 +22,19 @@ from secondsight.linux.fork import vmas
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory_wp import map_new_page
 from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
+from secondsight.linux.mm_flags import FAULT_FLAG_VMA_LOCK
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import NOT_PREPARED, Event, Flags, Mm, Range, Va, VaEnd, Vma, secondary_tlbs
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
-from secondsight.linux.mprotect import change_pte_range
+from secondsight.linux.mprotect import change_pte_range, change_pte_range_unflushed
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.pgtable import pte_clear, pte_none, pte_none_mostly
 from secondsight.linux.rmap import anon_vma_is_prepared
 from secondsight.linux.swapops import is_poisoned_swp_entry, make_pte_marker, pte_markers
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import is_registered, userfaultfd_wp, userfaultfd_wp_use_markers
 from secondsight.linux.vma import vmas_changed
-from secondsight.linux.vma_lock import lock_vma_under_rcu, vma_end_read
+from secondsight.linux.vma_lock import lock_vma_under_rcu, release_fault_lock, vma_end_read
 
 __all__ = [
     "MFILL_ATOMIC_CONTINUE",
@@ -124,13 +125,7 @@ def validate_dst_vma(mm: Mm, va: Va) -> bool:
 @atomic
 def uffd_mfill_unlock(mm: Mm, va: Va) -> None:
     """uffd_mfill_unlock() (mm/userfaultfd.c, Linux 6.12)."""
-    if len(vmas) > 0:
-        if len(vmas[0].vm_lock) > 0:
-            vma = mm.mm_mt[va]
-            assert vma is not None
-            vma_end_read(vma)
-            return
-    mm.mmap_lock.read_unlock()
+    release_fault_lock(mm, va, FAULT_FLAG_VMA_LOCK)
 
 
 # Filling.
@@ -273,6 +268,8 @@ def uffd_wp_range(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> None:
         entries_change(mm, start, end)
     change_uffd_wp(mm, start, end, enable_wp)
     mmu_notifier_invalidate_range_end(mm, rng)
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, start, end)  # tlb_finish_mmu()
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, start, end)
 
@@ -288,5 +285,8 @@ def change_uffd_wp(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> None:
                 change_marker(mm, va, enable_wp)
                 continue
         pte.uffd_wp[0] = enable_wp and not pte_none(pte)
-    change_pte_range(mm, start, end)
+    if len(mm.tlb) > 0:
+        change_pte_range_unflushed(mm, start, end)
+    else:
+        change_pte_range(mm, start, end)
     vmas_changed(mm, start, end)

@@ -27,7 +27,7 @@ from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mm
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
 from secondsight.linux.pgtable import pte_clear, pte_none
 from secondsight.linux.swapops import is_migration_entry, is_swap_entry, is_swap_pte, migrations, pte_markers, swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import userfaultfd_armed
 from secondsight.linux.vma_lock import lock_vma_under_rcu
 
@@ -157,11 +157,15 @@ def move_entry(mm: Mm, dst: Va, src: Va) -> Errno:
     assert folio is not None
     if is_zero_page(folio):
         pte_clear(source)
+        if len(mm.tlb) > 0:
+            tlb_flush_mmu_tlbonly(mm, src, src + 1)  # ptep_clear_flush()
         target.frame = frames[ZERO_PFN]
         return 0
     if not page_anon_exclusive(folio):
         return -EBUSY
     wait_for_locks(folio, mm.mm_mt[src])
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, src, src + 1)
     if folio.pins > 0:
         return -EBUSY
     moves_anon_rmap(folio, mm.mm_mt[dst], dst)

@@ -48,14 +48,14 @@ from secondsight.linux.mm_types import (
     secondary_tlbs,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.pgtable import pte_none_mostly, pte_page, pte_present
+from secondsight.linux.pgtable import is_one_entry, pte_none_mostly, pte_page, pte_present
 from secondsight.linux.rmap import flush_tlb_batched_pending
 from secondsight.linux.swapops import is_migration_entry, migrations
 from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly, tlb_keeps
 from secondsight.linux.util import locked_vms, vma_is_locked
 from secondsight.linux.vma import prepare_splits, vma_modify_flags, vmas_changed
 
-__all__ = ["change_protection", "change_pte_range", "do_mprotect_pkey"]
+__all__ = ["change_protection", "change_pte_range", "change_pte_range_unflushed", "do_mprotect_pkey"]
 
 stays_accounted = shared_array(bool, bound("stays_accounted", most=1))
 """Of size 1 where a release says so: see `releases` (untouched-memory-stays-accounted)."""
@@ -169,8 +169,10 @@ def change_protection(mm: Mm, start: Va, end: VaEnd) -> None:
 
 @atomic
 def change_pte_range_unflushed(mm: Mm, start: Va, end: VaEnd) -> None:
-    """change_pte_range() (mm/mprotect.c, Linux 6.12) where CPUs have TLBs: one may use an entry as it was until tlb_finish_mmu(), at the end of the system call."""
-    flush_tlb_batched_pending(mm)
+    """change_pte_range() (mm/mprotect.c, Linux 6.12) where CPUs have TLBs: one may use an entry as it was until tlb_finish_mmu(), at the end of the system call. What reclaim has put off
+    is flushed first where there is a page table: a huge page's entry is changed without (change_huge_pmd())."""
+    if any(not is_one_entry(mm, va) for va in range(start, end)):
+        flush_tlb_batched_pending(mm)
     for va in range(start, end):
         frame = pte_present(mm.ptes[va])
         writable = mm.ptes[va].writable

@@ -201,70 +201,51 @@ def userfaultfd_wake(mm: Mm, start: Va, length: Pgoff) -> Errno:
     return 0
 
 
-@milestone
-def userfaultfd_copy(mm: Mm, va: Va, value: Char) -> Errno:
-    """userfaultfd_copy() (fs/userfaultfd.c, Linux 6.12), of one page: fill it, and wake who waits for it. As `mfill_atomic`."""
+def fill(mm: Mm, va: Va, value: Char, mode: Flags) -> Errno:
+    """What userfaultfd_copy(), userfaultfd_zeropage(), userfaultfd_continue() and userfaultfd_poison() (fs/userfaultfd.c, Linux 6.12) share, of one page: fill it, and wake who waits for it. As
+    `mfill_atomic`."""
     if mm.userfaultfd[0].mmap_changing > 0:
         return -EAGAIN
-    ret = mfill_atomic(mm, va, value, MFILL_ATOMIC_COPY)
+    ret = mfill_atomic(mm, va, value, mode)
     if ret == 0:
         wake_userfault(mm.userfaultfd[0], va, va + 1)
     return ret
+
+
+@milestone
+def userfaultfd_copy(mm: Mm, va: Va, value: Char) -> Errno:
+    """userfaultfd_copy() (fs/userfaultfd.c, Linux 6.12), of one page: fill it with a character."""
+    return fill(mm, va, value, MFILL_ATOMIC_COPY)
 
 
 @milestone
 def userfaultfd_copy_wp(mm: Mm, va: Va, value: Char) -> Errno:
     """userfaultfd_copy() with UFFDIO_COPY_MODE_WP (fs/userfaultfd.c, Linux 6.12): it is write-protected."""
-    if mm.userfaultfd[0].mmap_changing > 0:
-        return -EAGAIN
-    ret = mfill_atomic(mm, va, value, MFILL_ATOMIC_COPY | MFILL_ATOMIC_WP)
-    if ret == 0:
-        wake_userfault(mm.userfaultfd[0], va, va + 1)
-    return ret
+    return fill(mm, va, value, MFILL_ATOMIC_COPY | MFILL_ATOMIC_WP)
 
 
 @milestone
 def userfaultfd_zeropage(mm: Mm, va: Va) -> Errno:
     """userfaultfd_zeropage() (fs/userfaultfd.c, Linux 6.12), of one page."""
-    if mm.userfaultfd[0].mmap_changing > 0:
-        return -EAGAIN
-    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_ZEROPAGE)
-    if ret == 0:
-        wake_userfault(mm.userfaultfd[0], va, va + 1)
-    return ret
+    return fill(mm, va, 0, MFILL_ATOMIC_ZEROPAGE)
 
 
 @milestone
 def userfaultfd_continue(mm: Mm, va: Va) -> Errno:
-    """userfaultfd_continue() (fs/userfaultfd.c, Linux 6.12), of one page: map what the file has, and wake who waits for it."""
-    if mm.userfaultfd[0].mmap_changing > 0:
-        return -EAGAIN
-    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_CONTINUE)
-    if ret == 0:
-        wake_userfault(mm.userfaultfd[0], va, va + 1)
-    return ret
+    """userfaultfd_continue() (fs/userfaultfd.c, Linux 6.12), of one page: map what the file has."""
+    return fill(mm, va, 0, MFILL_ATOMIC_CONTINUE)
 
 
 @milestone
 def userfaultfd_continue_wp(mm: Mm, va: Va) -> Errno:
     """userfaultfd_continue() with UFFDIO_CONTINUE_MODE_WP (fs/userfaultfd.c, Linux 6.12): it is write-protected."""
-    if mm.userfaultfd[0].mmap_changing > 0:
-        return -EAGAIN
-    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_CONTINUE | MFILL_ATOMIC_WP)
-    if ret == 0:
-        wake_userfault(mm.userfaultfd[0], va, va + 1)
-    return ret
+    return fill(mm, va, 0, MFILL_ATOMIC_CONTINUE | MFILL_ATOMIC_WP)
 
 
 @milestone
 def userfaultfd_poison(mm: Mm, va: Va) -> Errno:
     """userfaultfd_poison() (fs/userfaultfd.c, Linux 6.12), of one page: nobody can access it any more, and who waits for it hears so."""
-    if mm.userfaultfd[0].mmap_changing > 0:
-        return -EAGAIN
-    ret = mfill_atomic(mm, va, 0, MFILL_ATOMIC_POISON)
-    if ret == 0:
-        wake_userfault(mm.userfaultfd[0], va, va + 1)
-    return ret
+    return fill(mm, va, 0, MFILL_ATOMIC_POISON)
 
 
 @milestone

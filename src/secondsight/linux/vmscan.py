@@ -41,7 +41,7 @@ from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
 from secondsight.linux.swap_state import add_to_swap, delete_from_swap_cache
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["folio_check_references", "folio_dropped", "free_when_flushed", "is_written_back", "reclaim_folio", "reclaim_page_at", "reclaim_pages", "remove_mapping", "shrink_folio", "shrink_large_folio"]
+__all__ = ["folio_check_references", "folio_dropped", "free_when_flushed", "is_written_back", "reclaim_folio", "reclaim_page_at", "reclaim_pages", "remove_mapping", "shrink_one"]
 
 accessed = shared_array(bool, bound("accessed", most=1))
 """Of size 1 where a CPU may have used a page lately, or not; else none has."""
@@ -95,16 +95,11 @@ def folio_check_references(folio: Folio) -> bool:
 def reclaim_folio(folio: Folio) -> None:
     """reclaim_folio_list(), shrink_folio_list() (mm/vmscan.c, Linux 6.12), of one isolated folio, however recently it was used: freed, or back
     on its list."""
-    if len(huge_pages) > 0:
-        stays, tail = shrink_large_folio(folio)
-        if len(mms[0].tlb) > 0:
-            free_when_flushed()
-        if tail is not None:
-            folio_putback_lru(tail)
-    else:
-        stays = not shrink_folio(folio)
-        if len(mms[0].tlb) > 0:
-            free_when_flushed()
+    stays, tail = shrink_one(folio)
+    if len(mms[0].tlb) > 0:
+        free_when_flushed()
+    if tail is not None:
+        folio_putback_lru(tail)
     if stays:
         folio_putback_lru(folio)
 
@@ -126,12 +121,9 @@ def reclaim_pages(folios: Gather) -> None:
                 for back in kept:
                     folio_putback_lru(back)
                 kept = []
-        if len(huge_pages) > 0:
-            stays, tail = shrink_large_folio(folio)
-            if tail is not None:
-                kept.append(tail)
-        else:
-            stays = not shrink_folio(folio)
+        stays, tail = shrink_one(folio)
+        if tail is not None:
+            kept.append(tail)
         if stays:
             kept.append(folio)
     if len(mms[0].tlb) > 0:
@@ -159,6 +151,13 @@ def free_it(folio: Folio) -> None:
     else:
         folio.isolated = False
         put_page(folio)
+
+
+def shrink_one(folio: Folio) -> tuple[bool, Ref[Folio]]:
+    """A round of shrink_folio_list() (mm/vmscan.c, Linux 6.12) of an isolated folio, of one page or two: true if it stays. Where it was split, its second page, if that stays."""
+    if len(huge_pages) > 0:
+        return shrink_large_folio(folio)
+    return not shrink_folio(folio), None
 
 
 def shrink_large_folio(folio: Folio) -> tuple[bool, Ref[Folio]]:

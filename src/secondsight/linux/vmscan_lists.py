@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, bound, choose, milestone, shared_array
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Folio, Gather, Pfn, huge_pages
+from secondsight.linux.mm_types import Folio, Gather, Pfn
 from secondsight.linux.page_alloc import frames
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
-from secondsight.linux.vmscan import folio_check_references, free_when_flushed, shrink_folio, shrink_large_folio
+from secondsight.linux.vmscan import folio_check_references, free_when_flushed, shrink_one
 from secondsight.linux.vmscan_direct import is_on_a_list
 
 __all__ = ["lru_scans", "memory_reclaim", "shrink_inactive_list"]
@@ -79,12 +79,9 @@ def shrink_inactive_list(folios: Gather) -> None:
         with atomic:
             stays = not folio.locked and folio_check_references(folio)
         if not stays:
-            if len(huge_pages) > 0:
-                stays, tail = shrink_large_folio(folio)
-                if tail is not None:
-                    kept.append(tail)
-            else:
-                stays = not shrink_folio(folio)
+            stays, tail = shrink_one(folio)
+            if tail is not None:
+                kept.append(tail)
         if stays:
             kept.append(folio)
     if len(mms[0].tlb) > 0:

@@ -322,6 +322,9 @@ class Encoder:
         if largest.get("userfaultfd"):
             if any(place.op.kind in WP_REGISTERS and place.op.args["wp"] for place in self.places) and self._maps_files():
                 derived["pte_markers"] = 1
+            if derived.get("pte_markers"):
+                derived["swap_slots"] = max(1, derived.get("swap_slots", 0))  # dirty entries are told from clean ones: who lifts a protection looks (`can_change_pte_writable`)
+                self._suits_poison()
             derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
         if wanted.get("gup_fast_steps") and self.is_huge:
             derived["gup_walks"] = min(BOUNDS["gup_walks"].most, max(1, len(self.scenario.threads)) + len(self.devices))
@@ -452,6 +455,13 @@ class Encoder:
         for place in self.places:
             if on_model(place.op).at_least(place.op.args).get("halves"):
                 raise ScenarioError(f"{place.op.kind} and files on a disk in one scenario are not modelled: a block has no halves", "leave out one of them", place.op.site)
+
+    def _suits_poison(self) -> None:
+        """Raises `ScenarioError` for what poisoned pages are not modelled together with: MADV_POPULATE_* of one is -EHWPOISON."""
+        poisons = any(place.op.kind == "uffd_poison" for place in self.places)
+        for place in self.places:
+            if poisons and place.op.kind in POPULATES:
+                raise ScenarioError(f"{place.op.kind} and uffd_poison in one scenario are not modelled: it may come to a poisoned page", "leave out one of them", place.op.site)
 
     def _scans_lists(self, derived: dict[str, int], largest: Mapping[str, int], frames: int) -> None:
         """What those need that look at all of memory: each page may have a slot in swap; and where others go on meanwhile, one that has come back may go again. Raises `ScenarioError` for what
