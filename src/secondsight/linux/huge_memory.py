@@ -38,7 +38,7 @@ from secondsight.linux.page_alloc import ZERO_PFN, alloc_huge_folio, frames, get
 from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge
 from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
 from secondsight.linux.swapops import swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_keeps_entry
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly, tlb_keeps_entry
 
 __all__ = [
     "can_have_huge_pmd",
@@ -169,6 +169,8 @@ def do_huge_zero_wp_pmd(mm: Mm, va: Va) -> None:
         if vma is not None and folio is not None and pmd_trans_huge(mm, va) and not mm.unstable:
             if is_zero_page(folio):
                 map_huge_folio(vma, start, alloc_huge_folio())
+                if len(mm.tlb) > 0:
+                    tlb_flush_mmu_tlbonly(mm, start, start + HPAGE_PMD_NR)  # pmdp_huge_clear_flush()
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, start, start + HPAGE_PMD_NR)
     mmu_notifier_invalidate_range_end(mm, rng)

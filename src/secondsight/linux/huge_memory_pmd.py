@@ -16,6 +16,7 @@ from secondsight.linux.mmu_gather import TablePlace, gup_walks, table_moves
 from secondsight.linux.page_alloc import folio_page, get_page, is_zero_page, page_folio, put_page
 from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge, pte_clear
 from secondsight.linux.swapops import migrations, swap_slots
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
 
 __all__ = ["freeze_entry", "hpage_start", "remove_migration_pmd", "set_pmd_migration_entry", "split_huge_pmd_locked"]
 
@@ -42,6 +43,8 @@ def split_huge_pmd_locked(mm: Mm, va: Va, only: Ref[Folio], freeze: bool) -> Non
     assert page is not None
     if only is not None and page is not only:
         return
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, start, start + HPAGE_PMD_NR)  # pmdp_invalidate(), pmdp_huge_clear_flush()
     if mm.ptes[start].special:  # vma_is_special_huge(): a fault brings it back
         mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
         for at in range(start, start + HPAGE_PMD_NR):
@@ -90,6 +93,8 @@ def set_pmd_migration_entry(mm: Mm, va: Va) -> bool:
     start = hpage_start(va)
     folio = mm.ptes[start].frame
     assert folio is not None
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, start, start + HPAGE_PMD_NR)  # pmdp_invalidate()
     if not may_be_frozen(folio):
         return False
     mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.MIGRATION

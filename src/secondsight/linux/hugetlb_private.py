@@ -47,7 +47,7 @@ from secondsight.linux.page_alloc import folio_page, get_page, put_page
 from secondsight.linux.pgtable import folio_mapcount, pmd_trans_huge, pte_none
 from secondsight.linux.rmap import anon_vma_is_prepared
 from secondsight.linux.shmem import ShmemFile
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_keeps_entry
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly, tlb_keeps_entry
 
 __all__ = ["copy_hugetlb_page_range", "hugetlb_no_page_private", "hugetlb_wp", "page_for_copy", "unmap_ref_private"]
 
@@ -174,6 +174,8 @@ def hugetlb_wp(vma: Vma, va: Va, old: Folio, new: Folio, unshare: bool) -> None:
     with atomic:
         same = mm.ptes[start].frame is old and pmd_trans_huge(mm, start) and not mm.ptes[start].writable
         if same:
+            if len(mm.tlb) > 0:
+                tlb_flush_mmu_tlbonly(mm, start, start + HPAGE_PMD_NR)  # huge_ptep_clear_flush()
             hugetlb_add_new_anon_rmap(mm, start, new)
             set_huge_pte_at(mm, start, new, not unshare)
         else:

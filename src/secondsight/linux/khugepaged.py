@@ -63,7 +63,7 @@ from secondsight.linux.page_alloc import alloc_huge_folio, folio_nr_pages, frame
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
 from secondsight.linux.swap_state import free_swap_cache
 from secondsight.linux.swapops import is_swap_pte, migrations, swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 
 __all__ = ["collapses_read_only", "detached_tables", "madvise_collapse"]
 
@@ -308,6 +308,8 @@ def pmdp_collapse_flush(mm: Mm, va: Va, table: DetachedTable) -> None:
     mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
     for i in range(HPAGE_PMD_NR):
         move_pte(mm.ptes[va + i], table.ptes[i])
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, va, va + HPAGE_PMD_NR)
     if len(gup_walks) > 0:
         table_moves(mm, va, TablePlace.IN_TREE, TablePlace.DETACHED, va, table)
 

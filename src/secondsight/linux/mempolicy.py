@@ -19,7 +19,8 @@ from secondsight.linux.mm_types import Event, Mm, Range, Va, VaEnd, Vma, seconda
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import is_zero_page, page_folio
 from secondsight.linux.pgtable import folio_likely_mapped_shared, pte_page
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.rmap import flush_tlb_batched_pending
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly, tlb_keeps_entry
 
 __all__ = ["task_numa_work"]
 
@@ -56,6 +57,8 @@ def change_prot_numa(mm: Mm, start: Va, end: VaEnd) -> None:
         entries_change(mm, start, end)
     change_pte_range_numa(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, start, end)  # tlb_finish_mmu()
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, start, end)
 
@@ -65,6 +68,8 @@ def change_prot_numa(mm: Mm, start: Va, end: VaEnd) -> None:
 def change_pte_range_numa(mm: Mm, start: Va, end: VaEnd) -> None:
     """change_pte_range(MM_CP_PROT_NUMA) (mm/mprotect.c, Linux 6.12): under the page-table lock. The zero page, a device's memory, and private pages that are pinned or that
     others have too stay as they are."""
+    if len(mm.tlb) > 0:
+        flush_tlb_batched_pending(mm)
     for va in range(start, end):
         vma = mm.mm_mt[va]
         page = pte_page(mm.ptes[va])
@@ -73,5 +78,7 @@ def change_pte_range_numa(mm: Mm, start: Va, end: VaEnd) -> None:
             folio = page_folio(page)
             stays = folio_is_device_coherent(folio) or (is_cow_mapping(vma) and (folio.pins > 0 or folio_likely_mapped_shared(folio)))
             if not stays:
+                if len(mm.tlb) > 0:
+                    tlb_keeps_entry(mm, va)
                 mm.ptes[va].prot_none[0] = True
                 mm.ptes[va].writable = False

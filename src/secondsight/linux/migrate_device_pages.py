@@ -25,7 +25,7 @@ from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
 from secondsight.linux.rmap_migrate import remove_migration_ptes
 from secondsight.linux.swap_state import folio_free_swap
 from secondsight.linux.swapops import swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 
 __all__ = [
     "device_page_inserted",
@@ -151,6 +151,8 @@ def migrate_vma_insert_page(args: MigrateVma, i: Count) -> None:
     if vma.vm_file is not None or mm.unstable or not (pte_none(pte) or (there is not None and is_zero_page(there))):
         args.migrate[i] = False
         return
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, va, va + 1)  # ptep_clear_flush() of the zero page
     get_page(dst)
     folio_add_new_anon_rmap(dst, vma, va)
     device_page_inserted(dst)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EACCES, ENOMEM
+from secondsight.linux.hugetlb_vma_lock import is_hugetlb_vma
 from secondsight.linux.memory_wp import can_change_pte_writable
 from secondsight.linux.mlock import populate_vma_page_range
 from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
@@ -160,11 +161,20 @@ def change_protection(mm: Mm, start: Va, end: VaEnd) -> None:
         entries_change(mm, start, end)
     if len(mm.tlb) > 0:
         change_pte_range_unflushed(mm, start, end)
+        if is_hugetlb_at(mm, start):  # hugetlb_change_protection() (mm/hugetlb.c) flushes in the bracket
+            tlb_flush_mmu_tlbonly(mm, start, end)
     else:
         change_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, start, end)
+
+
+@atomic
+def is_hugetlb_at(mm: Mm, va: Va) -> bool:
+    """is_vm_hugetlb_page() (include/linux/hugetlb_inline.h, Linux 6.12) of the vma there."""
+    vma = mm.mm_mt[va]
+    return vma is not None and is_hugetlb_vma(vma)
 
 
 @atomic

@@ -38,7 +38,7 @@ from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.pgtable import pte_clear
 from secondsight.linux.rmap import flush_tlb_batched_pending
 from secondsight.linux.swapops import is_pte_marker, migrations, pte_markers, swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 
 __all__ = ["move_page_tables"]
 
@@ -110,6 +110,8 @@ def move_ptes(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, need_rmap_locks: bo
         flush_tlb_batched_pending(mm)
     for k in range(length):
         move_pte(mm, addr + k, new_addr + k)
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, addr, addr + length)
 
 
 @atomic

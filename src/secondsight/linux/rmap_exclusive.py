@@ -52,7 +52,7 @@ from secondsight.linux.page_alloc import folio_order, frames, page_folio, put_pa
 from secondsight.linux.page_writeback import folio_mark_dirty
 from secondsight.linux.pgtable import exclusive_is_mapped, folio_mapped, pte_present
 from secondsight.linux.swapops import swap_slots
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 
 __all__ = ["made_exclusive", "make_device_exclusive", "make_device_exclusive_range", "unlock_and_put"]
 
@@ -151,6 +151,8 @@ def set_exclusive(folio: Folio, mm: Mm, va: Va, only_writable: bool) -> bool:
             mm.ptes[va + 1].kind = PteKind.DEVICE_EXCLUSIVE
     if pte_present(pte) is not folio or (only_writable and not pte.writable):
         return False
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, va, va + 1)  # ptep_clear_flush()
     pte.kind = PteKind.DEVICE_EXCLUSIVE
     if len(swap_slots) > 0:
         if pte.dirty:

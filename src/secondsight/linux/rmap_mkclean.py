@@ -28,7 +28,7 @@ from secondsight.linux.rmap import (
     rmap_walk_unlock,
     vma_address,
 )
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, tlb_flush_mmu_tlbonly
 
 __all__ = ["folio_mkclean", "pfn_mkclean_range"]
 
@@ -113,4 +113,6 @@ def mkclean_entry(folio: Folio, mm: Mm, va: Va) -> bool:
         return False
     pte.writable = False
     pte.dirty = False
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, va, va + 1)  # ptep_clear_flush()
     return True

@@ -24,7 +24,7 @@ from secondsight.linux.mm_types import Event, Mm, Pte, Range, Va, Vma, secondary
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import page_folio
 from secondsight.linux.pgtable import pte_page
-from secondsight.linux.tlb import entries_change, flush_secondary_tlbs
+from secondsight.linux.tlb import entries_change, flush_secondary_tlbs, flush_tlb_mm, tlb_keeps_entry
 
 __all__ = ["clear_refs_write", "pagemap_read"]
 
@@ -39,6 +39,8 @@ def clear_refs_write(mm: Mm) -> None:
         entries_change(mm, 0, len(mm.ptes))
     clear_refs_pte_range(mm)
     mmu_notifier_invalidate_range_end(mm, rng)
+    if len(mm.tlb) > 0:
+        flush_tlb_mm(mm)
     if len(secondary_tlbs) > 0:
         flush_secondary_tlbs(mm, 0, len(mm.ptes))
     mm.mmap_lock.write_unlock()
@@ -61,6 +63,11 @@ def clear_soft_dirty(vma: Vma, va: Va, pte: Pte) -> None:
     """clear_soft_dirty(), clear_soft_dirty_pmd() (fs/proc/task_mmu.c, Linux 6.12)."""
     pinned = pte_is_pinned(vma, pte)
     if pte_page(pte) is not None and not pinned:
+        mm = vma.vm_mm
+        if mm is not None:
+            if len(mm.tlb) > 0:
+                if pte.writable:
+                    tlb_keeps_entry(mm, va)
         pte.writable = False
 
 

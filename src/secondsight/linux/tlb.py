@@ -15,6 +15,7 @@ Others put flushes off too:
 
     mprotect()      until all vmas have been done: who could write still can, and so who could read
     userfaultfd     write protection, until the vma has been done, after the bracket; who writes meanwhile, and takes a fault, flushes first (do_wp_page())
+    NUMA hints      as mprotect(), vma by vma; who asks which pages are written (clear_refs) as fork()
     fork()          until all is copied: the parent's other threads may write by an entry that is protected already, what the child has too
     MADV_FREE       until the vma has been done: such a store leaves no trace that the page was written
     reclaim         until it has looked at its whole list, or begins to write a page whose entry was dirty (try_to_unmap_flush_dirty()); only then pages are freed.
@@ -22,8 +23,7 @@ Others put flushes off too:
                     or moves entries of the process flushes first (flush_tlb_batched_pending()), but for the one of a huge page
 
 Left out: flushes that come earlier, as under the page-table lock where a file's dirty page is zapped, or because the CPU changes to another
-process (allows more than a kernel does; raises no false alarm in agreement with kernels, and may raise one in a rule about CPUs); what NUMA hints and clear_refs put off (may hide
-a bug); that a migration which does not wait puts its flush off until it copies (nobody can tell: who faults waits until it is done); that reclaim of one process
+process (allows more than a kernel does; raises no false alarm in agreement with kernels, and may raise one in a rule about CPUs); that a migration which does not wait puts its flush off until it copies (nobody can tell: who faults waits until it is done); that reclaim of one process
 does not flush what another reclaim has put off of another's (may hide a bug); two entries of one page that have both gone: the
 later one counts; that a CPU which has looked at the page table since has the new entry (allows more).
 
