@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from linux_world import A, free_frames, search, world
 
-from secondsight.lang import RuleBroken, require
+from secondsight.lang import Record, RuleBroken, SpinLock, require, shared
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_write
 from secondsight.linux.mm_types import Mm
@@ -79,3 +79,22 @@ def test_a_worker_tears_down_for_who_may_not_sleep() -> None:
         do_mmap(mm, 0, 1, None, 0, True)
         cpu_write(mm, 0, A)
         assert search(machine, (ends, (mm,)), (leaves_later, (mm,))).verdict.value == "holds"
+
+
+class Held(Record):
+    lock: SpinLock
+
+
+held = shared(Held)
+
+
+def leaves_under_a_spinlock(mm: Mm) -> None:
+    with held.lock:
+        mmput(mm)
+
+
+def test_who_leaves_may_sleep_whether_it_is_the_last_or_not() -> None:
+    with world(frames=4) as (machine, mm):
+        assert mmget_not_zero(mm)
+        found = search(machine, (leaves_under_a_spinlock, (mm,)))
+        assert mm.users == 2 and found.violation is not None and found.violation.rule == "sleep-in-atomic"

@@ -11,6 +11,7 @@ from __future__ import annotations
 from secondsight.lang import Ref, atomic, bound, out_of_records, require, shared_array
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import exit_mmap
+from secondsight.linux.page_alloc_slowpath import might_sleep
 
 __all__ = ["last_mmput", "mmget_not_zero", "mmput", "mmput_async", "mmput_testzero"]
 
@@ -32,9 +33,10 @@ def mmput(mm: Mm) -> None:
     """mmput(), __mmput() (kernel/fork.c, Linux 6.12): stop being a user; the last one tears the address space down, here and now.
 
     The caller may hold no lock that the end of an address space takes: not the mm's, and none of a subscriber's callbacks. One in a callback
-    is refused as a recursion, which it is: `mmput_async`. Left out: might_sleep() in an mmput() that is not the last.
+    is refused as a recursion, which it is: `mmput_async`. It may sleep, the last one or not (might_sleep()).
     """
     with atomic:
+        might_sleep()
         last = mmput_testzero(mm)
         if len(last_mmput) == 0:
             if last:
