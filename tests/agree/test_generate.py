@@ -54,7 +54,8 @@ def test_every_operation_is_drawn_and_every_failure_can_happen(kind: DrawnKind) 
         return
     if kind == "rare":
         halves = {"device_read_half", "device_write_half", "read_half", "write_half"}
-        assert drawn >= halves | {"closed_device", "device_open", "device_reset", "device_close", "exit", "limit_memlock", "mlock", "munlock", "mremap_resized"}
+        marks = {"userfaultfd_wp_unpopulated", "uffd_register_ioctls", "uffd_copy_wp", "uffd_continue_wp", "uffd_poison", "pagemap_wp", "clear_refs"}
+        assert drawn >= halves | marks | {"closed_device", "device_open", "device_reset", "device_close", "exit", "limit_memlock", "mlock", "munlock", "mremap_resized"}
         return
     expected = {"memfd_create", "mmap", "munmap", "write", "read", "fallocate_punch_hole", "madvise_dontneed", "udmabuf_create"}
     beside = {"device", "device_read", "device_write", "device_snapshot", "device_close", "move_pages", "madvise_pageout", "kill", "process_mrelease"}

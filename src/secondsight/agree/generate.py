@@ -11,8 +11,8 @@
   one or two threads of the process beside one of the device, which run freely.
 * `driven`: what else runs freely beside a device: a buffer that its exporter moves and takes away, and a device that does jobs on it; private memory, and a
   device that takes pages of it for itself alone, beside another that does; memory of one thread, and a subscriber that hears of flushes.
-* `rare`: what the others never draw: a device that somebody opens while threads run, one that is reset meanwhile, one that uses the second halves of pages, and a process
-  that may lock few pages; they run freely.
+* `rare`: what the others never draw: a device that somebody opens while threads run, one that is reset meanwhile, one that uses the second halves of pages, a process
+  that may lock few pages, and memory of which a userfaultfd protects or poisons what is to come; they run freely.
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
 may be either's. One in eight has huge pages, of private memory or of files, and one in thirteen device memory that has a file (device-dax), which goes; one in

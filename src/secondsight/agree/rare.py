@@ -12,8 +12,8 @@ __all__ = ["rare"]
 
 
 def rare(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
-    """Of one process, and no userfaultfd. Which of the four, a draw says."""
-    weighted(draw, [(4, _opened_late), (3, _reset), (3, _in_second_halves), (2, _with_a_limit)])(draw, s)
+    """Of one process. Which of the five, a draw says."""
+    weighted(draw, [(4, _opened_late), (3, _reset), (3, _in_second_halves), (2, _with_a_limit), (5, _marked)])(draw, s)
 
 
 def _some_memory(draw: Draw, s: Recorder) -> World:
@@ -84,3 +84,32 @@ def _with_a_limit(draw: Draw, s: Recorder) -> None:
     weights = [*weights_of(racing, "exit", "fork", "offline_pages", "cma_alloc", *choosing()), (60, OPS["mlock"]), (20, OPS["munlock"]), (20, OPS["mremap_resized"])]
     for number in range(2 if chance(draw, 30) else 1):
         draw_thread(s, w, f"cpu{number}", draw.integer(2, 4), weights)
+
+
+MARKS = [
+    (8, "uffd_writeprotect"), (6, "uffd_copy_wp"), (6, "uffd_continue_wp"), (6, "uffd_poison"), (3, "pagemap_wp"), (2, "uffd_register_ioctls"), (2, "clear_refs"),
+]  # fmt: skip
+
+
+def _marked(draw: Draw, s: Recorder) -> None:
+    """Of a file and private memory what is there and what is to come is write-protected by a userfaultfd, filled so, or poisoned; beside a device, perhaps. Who touches it gets a signal."""
+    w = World(s, draw, Budget(frames=7, buffers=0), SpaceLeft(6), most=2)
+    act(w, OPS["memfd_create"])
+    map_file(w)
+    if chance(draw, 50):
+        act(w, OPS["mmap"])
+    if chance(draw, 70):
+        act(w, OPS["write"])
+    w.userfaultfd = s.userfaultfd_wp_unpopulated(sigbus=True) if chance(draw, 50) else s.userfaultfd(sigbus=True)
+    for mapping in w.mappings:
+        s.uffd_register(w.userfaultfd, mapping, missing=chance(draw, 50), wp=True)
+    marks: Weights = [(often, OPS[name]) for often, name in MARKS]
+    but = ("madvise_populate_read", "madvise_populate_write", "fork", "offline_pages", "cma_alloc", *choosing())
+    if chance(draw, 40):
+        w.device = s.device()
+        draw_thread(s, w, "cpu", draw.integer(1, 3), [*weights_of(beside, *but), *marks])
+        draw_thread(s, w, "device", draw.integer(1, 2), weights_of(by_the_device))
+    else:
+        for number in range(2):
+            draw_thread(s, w, f"cpu{number}", draw.integer(1, 3), [*weights_of(racing, *but), *marks])
+    _look_in_the_end(w, 60, "pagemap_wp")
