@@ -543,6 +543,8 @@ class Layout:
         return f"?{reference}"
 
     def _find(self, kind: Type, at: int, path: str, wanted: int, record: type[Record] | None) -> str | None:
+        if not at <= wanted <= at + self.size(kind):  # a record that ends there may be empty
+            return None
         if isinstance(kind, RecordType):
             if at == wanted and record in (None, kind.record):
                 return path
@@ -552,7 +554,8 @@ class Layout:
                     return found
         elif isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             stride = self.size(kind.element)
-            for i in range(self.machine.bound(kind.size)):
+            last = min(self.machine.bound(kind.size), (wanted - at) // stride + 1)
+            for i in range(max(0, last - 2), last):
                 found = self._find(kind.element, at + i * stride, f"{path}[{i}]", wanted, record)
                 if found is not None:
                     return found
