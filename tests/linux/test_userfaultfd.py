@@ -310,3 +310,27 @@ def test_poisoned_pages_and_what_would_say_so_are_refused(populates: str) -> Non
     getattr(s, populates)(a)
     with pytest.raises(ScenarioError, match=f"{populates} and uffd_poison in one scenario are not modelled"):
         outcomes(s.scenario("poisoned", ""))
+
+
+def test_a_page_that_leaves_its_file_leaves_no_marker() -> None:
+    """unmap_mapping_folio(): a page that came when the hole's first walk was over. Drawn, and seen on Linux 6.12: rare, seed 1, number 124."""
+    s = Recorder()
+    memfd = s.memfd_create(pages=1)
+    a = s.mmap(memfd, pages=1)
+    s.write(s.mmap(memfd, pages=1), "a")
+    u = s.userfaultfd(sigbus=True)
+    s.uffd_register(u, a, wp=True)
+
+    @s.thread
+    def fills() -> None:
+        s.uffd_copy_wp(u, a, "b", into="filled")
+
+    @s.thread
+    def punches() -> None:
+        s.fallocate_punch_hole(memfd, page=0)
+
+    with s.after():
+        s.read(a, into="after")
+        s.pagemap_wp(a, into="protected")
+    found = {(dict(one)["filled"], dict(one)["after"], dict(one)["protected"]) for one in outcomes_of(s.scenario("hole", ""))}
+    assert found == {("-EEXIST", "SIGBUS", "-"), ("ok", "b", "w"), ("ok", "SIGBUS", "-")}

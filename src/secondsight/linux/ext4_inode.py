@@ -28,7 +28,7 @@ from typing import Literal
 from secondsight.lang import Array, Char, Errno, Ref, RwLock, atomic, bound, milestone, pool, require, shared_array, wait_until
 from secondsight.linux.filemap import filemap_get_entry, folio_put_unlocked
 from secondsight.linux.memory import finish_fault, insert_page
-from secondsight.linux.memory_zap import unmap_mapping_range
+from secondsight.linux.memory_zap import unmap_mapping_folio, unmap_mapping_range
 from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_flags import (
     FAULT_FLAG_ALLOW_RETRY,
@@ -357,7 +357,7 @@ def truncate_page(inode: Ext4Inode, pgoff: Pgoff) -> None:
     if folio is None:
         return
     if mapped:
-        unmap_mapping_range(inode, pgoff, pgoff)
+        unmap_mapping_folio(inode, pgoff)
     with atomic:
         folio.dirty = False
         folio.locked = False

@@ -396,7 +396,7 @@ def unmap_hugepage_range(vma: Vma, first: Pgoff, last: Pgoff) -> None:
         assert mm is not None
         start = vma.vm_start + first - vma.vm_pgoff if vma.vm_pgoff < first else vma.vm_start
         end = min(vma.vm_end, vma.vm_start + last + 1 - vma.vm_pgoff)
-    zap_range(mm, start, end)
+    zap_range(mm, start, end, False)
     hugetlb_vma_unlock_write(vma)
 
 

@@ -215,7 +215,7 @@ def unmap_ref_private(file: ShmemFile, owner: Vma, folio: Folio, va: Va) -> None
 def unmap_hugepage(mm: Mm, start: Va, maps: bool) -> None:
     """unmap_hugepage_range() (mm/hugetlb.c, Linux 6.12), of one page: subscribers are called whether it is there or not."""
     if maps:
-        zap_range(mm, start, start + HPAGE_PMD_NR)
+        zap_range(mm, start, start + HPAGE_PMD_NR, False)
     else:
         rng = Range(start, start + HPAGE_PMD_NR, Event.CLEAR, True)
         mmu_notifier_invalidate_range_start(mm, rng)

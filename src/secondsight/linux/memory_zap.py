@@ -85,6 +85,7 @@ from secondsight.linux.userfaultfd import pte_install_uffd_wp_if_needed
 
 __all__ = [
     "tlb_finish_mmu",
+    "unmap_mapping_folio",
     "unmap_mapping_range",
     "unmap_vmas",
     "zap_page_range_single",
@@ -232,22 +233,22 @@ def tlb_finish_mmu(gather: Gather) -> None:
         put_page(frame)
 
 
-def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
+def zap_page_range_single(mm: Mm, start: Va, end: VaEnd, drop_markers: bool = False) -> None:
     """zap_page_range_single() (mm/memory.c, Linux 6.12): take away the entries of a range within one vma. The mmap lock is held, or nothing there is
-    of huge pages of a file."""
+    of huge pages of a file. `drop_markers`: see `zap_pte_range`."""
     if len(hugetlb_vma_locks) > 0:
         with atomic:
             vma = mm.mm_mt[start]
             is_hugetlb = vma is not None and is_hugetlb_vma(vma)
         if is_hugetlb and vma is not None:
             hugetlb_zap_begin(vma)
-            zap_range(mm, start, end)
+            zap_range(mm, start, end, drop_markers)
             hugetlb_zap_end(vma)
             return
-    zap_range(mm, start, end)
+    zap_range(mm, start, end, drop_markers)
 
 
-def zap_range(mm: Mm, start: Va, end: VaEnd) -> None:
+def zap_range(mm: Mm, start: Va, end: VaEnd, drop_markers: bool) -> None:
     """unmap_single_vma() (mm/memory.c), unmap_hugepage_range() (mm/hugetlb.c, Linux 6.12), in a bracket."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
@@ -256,7 +257,7 @@ def zap_range(mm: Mm, start: Va, end: VaEnd) -> None:
     if len(huge_pages) > 0:
         gather = zap_pmd_range(mm, start, end)
     else:
-        gather = zap_pte_range(mm, start, end)
+        gather = zap_pte_range(mm, start, end, False, drop_markers)
     mmu_notifier_invalidate_range_end(mm, rng)
     if len(mm.tlb) > 0:
         tlb_flush_mmu_tlbonly(mm, start, end)
@@ -266,13 +267,13 @@ def zap_range(mm: Mm, start: Va, end: VaEnd) -> None:
         tlb_finish_mmu(gather)
 
 
-def zap_file_pages(mm: Mm, start: Va, end: VaEnd) -> None:
-    """zap_page_range_single() with zap_details.even_cows false (mm/memory.c, Linux 6.12): the process's own copies stay."""
+def zap_file_pages(mm: Mm, start: Va, end: VaEnd, drop_markers: bool) -> None:
+    """zap_page_range_single() with zap_details.even_cows false (mm/memory.c, Linux 6.12): the process's own copies stay. `drop_markers`: see `zap_pte_range`."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
     if len(secondary_tlbs) > 0:
         entries_change(mm, start, end)
-    gather = zap_pte_range(mm, start, end, True)
+    gather = zap_pte_range(mm, start, end, True, drop_markers)
     mmu_notifier_invalidate_range_end(mm, rng)
     if len(mm.tlb) > 0:
         tlb_flush_mmu_tlbonly(mm, start, end)
@@ -298,10 +299,20 @@ def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Gather:
 
 @milestone
 def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff, even_cows: bool = False) -> None:
-    """unmap_mapping_range(), unmap_mapping_range_tree() (mm/memory.c, Linux 6.12): zap pages `first` to `last` of
-    a file; copies that private mappings have made of them stay, unless they go too (`even_cows`).
+    """unmap_mapping_range() (mm/memory.c, Linux 6.12): zap pages `first` to `last` of a file; copies that private mappings have made of them stay, unless they go too (`even_cows`)."""
+    unmap_mapping_range_tree(mapping, first, last, even_cows, False)
 
-    Wherever any process maps them, one bracket for each vma in the order of the file's tree, under `i_mmap_rwsem` for reading.
+
+@milestone
+def unmap_mapping_folio(mapping: AddressSpace, pgoff: Pgoff) -> None:
+    """unmap_mapping_folio() (mm/memory.c, Linux 6.12), of a locked page that is about to leave its file: nothing is left of it, no markers either."""
+    unmap_mapping_range_tree(mapping, pgoff, pgoff, False, True)
+
+
+def unmap_mapping_range_tree(mapping: AddressSpace, first: Pgoff, last: Pgoff, even_cows: bool, drop_markers: bool) -> None:
+    """unmap_mapping_range_tree() (mm/memory.c, Linux 6.12), with the lock of the tree.
+
+    Wherever any process maps the pages, one bracket for each vma in the order of the file's tree, under `i_mmap_rwsem` for reading.
     Takes no mmap lock.
     """
     mapping.i_mmap_rwsem.read_lock()
@@ -319,7 +330,7 @@ def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff, even_c
             if even_cows:
                 zap_page_range_single(mm, start, end)
             else:
-                zap_file_pages(mm, start, end)
+                zap_file_pages(mm, start, end, drop_markers)
         else:
-            zap_page_range_single(mm, start, end)
+            zap_page_range_single(mm, start, end, drop_markers)
     mapping.i_mmap_rwsem.read_unlock()

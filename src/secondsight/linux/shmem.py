@@ -72,7 +72,7 @@ from secondsight.linux.memory import (
     finish_fault,
     insert_page,
 )
-from secondsight.linux.memory_zap import unmap_mapping_range
+from secondsight.linux.memory_zap import unmap_mapping_folio, unmap_mapping_range
 from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_flags import MAP_SEALS_LATE, UFFD_MINOR, UFFD_MISSING
 from secondsight.linux.mm_interval_tree import linear_page_index
@@ -523,7 +523,7 @@ def shmem_undo_range(file: ShmemFile, first: Pgoff, end: Pgoff) -> None:
         else:
             mapped = shmem_truncate_folio(file, pgoff)
         if mapped:
-            unmap_mapping_range(file, pgoff, pgoff)
+            unmap_mapping_folio(file, pgoff)
             shmem_remove_folio(file, pgoff)
 
 
