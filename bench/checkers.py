@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from platform import machine
@@ -38,7 +39,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Checker:
+class Checker(ABC):
     """A checker in one setting.
 
     `name`: whose it is. `reduction`: `none`, or what makes its states fewer than the full count. `exact`: it compares whole
@@ -73,13 +74,13 @@ class Checker:
         """All of it: `Spin depth first, none, 2`."""
         return f"{self.label}, {self.reduction}, {self.threads}"
 
+    @abstractmethod
     def build(self, size: Size, folder: Path) -> float:
         """Make it ready to search; the seconds that took. Raises `Failed`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def search(self, size: Size, folder: Path, limit: float) -> Figures | None:
         """Search everything; None if that took more than `limit` seconds. Raises `Failed`."""
-        raise NotImplementedError
 
     def _folder(self, size: Size, folder: Path) -> Path:
         """A folder of its own."""

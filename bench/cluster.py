@@ -15,6 +15,7 @@ from statistics import median
 
 from bench.mirror import mirror
 from bench.sizes import SIZES
+from bench.tools import stat_fields
 from secondsight.lang.movers import Reductions
 from secondsight.search import Limits, Request, Result
 from secondsight.search.cluster import reduced_cluster_search
@@ -34,7 +35,7 @@ def processor_time() -> float:
     used = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            fields = stat_fields(folder / "stat")
         except OSError:
             continue  # it has ended
         parents[int(folder.name)] = int(fields[1])

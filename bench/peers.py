@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -88,7 +89,7 @@ class Ltsmin(Peer):
 
 def read_ltsmin(ran: Ran) -> Figures:
     """What LTSmin printed. Raises `Failed` for a state that breaks the invariant or an unfinished search."""
-    if re.search(r"violation|error|abort|full", ran.output, re.IGNORECASE):
+    if re.search(r"\b(?:violations?|errors?|abort(?:ed|ing)?|full)\b", ran.output, re.IGNORECASE):
         raise Failed(f"LTSmin did not finish:\n{ran.output[-2000:]}")
     row = r"Explored (\d+) states (\d+) transitions"
     states, transitions = int(number(row, ran.output)), int(number(row, ran.output, 2))
@@ -116,9 +117,9 @@ class Stateless(Peer):
         ran = run([*_command(self.needs[0]), *self.options, "mirror.c"], own, limit, memory=MEMORY)
         return None if ran.late else self.read(ran)
 
+    @abstractmethod
     def read(self, ran: Ran) -> Figures:
         """Its figures, from what it printed."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

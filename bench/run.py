@@ -198,22 +198,23 @@ def _arguments() -> argparse.Namespace:
     return known.parse_args()
 
 
+def _is_asked(given: argparse.Namespace, checker: Checker, missing: Sequence[str]) -> bool:
+    """Whether somebody takes part at all: whose programs are there, and, where names were given, who has one of them."""
+    named = not given.checker or any(n.lower() in checker.title.lower() for n in given.checker)
+    return named and not set(checker.needs) & set(missing)
+
+
 def _who(given: argparse.Namespace, size: Size, missing: Sequence[str]) -> list[Checker]:
-    """Who takes part at a size: whose programs are there, who was asked for, and, unless the size was, who is fast enough."""
-    return [
-        c
-        for c in (*CHECKERS, *PEERS)
-        if not set(c.needs) & set(missing)
-        and c.fits(size)
-        and (given.size or size.states <= c.largest)
-        and (not given.checker or any(n.lower() in c.title.lower() for n in given.checker))
-    ]
+    """Who takes part at a size: who can be asked it and, unless the user named it, is fast enough."""
+    asked = [c for c in (*CHECKERS, *PEERS) if _is_asked(given, c, missing)]
+    return [c for c in asked if c.fits(size) and (given.size or size.states <= c.largest)]
 
 
-def _sizes(full: bool, missing: Sequence[str]) -> list[str]:
-    usual = FULL if full else QUICK
-    programs = any(c.counts != "states" and not set(c.needs) & set(missing) for c in PEERS)
-    return [*([PROGRAMS[usual]] if programs else []), *usual]
+def _sizes(given: argparse.Namespace, missing: Sequence[str]) -> list[str]:
+    """The sizes that are asked: those that the user named, or the usual ones."""
+    usual = FULL if given.full else QUICK
+    programs = any(c.counts != "states" and _is_asked(given, c, missing) for c in PEERS)
+    return given.size or [*([PROGRAMS[usual]] if programs else []), *usual]
 
 
 def main() -> int:
@@ -226,21 +227,22 @@ def main() -> int:
     not_there, how = absent()
     missing += not_there
     print(how, end="")
-    sizes = [EVERY[n] for n in given.size or _sizes(given.full, missing)]
+    sizes = [EVERY[n] for n in _sizes(given, missing)]
     machine, folder = _machine(), Path("build/bench").resolve()
     pace = Pace(given.rounds, 60 if given.full else 3, given.limit or (900 if given.full else 40))
     rows, all_done = measure([(s, _who(given, s, missing)) for s in sizes], folder, pace)
     load: dict[str, dict[str, float]] = {}
     mutants: dict[str, float] = {}
+    ours = all_done and any(isinstance(r.checker, Ours) for r in rows)
     try:
-        if all_done and any(isinstance(r.checker, Ours) for r in rows):
+        if ours:
             load, mutants = _load(), _mutants(sizes)
     except Failed as failed:
         print(failed, file=sys.stderr)
         return 2
     goals = targets.judged(rows, load, mutants)
     print(_report(rows, goals, load, machine))
-    if all_done and any(isinstance(r.checker, Ours) for r in rows):
+    if ours:
         print(f"\n{drivers.report(list(drivers.PROGRAMS))}")
     given.json.parent.mkdir(parents=True, exist_ok=True)
     figures = [

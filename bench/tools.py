@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-__all__ = ["Failed", "Full", "Ran", "called", "ensure", "run", "variable"]
+__all__ = ["Failed", "Full", "Ran", "called", "ensure", "run", "stat_fields", "variable"]
 
 
 class Failed(Exception):
@@ -43,21 +44,50 @@ def variable(name: str) -> str:
 
 
 def called(name: str) -> list[str] | None:
-    """How a program is called: as its variable says, else by its name if it is on the path. None: it is not there."""
-    words = shlex.split(os.environ.get(variable(name), "")) or [name]
+    """How a program is called: as its variable says, else by its name if it is on the path. None: it is not there.
+
+    Its path is absolute, as it is run in another folder.
+    """
+    given = os.environ.get(variable(name), "")
+    try:
+        words = shlex.split(given) or [name]
+    except ValueError as error:
+        raise SystemExit(f"{variable(name)} is no command ({error}): {given}\nquote it as in a shell, or unset it") from None
     found = shutil.which(words[0])
-    return [found, *words[1:]] if found else None
+    return [str(Path(found).absolute()), *words[1:]] if found else None
 
 
-def _resident(group: int) -> int:
-    """Bytes of memory that the processes of a group have; 0 where the system does not say."""
-    pages = 0
+def stat_fields(stat: Path) -> list[bytes]:
+    """What /proc/PID/stat says behind the program's name. The name may be any bytes, spaces and brackets among them."""
+    return stat.read_bytes().rpartition(b")")[2].split()
+
+
+def _resident(process: Path) -> int:
+    """Bytes of memory that a process has, all that it shares with others among them."""
+    return int(stat_fields(process / "stat")[21]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _proportional(process: Path) -> int:
+    """The same, but what it shares counts in parts: the sum over those who share it counts it once."""
+    with suppress(OSError):  # an old kernel has no such file
+        if found := re.search(rb"^Pss: +(\d+) kB", (process / "smaps_rollup").read_bytes(), re.MULTILINE):
+            return int(found[1]) * 1024
+    return _resident(process)
+
+
+def _sum(group: int, of: Callable[[Path], int]) -> int:
+    """Over the processes of a group; 0 where the system does not say."""
+    total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[2]) == group:
-                pages += int(fields[21])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+            if int(stat_fields(stat)[2]) == group:
+                total += of(stat.parent)
+    return total
+
+
+def _takes_more(group: int, memory: int) -> bool:
+    """Whether a group has more memory. The kernel goes through all pages to say what is shared, so it is asked only where that matters."""
+    return _sum(group, _resident) > memory and _sum(group, _proportional) > memory
 
 
 def run(
@@ -90,7 +120,7 @@ def run(
                     break
                 if memory is not None and now - asked > 0.2:
                     asked = now
-                    if full := _resident(child.pid) > memory:
+                    if full := _takes_more(child.pid, memory):
                         break
                 time.sleep(min(0.02, (time.perf_counter() - began) / 50 + 0.0002))
         finally:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from bench.checkers import CHECKERS, Checker, Figures, read_rumur, read_spin
-from bench.run import Pace, measure
-from bench.sizes import SIZES, TINY, Size
+from bench.run import Pace, _sizes, _who, measure
+from bench.sizes import EVERY, SIZES, TINY, Size
 from bench.table import HEADS, Measured, disagreements, parse, rendered, table
 from bench.targets import judged
-from bench.tools import Failed, Ran, ensure, run
+from bench.tools import Failed, Ran, called, ensure, run
 
 from bench import drivers
 from secondsight.search import Verdict
@@ -163,6 +164,39 @@ def test_an_interrupted_bench_reports_what_it_has(tmp_path: Path) -> None:
     rows, all_done = measure([(TINY, [first, second]), (SIZES["A"], [first])], tmp_path, Pace(1, 1, 60))
     assert not all_done
     assert [(r.checker, r.size) for r in rows] == [(first, TINY)]
+
+
+def test_a_checker_that_cannot_search_is_none() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        Checker("a", "", "none", 1, 1)  # type: ignore[abstract]
+
+
+def test_a_size_is_asked_for_those_alone_who_are_asked() -> None:
+    """One page is asked where somebody takes part who can be asked nothing else."""
+    def asked(checker: list[str] | None, missing: list[str]) -> dict[str, set[str]]:
+        given = Namespace(full=False, size=None, checker=checker)
+        return {n: {c.name for c in _who(given, EVERY[n], missing)} for n in _sizes(given, missing)}
+
+    assert list(asked(None, [])) == ["S", "A", "B"]
+    assert "S" not in asked(None, ["genmc", "nidhuggc"])
+    assert asked(["native"], []) == {"A": {"native"}, "B": {"native"}}
+    assert asked(["genmc", "rumur"], [])["S"] == {"GenMC", "Rumur"}
+
+
+def test_a_command_in_a_variable_is_found_from_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "tlc").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SECONDSIGHT_TLC", "tools/tlc -c 'print(6 * 7)'")
+    command = called("tlc")
+    assert command == [str(tmp_path / "tools" / "tlc"), "-c", "print(6 * 7)"]
+    assert run(command, tmp_path / "tools").output == "42\n"
+
+
+def test_a_command_with_an_odd_quote_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECONDSIGHT_TLC", "java 'tlc2.TLC")
+    with pytest.raises(SystemExit, match=r"SECONDSIGHT_TLC is no command \(No closing quotation\): java 'tlc2.TLC\nquote it"):
+        called("tlc")
 
 
 def test_a_late_program_is_stopped_with_its_children(tmp_path: Path) -> None:

@@ -148,6 +148,11 @@ def test_the_program_of_threads_is_one(tmp_path: Path) -> None:
         run([tmp_path / "mirror"], tmp_path, 60)
 
 
+def test_who_runs_programs_reads_what_they_print() -> None:
+    with pytest.raises(TypeError, match=r"abstract method .?read"):
+        Stateless("a", "", "none", 1, 1)  # type: ignore[abstract]
+
+
 def test_a_program_has_no_choice_of_a_page() -> None:
     with pytest.raises(ValueError, match="2 pages"):
         threads(SIZES["A"])
@@ -192,8 +197,9 @@ def test_an_unfinished_search_of_tlcs_is_no_figure(text: str) -> None:
         read_tlc(Ran(text, 1, 1, 1))
 
 
-def test_what_ltsmin_prints_is_read() -> None:
-    assert read_ltsmin(Ran(LTSMIN, 1.5, 1.25, 10)) == Figures(522, 821, 1.5, 10, 1.25)
+@pytest.mark.parametrize("more", ["", "pins2lts-mc: Fully explored, with terrors.so\n"])
+def test_what_ltsmin_prints_is_read(more: str) -> None:
+    assert read_ltsmin(Ran(more + LTSMIN, 1.5, 1.25, 10)) == Figures(522, 821, 1.5, 10, 1.25)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +260,36 @@ def test_who_takes_too_much_memory_is_stopped(tmp_path: Path) -> None:
             60,
             memory=100 * 2**20,
         )
+
+
+NAMED = "open('/proc/self/comm', 'wb').write(bytes([41, 32, 255, 32, 49])); "
+"""The program's name is no text, and has a bracket."""
+
+SHARES = """
+import mmap, os, time
+kept = mmap.mmap(-1, 80 * 2**20)
+kept.write(b"x" * len(kept))
+for _ in range(2):
+    if not os.fork():
+        sum(kept[::4096])
+        time.sleep(2)
+        os._exit(0)
+os.wait()
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_name_that_is_no_text_hides_nobody(tmp_path: Path) -> None:
+    with pytest.raises(Full):
+        run([sys.executable, "-c", NAMED + HOG], tmp_path, 60, memory=100 * 2**20)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs the kernel's sums of shared memory")
+def test_what_processes_share_is_counted_once(tmp_path: Path) -> None:
+    run([sys.executable, "-c", SHARES], tmp_path, 60, memory=170 * 2**20)
+    with pytest.raises(Full):
+        run([sys.executable, "-c", SHARES], tmp_path, 60, memory=60 * 2**20)
 
 
 class Hungry(Tlc):

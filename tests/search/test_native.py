@@ -39,6 +39,7 @@ from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.scenario import load_scenarios
 from secondsight.search import Limits, Request, Result, Verdict, breadth_first
+from secondsight.search import native as native_module
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
@@ -269,6 +270,11 @@ def test_a_file_that_cannot_grow_ends_the_search(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "disk")
+
+
+def test_the_engine_and_its_caller_number_steps_alike() -> None:
+    text = Path(native_module.__file__).with_name("engine_bounds.c").read_text()
+    assert f"enum {{ THREAD_SHIFT = {native_module.THREAD_SHIFT}, MOST_BOUNDED = {native_module.MOST_BOUNDED} }};" in text
 
 
 def test_a_search_cut_short_writes_nowhere_else(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, choose, 
 from secondsight.lang import compiler as compilers
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program, Thread, build
-from secondsight.search import Limits, Progress, Request, Result, Verdict, auto, executors, reduced
+from secondsight.search import Limits, Progress, Request, Result, Trace, Verdict, Violation, auto, executors, reduced
 from secondsight.search.auto import search, why_not_native
 from secondsight.search.request import ExecutorName
 from secondsight.search.strategy import DepthFirst, RandomWalks
@@ -159,6 +160,49 @@ def test_what_has_few_states_is_not_reduced(monkeypatch: pytest.MonkeyPatch) -> 
     assert found(10, 0, limits=Limits(states=9)).reason == "states"
     assert found(10, 0, limits=Limits(states=1000)).reduced == ("merge", "symmetry")
     assert found(whole.states + 1, 0, strategy=DepthFirst()).reduced == ("merge", "symmetry")
+
+
+@has_compiler
+def test_what_has_no_memory_without_reductions_is_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search without them takes nearly 3 MB here."""
+    monkeypatch.setattr(executors, "FEW", 1_000_000)
+    program = build(Machine(), [Thread(f"t{i}", counts_under_a_lock, (8,)) for i in range(4)])
+    found = search(program, Request(executor="native", limits=Limits(memory=2_000_000), workers=1))
+    assert (found.verdict, found.reduced) == (Verdict.HOLDS, ("merge", "symmetry"))
+    assert search(program, Request(executor="native", limits=Limits(memory=100_000), workers=1)).reason == "memory"
+    assert search(program, Request(executor="native", limits=Limits(memory=4_000_000), workers=1)).reduced == ()
+
+
+class Late:
+    """The native search, that had too little time; what it was given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, result: Result | None = None) -> None:
+        self.seconds: list[float | None] = []
+        self.result = result or Result(Verdict.NOT_FINISHED, 10, 20, 5, 0.3, reason="seconds")
+        monkeypatch.setattr(executors, "native_search", self)
+
+    def __call__(self, native: object, request: Request, **options: object) -> Result:
+        self.seconds.append(request.limits.seconds)
+        time.sleep(0.3)
+        return self.result
+
+
+@has_compiler
+def test_what_has_no_time_without_reductions_is_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first search has half of the time; both are counted."""
+    late = Late(monkeypatch)
+    found = search(program_of(), Request(executor="native", limits=Limits(seconds=600)))
+    assert (found.verdict, found.reduced, late.seconds) == (Verdict.HOLDS, ("merge", "symmetry"), [300])
+    assert 0.3 < found.seconds < 600
+    assert search(program_of(), Request(executor="native", limits=Limits(seconds=0.2))) is late.result  # there is none left
+
+
+@has_compiler
+def test_what_was_found_before_the_time_was_over_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Violation("some rule", "is broken", None, Trace())
+    late = Late(monkeypatch, Result(Verdict.BROKEN, 10, 20, 5, 0.3, broken, "seconds", violations=(broken,)))
+    found = search(program_of(), Request(executor="native", collect=True, limits=Limits(seconds=600)))
+    assert (len(late.seconds), found.verdict, found.violations) == (1, Verdict.BROKEN, (broken,))
 
 
 @has_compiler

@@ -388,6 +388,16 @@ def wide() -> Native:
 
 
 @native_only
+def test_what_cutting_took_is_given_back_before_states_are_handed_over() -> None:
+    """All states lie on fair cycles. Both together take 73 bytes for each."""
+    native = Native(program_of((bounces, 10)))
+    states = native_search(native, Request(workers=1)).states
+    assert states > 80_000
+    found = native_search(native, Request(limits=Limits(memory=67 * states), livelock=True, workers=1), log_edges=False)
+    assert (found.verdict, found.reason) == (Verdict.BROKEN, None)
+
+
+@native_only
 def test_a_limit_of_memory_is_kept_when_loops_are_looked_for(wide: Native) -> None:
     """With as little memory as a search has enough of that looks for no livelock: a table grows by less where memory is short."""
     whole = native_search(wide, Request(livelock=True, workers=1), log_edges=False)

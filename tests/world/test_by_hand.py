@@ -73,6 +73,35 @@ def test_huge_pages_by_hand() -> None:
     assert q.madvise_hugepage(q.mmap(pages=2)) == "-EINVAL"
 
 
+def test_entries_are_marked_by_hand() -> None:
+    """What is poisoned, or protected before it is there, has a marker. A machine has none where it has no userfaultfd."""
+    p = Machine().process()
+    a = p.mmap(pages=2)
+    u = p.userfaultfd_wp_unpopulated()
+    assert p.uffd_register(u, a, wp=True) == "ok"
+    assert p.uffd_poison(u, a) == "ok"
+    assert p.uffd_writeprotect(u, a + 1, pages=1) == "ok"
+    assert p.read(a) == "SIGBUS"
+    assert p.pagemap_wp(a + 1) == "w"
+    for sizes in ({"huge": 1}, {"userfaultfd": 0}, {}):
+        assert Machine(**sizes)._plain.bounds["pte_markers"] == (not sizes)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ({"pte_markers": 1, "userfaultfd": 0}, "a machine by hand: pte_markers=1 and userfaultfd=0: .*\n  decide userfaultfd too, or leave pte_markers out"),
+        ({"pte_markers": 1, "huge": 1}, "pte_markers=1 and userfaultfd=0"),
+        ({"vma_flags": 0}, "userfaultfd=1 and vma_flags=0: .*\n  leave vma_flags out, or decide userfaultfd=0 too"),
+        ({"numa_hints": 1, "prot_none": 0}, "numa_hints=1 and prot_none=0"),
+        ({"huge": 1, "pmds": 0}, "huge=1 and pmds=0"),
+    ],
+)  # fmt: skip
+def test_bounds_that_do_not_fit_each_other_are_refused(wanted: dict[str, int], says: str) -> None:
+    with pytest.raises(ScenarioError, match=says):
+        Machine(**wanted)
+
+
 def test_a_child_has_a_copy_at_the_same_addresses() -> None:
     m = Machine()
     p = m.process()

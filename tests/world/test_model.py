@@ -8,7 +8,7 @@ import pytest
 
 from sampled import some
 from secondsight.lang import LangError
-from secondsight.scenario import Recorder, Scenario, load_expected, load_scenarios, scenario, show_outcome
+from secondsight.scenario import Recorder, Scenario, ScenarioError, load_expected, load_scenarios, scenario, show_outcome
 from secondsight.search import Limits, Request, Verdict
 from secondsight.world.model import outcomes, program
 
@@ -63,6 +63,37 @@ def test_a_bound_that_is_too_small_is_named() -> None:
 def test_a_bound_that_cannot_be_is_refused(wanted: dict[str, int], says: str) -> None:
     with pytest.raises(LangError, match=says):
         outcomes(SCENARIOS[0][0], bounds=wanted)
+
+
+@scenario
+def forks(s: Recorder) -> None:
+    a = s.mmap(pages=2)
+    s.write(a, "x")
+    with s.fork():
+        s.read(a)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ({"pte_markers": 1}, "forks: pte_markers=1 and userfaultfd=0: entries are marked for a userfaultfd\n  decide userfaultfd too, or leave pte_markers out"),
+        ({"userfaultfd": 1}, "userfaultfd=1 and vma_flags=0"),
+        ({"numa_hints": 1}, "numa_hints=1 and prot_none=0"),
+        ({"huge": 1}, "huge=1 and pmds=0"),
+        ({"hugetlb_private_regions": 1}, "hugetlb_private_regions=1 and hugetlb_private=0"),
+        ({"memlock": 1}, "memlock=1: there are 2 processes, and each has one\n  decide memlock=2, or leave it out"),
+        ({"secondary_tlbs": 1}, "secondary_tlbs=1: there are 2 processes"),
+    ],
+)  # fmt: skip
+def test_bounds_that_do_not_fit_each_other_are_refused(wanted: dict[str, int], says: str) -> None:
+    with pytest.raises(ScenarioError, match=says):
+        outcomes(forks, bounds=wanted)
+
+
+def test_bounds_that_fit_each_other_are_taken() -> None:
+    bounds = {"pte_markers": 1, "userfaultfd": 1, "vma_flags": 1, "numa_hints": 1, "prot_none": 1, "memlock": 2}
+    result, found = outcomes(forks, bounds=bounds)
+    assert (result.error, found) == (None, outcomes(forks)[1])
 
 
 def test_one_program_runs_every_operation() -> None:

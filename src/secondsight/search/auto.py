@@ -23,7 +23,7 @@ from secondsight.search import kept
 from secondsight.search.executors import Searches
 from secondsight.search.growth import looking_early, with_growth
 from secondsight.search.request import Request
-from secondsight.search.result import Result
+from secondsight.search.result import Result, Verdict
 
 __all__ = ["SWITCH", "search", "why_not_native"]
 
@@ -118,8 +118,14 @@ def _by_native_code(searches: Searches) -> Result:
     """Without reductions while there are few states: with them it takes longer then, and their code is the longer one to compile."""
     asked = searches.asked
     reduces = asked.in_levels and asked.reductions != Reductions.none()
-    few = searches.of_few_states(asked.limits) if reduces else None
-    return few or searches.of_many_states(searches.left(asked.limits.states))
+    if not reduces:
+        return searches.of_many_states(searches.left(asked.limits.states))
+    few = searches.of_few_states(asked.limits)
+    if few is not None and not searches.may_end_reduced(few):
+        return few
+    many = searches.of_many_states(searches.left(asked.limits.states))
+    found = few if few is not None and few.verdict is Verdict.BROKEN and many.verdict is not Verdict.BROKEN else many
+    return replace(found, seconds=searches.seconds)
 
 
 def _is_native_alone(asked: Request) -> bool:

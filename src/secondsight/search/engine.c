@@ -51,6 +51,9 @@ enum { LOG_EDGES = 1, KEEP_ROUNDS }; /* `progress` */
 enum { NOBODY = 0xff };               /* in place of a thread */
 enum { MOST_THREADS = 32 };
 enum { INSIDE = 1, AT_LOCK = 2 };    /* in `loops` */
+_Static_assert(MAX_SUCCESSORS <= UINT16_MAX, "an ordinal has 16 bits");
+_Static_assert(MOST_THREADS <= 32, "a set of threads has 32 bits");
+_Static_assert(MOST_THREADS < NOBODY && NOBODY <= UINT8_MAX, "a thread's number has 8 bits, and is not NOBODY's");
 
 #define STATE_SIZE the_model.state_size
 #define THREADS the_model.threads
@@ -77,6 +80,8 @@ __attribute__((constructor)) static void ss_find_stride(void)
 #endif
 #define WORDS (STRIDE / 8)
 #define MAX_NUMBER 0xfffffff0u
+_Static_assert(ROOM % sizeof(u64) == 0, "a state is whole words");
+_Static_assert(MAX_NUMBER <= (u64)LOG_SIZE * LOG_BLOCKS, "logs have room for every number, of one worker or of many");
 
 typedef struct ss_chunk {
 	struct ss_chunk *next; /* in a list of spare ones */
@@ -347,6 +352,14 @@ static void *ss_room(ss_run *run, u64 bytes)
 	if (!room)
 		ss_stop(run, BECAUSE_MEMORY);
 	return room;
+}
+
+/* What `ss_room` or `ss_more` gave, with so many bytes; nothing, if that was refused. */
+static void ss_give_back(ss_run *run, void *room, u64 bytes)
+{
+	if (room)
+		__atomic_sub_fetch(&run->bytes, bytes, __ATOMIC_RELAXED);
+	free(room);
 }
 
 /* An array that grows by doubling, a large one by an eighth: then only pages move. 0: it cannot. */

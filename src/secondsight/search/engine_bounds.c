@@ -16,7 +16,9 @@
  * has it takes infinitely many of them, or threads that wait for each other; it is not looked for.
  */
 
-enum { THREAD_SHIFT = 13 }; /* an ordinal is the thread, and which of that thread's steps it is */
+enum { THREAD_SHIFT = 13, MOST_BOUNDED = 8 }; /* an ordinal is the thread, and which of that thread's steps it is: search/native.py has the same */
+_Static_assert(MAX_SUCCESSORS <= 1 << THREAD_SHIFT, "a thread's steps are told apart by THREAD_SHIFT bits");
+_Static_assert(MOST_BOUNDED << THREAD_SHIFT <= UINT16_MAX + 1, "an ordinal has 16 bits");
 
 /* Whether a thread can take a step, or fails when it tries. */
 static int ss_can_go_on(ss_worker *w, const u8 *state, int thread)

@@ -30,13 +30,6 @@
 #define SOURCE 0x80000000u
 #define MOST_WORDS 0xf0000000u
 
-static void ss_give_back(ss_run *run, void *room, u64 bytes)
-{
-	if (room)
-		__atomic_sub_fetch(&run->bytes, bytes, __ATOMIC_RELAXED);
-	free(room);
-}
-
 static void ss_forget_edges(ss_worker *w)
 {
 	if (w->edges)

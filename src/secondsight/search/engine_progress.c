@@ -359,7 +359,7 @@ static void ss_cut(ss_run *run, ss_graph *g, const ss_part *whole, u32 *order, u
 			}
 			ss_part part = { ss_room(run, left * sizeof(u32)), left, ++g->labels };
 			if (!part.states || !ss_more(run, (void **)todo, *waiting, room, sizeof part)) {
-				free(part.states);
+				ss_give_back(run, part.states, left * sizeof(u32));
 				return;
 			}
 			memcpy(part.states, open + opened, left * sizeof(u32));
@@ -386,12 +386,12 @@ static void ss_find_fair(ss_run *run, ss_graph *g)
 			part = todo[--waiting];
 		}
 	}
-	while (waiting)
-		free(todo[--waiting].states);
-	free(todo);
-	free(order);
+	while (waiting--)
+		ss_give_back(run, todo[waiting].states, todo[waiting].count * sizeof(u32));
+	ss_give_back(run, todo, room * sizeof *todo);
+	ss_give_back(run, order, words);
 	for (int i = 0; i < 3; i++)
-		free(rooms[i]);
+		ss_give_back(run, rooms[i], i < 2 ? words : 2 * words);
 }
 
 /* All states on cycles, or between two: where equal threads are renamed, which of these are fair cannot be seen. */
@@ -434,13 +434,13 @@ static void ss_progress(ss_run *run)
 		if (g.fair && !run->stop)
 			ss_hand_over(run, &g);
 	}
-	free(g.states);
-	free(g.starts);
-	free(g.targets);
-	free(g.movers);
-	free(g.table);
-	free(g.label);
-	free(g.fair);
+	ss_give_back(run, g.states, g.room * STRIDE);
+	ss_give_back(run, g.starts, g.start_room * sizeof(u32));
+	ss_give_back(run, g.targets, g.target_room * sizeof(u32));
+	ss_give_back(run, g.movers, g.mover_room);
+	ss_give_back(run, g.table, g.slots * sizeof(u32));
+	ss_give_back(run, g.label, g.count * sizeof(u32));
+	ss_give_back(run, g.fair, g.count);
 	free(run->aside);
 	run->aside = NULL;
 }

@@ -141,18 +141,17 @@ static int ss_log_room(ss_worker *w, size_t block)
 		log->states = ss_room(run, (u64)LOG_SIZE * STRIDE);
 #ifdef SS_CLUSTER
 	log->owners = ss_room(run, LOG_SIZE * sizeof(u16));
-	if (!log->owners) {
-		free(log->parents);
-		log->parents = NULL;
-	}
+	int has_owners = log->owners != NULL;
+#else
+	int has_owners = 1;
 #endif
-	if (log->parents && log->ordinals && (log->states || !run->exact))
+	if (log->parents && log->ordinals && (log->states || !run->exact) && has_owners)
 		return 1;
-	free(log->parents);
-	free(log->ordinals);
-	free(log->states);
+	ss_give_back(run, log->parents, LOG_SIZE * sizeof(u32));
+	ss_give_back(run, log->ordinals, LOG_SIZE * sizeof(u16));
+	ss_give_back(run, log->states, (u64)LOG_SIZE * STRIDE);
 #ifdef SS_CLUSTER
-	free(log->owners);
+	ss_give_back(run, log->owners, LOG_SIZE * sizeof(u16));
 #endif
 	memset(log, 0, sizeof *log);
 	return 0;

@@ -200,10 +200,10 @@ void ss_search_deep(ss_run *run)
 			ss_look_for_cycles(run);
 		ss_look(run);
 	}
-	free(path.ordinals);
-	free(stack.states);
-	free(stack.depths);
-	free(stack.ordinals);
-	free(stack.numbers);
+	ss_give_back(run, path.ordinals, (run->max_depth + 1) * sizeof(u16));
+	ss_give_back(run, stack.states, stack.room * STRIDE);
+	ss_give_back(run, stack.depths, stack.room * sizeof(u32));
+	ss_give_back(run, stack.ordinals, stack.room * sizeof(u16));
+	ss_give_back(run, stack.numbers, stack.room * sizeof(u32));
 	ss_clean_up(run);
 }

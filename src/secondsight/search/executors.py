@@ -86,17 +86,23 @@ class Searches:
         return better.is_there
 
     def of_few_states(self, within: Limits) -> Result | None:
-        """Of a program that has few states, by native code without reductions; None: it has many, or runs out of numbers."""
-        states = within.states
+        """Of a program that has few states, by native code without reductions, in half of the time; None: it has many, or runs out of numbers."""
+        states, seconds = within.states, within.seconds
         most = FEW if states is None else min(FEW, states)
+        limits = replace(within, states=most, seconds=None if seconds is None else seconds / 2)
         # by one worker: who is large shall not depend on how several share a level
-        asked = self.asked.but(limits=replace(within, states=most), workers=1, on_progress=self._tell, reductions=Reductions.none())
+        asked = self.asked.but(limits=limits, workers=1, on_progress=self._tell, reductions=Reductions.none())
         native = Native(self.program, hasty=not self._has_better())
         result = native_search(native, asked, narrowing=NARROWING if states is None or states > NARROWING else 0)
         self._spent = self.seconds
         self.program.code.hurried += result.states if native.hasty else 0
         is_large = result.reason == "states" and (states is None or result.states < states)
         return None if is_large or self.is_out_of_numbers(result) else result
+
+    def may_end_reduced(self, result: Result) -> bool:
+        """Whether a search without reductions had too little memory, or time, and there is some left for one with them."""
+        seconds = self.asked.limits.seconds
+        return result.reason in ("memory", "seconds") and (seconds is None or self.seconds < seconds)
 
     def of_many_states(self, within: Limits) -> Result:
         """On the cluster, if there is one; else by native code."""

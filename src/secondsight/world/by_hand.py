@@ -28,6 +28,7 @@ from secondsight.scenario.recorder import Recorder
 from secondsight.world import tables
 from secondsight.world.declare import on_model
 from secondsight.world.encoder import MOVES, NOT_HUGE, NOT_OF_FILES, Encoder, SpaceLayout
+from secondsight.world.fitting import fitting
 from secondsight.world.interpreter import run_op
 from secondsight.world.model import value_of
 
@@ -54,14 +55,17 @@ class ByHand(Recorder):
         rows = {"ops": 64, "results": 0, "successes": 0, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
         usual = {name: one.usual for name, one in BOUNDS.items()}
         more = {"mms": MOST_PROCESSES, "anon_vmas": MOST_PROCESSES, "memlock": MOST_PROCESSES, "migrations": 1, "swap_slots": 8}
+        more["pte_markers"] = int(wanted.get("userfaultfd", 1) > 0)
         more["swapped_pages"] = wanted.get("file_pages", usual["file_pages"])
         if wanted.get("huge"):  # what is not modelled beside huge pages: see the encoder
-            more |= dict.fromkeys(NOT_HUGE & usual.keys(), 0) | {"detached_tables": 1, "swap_slots": 15}
+            more |= dict.fromkeys(NOT_HUGE & usual.keys(), 0) | {"pte_markers": 0, "detached_tables": 1, "swap_slots": 15}
             if wanted.get("hugetlb_files"):
                 pool = int(wanted.get("hugetlb_pool", 0) > 0)
                 more |= {"hugetlb_private": 1, "hugetlb_private_pool": pool, "hugetlb_private_regions": pool * wanted.get("hugetlb_pages", 0)}
             more["pmds"] = (wanted.get("pages", usual["pages"]) + 1) // HPAGE_PMD_NR
-        self.machine = Machine(bounds(**(usual | more | wanted)) | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [1]})
+        sizes = bounds(**(usual | more | wanted))
+        fitting(sizes, wanted, 1, "a machine by hand")
+        self.machine = Machine(sizes | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [1]})
         self.spaces: dict[str | None, Mm] = {}
         self.devices: dict[str, Device] = {}
         self._rows = _Rows(self)

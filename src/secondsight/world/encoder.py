@@ -20,6 +20,7 @@ from secondsight.scenario.data import Place, Scenario, ScenarioThread
 from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op, Operation, ScenarioError
 from secondsight.world import tables
 from secondsight.world.declare import ALREADY_DONE, COLUMNS, model_of, on_model, with_families, without_device
+from secondsight.world.fitting import fitting
 
 __all__ = ["MOVES", "NOT_HUGE", "RESIZES", "Encoder", "SpaceLayout", "suits_huge_pages"]
 
@@ -420,11 +421,13 @@ class Encoder:
         sizes = rounded | wanted
         if sizes.get("shmem_swap"):
             sizes["swapped_pages"] = sizes["file_pages"]
-        if driver is None:
-            return bounds(**sizes) | own
-        _all_there(driver, theirs_alone, wanted)
-        drivers = {name: sizes.pop(name) for name in theirs_alone if name in sizes}
-        return bounds(**sizes) | own | drivers
+        drivers: dict[str, int] = {}
+        if driver is not None:
+            _all_there(driver, theirs_alone, wanted)
+            drivers = {name: sizes.pop(name) for name in theirs_alone if name in sizes}
+        made = bounds(**sizes)
+        fitting(made, wanted, len(self.processes), self.scenario.name)
+        return made | own | drivers
 
     def _maps_files(self) -> bool:
         """Whether there is a mapping of a file."""

@@ -54,6 +54,7 @@ static void walk_from_migration(struct folio *folio, struct rmap_walk_control *r
 #define folio_mapping(folio) moves(folio)
 
 static bool copied[SS_THREADS];
+static long copying[SS_THREADS]; /* the frame whose contents are to be copied */
 static long contents[];
 static struct address_space *mapping_of(const struct folio *folio);
 static int folio_expected_refs(struct address_space *mapping, struct folio *folio);
@@ -65,6 +66,7 @@ static struct address_space *moves(struct folio *folio)
 
 	move_begins();
 	copied[ss_self()] = false;
+	copying[ss_self()] = frame_of(folio);
 	if (folio_ref_count(folio) == folio_expected_refs(mapping, folio)) {
 		contents[taken[ss_self()]] = contents[frame_of(folio)];
 		ss_stop("copied", SS_FROM, 0, 0);

@@ -25,7 +25,7 @@ int folio_mc_copy(struct folio *dst, struct folio *src)
 #else
 static struct page *new_one(struct page *src, unsigned long private) { return &new_folio()->page; }
 int page_cpupid_xchg_last(struct page *page, int cpupid) { return -1; }
-void folio_copy(struct folio *dst, struct folio *src) { copied[ss_self()] = frame_of(dst) == taken[ss_self()]; }
+void folio_copy(struct folio *dst, struct folio *src) { copied[ss_self()] = frame_of(dst) == taken[ss_self()] && frame_of(src) == copying[ss_self()]; }
 void folio_add_lru(struct folio *folio)
 {
 	if (!copied[ss_self()])

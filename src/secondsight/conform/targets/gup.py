@@ -109,8 +109,8 @@ class GupFile(Target):
         ),
         StateDifference(
             "several folios that memfd_pin_folios() finds at once",
-            "it looks for up to 15 pages that follow each other, holds them, and then pins each; the model, and our own filemap_get_folios_contig(), find one page at a time",
-            "neither",
+            "it looks for up to 15 pages that follow each other, holds them, and then pins each; the model, and our own filemap_get_folios_contig(), find one page at a time. What happens between the holds of two of them, and giving up after some, is not seen",
+            "may hide",
         ),
         StateDifference("faults that give the mmap lock up and wait (VM_FAULT_RETRY)", "no fault waits here; VM_FAULT_COMPLETED goes the same way", "may hide"),
         StateDifference("references to the zero page", "the C counts those that get_user_pages() takes, the model none", "neither"),
