@@ -19,7 +19,9 @@ from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.mmu_notifier_get import mmu_notifier_get_locked
 from secondsight.linux.oom_kill import oom_reap_task_mm
 from secondsight.linux.sched_mm import mmget_not_zero, mmput
+from secondsight.scenario import Recorder
 from secondsight.search import Verdict
+from secondsight.world.model import outcomes
 
 
 class Watcher(MmuNotifier):
@@ -518,3 +520,27 @@ def test_the_locked_forms_need_the_mmap_lock_for_writing(reads: bool) -> None:
             mn.mmu_notifier_register_locked(None, mm)
         with pytest.raises(RuleBroken, match="lock-not-held"):
             mmu_notifier_get_locked(mirror, mm)
+
+
+@pytest.mark.parametrize("bounds", [{}, {"vma_locks": 1}])
+def test_who_subscribes_first_waits_for_changes_that_are_under_way(bounds: dict[str, int]) -> None:
+    """mm_take_all_locks(): one that holds the lock of an anon_vma, or of a vma alone, told nobody that it began, and would tell of its end. Drawn: rare, seed 1, number 252."""
+    s = Recorder()
+    a = s.mmap(pages=2)
+    s.write(a, "a", pages=1)
+    s.read(a + 1)
+    gpu = s.closed_device()
+
+    @s.thread
+    def changes() -> None:
+        if bounds:
+            s.write(a + 1, "b", pages=1)  # a copy of the zero page
+        else:
+            s.move_pages(a)
+
+    @s.thread
+    def opens() -> None:
+        gpu.open(into="opened")
+
+    result, found = outcomes(s.scenario("first", ""), bounds=bounds)
+    assert (result.error, found) == (None, {(("opened", "ok"),)})

@@ -25,6 +25,7 @@ from secondsight.lang import (
     wait_until,
 )
 from secondsight.linux.errno import EAGAIN, EINVAL
+from secondsight.linux.fork import vmas
 from secondsight.linux.mm_types import (
     Event,
     HlistNode,
@@ -35,11 +36,13 @@ from secondsight.linux.mm_types import (
     Subscriptions,
     Va,
     VaEnd,
+    anon_vmas,
     page_notifiers,
     secondary_tlbs,
 )
 from secondsight.linux.page_alloc_slowpath import GFP_KERNEL, direct_reclaim, might_alloc
 from secondsight.linux.srcutree import srcu_read_lock, srcu_read_unlock, synchronize_srcu
+from secondsight.linux.vma_lock import vma_start_write
 
 __all__ = [
     "enter_callback",
@@ -355,20 +358,33 @@ def mmu_notifier_register_locked(subscription: Ref[MmuNotifier], mm: Mm) -> Errn
 
 @atomic
 def mm_take_all_locks(mm: Mm) -> None:
-    """mm_take_all_locks() (mm/vma.c, Linux 6.12): wait until nobody holds a lock of a reverse map of the mm.
+    """mm_take_all_locks() (mm/vma.c, Linux 6.12): wait until nobody holds a lock of a reverse map of the mm, or of a vma.
 
     With the mmap lock held for writing no invalidation runs in the mm then. In the kernel they are held until
-    mm_drop_all_locks(); here what happens meanwhile is in the same step.
+    mm_drop_all_locks(), those of vmas as long as the mmap lock; here what happens meanwhile is in the same step.
     """
     wait_until(all(rmap_unlocked(mm, va) for va in range(len(mm.ptes))))
+    if len(vmas) > 0:
+        if len(vmas[0].vm_lock) > 0:
+            for va in range(len(mm.ptes)):
+                vma = mm.mm_mt[va]
+                if vma is not None:
+                    vma_start_write(vma)
 
 
 @atomic
 def rmap_unlocked(mm: Mm, va: Va) -> bool:
-    """Whether nobody holds the i_mmap_rwsem of the file that is mapped at `va`."""
+    """Whether nobody holds the i_mmap_rwsem of the file that is mapped at `va`, the lock of the anon_vma there, or of the vma."""
     vma = mm.mm_mt[va]
     if vma is None:
         return True
+    if len(vma.vm_lock) > 0:
+        if vma.vm_lock[0].rwsem.readers != 0:
+            return False
+    if len(anon_vmas) > 0:
+        anon_vma = vma.anon_vma
+        if anon_vma is not None and (anon_vma.rwsem.owner != 0 or anon_vma.rwsem.readers != 0):
+            return False
     file = vma.vm_file
     return file is None or (file.i_mmap_rwsem.owner == 0 and file.i_mmap_rwsem.readers == 0)
 
