@@ -12,7 +12,7 @@ from secondsight.agree.sides import Booted
 from secondsight.agree.source import source_of
 from secondsight.devices import Device, Mirror
 from secondsight.devices.mirror import MirrorWithoutTest
-from secondsight.devices.small.resetting import Resets
+from secondsight.devices.small.resetting import Resets, RestoresItsTable
 from secondsight.kernels import VM
 from secondsight.scenario import Recorder, Scenario, scenario
 from secondsight.world.model import outcomes
@@ -168,7 +168,7 @@ def reset_beside(s: Recorder) -> None:
         gpu.read(a, into="seen")
 
 
-FORCED = [(opened_beside, Mirror), (opened_at_the_end, Mirror), (opened_at_the_end, MirrorWithoutTest), (halves_beside, Mirror), (halves_beside, MirrorWithoutTest), (reset_beside, Resets)]
+FORCED = [(opened_beside, Mirror), (opened_at_the_end, Mirror), (opened_at_the_end, MirrorWithoutTest), (halves_beside, Mirror), (halves_beside, MirrorWithoutTest), (reset_beside, Resets), (reset_beside, RestoresItsTable)]
 
 
 @pytest.mark.parametrize(("recorded", "driver"), FORCED, ids=lambda one: getattr(one, "name", None) or one.__name__)

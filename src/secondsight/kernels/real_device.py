@@ -12,7 +12,7 @@ from pathlib import Path
 from secondsight.devices import mirror
 from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
-from secondsight.devices.small.resetting import Resets
+from secondsight.devices.small.resetting import Resets, RestoresItsTable
 from secondsight.kernels.c_tables import limits_header, points_header
 from secondsight.kernels.catalog import Kernel
 from secondsight.kernels.modules import build_module
@@ -31,6 +31,7 @@ VARIANTS: dict[type[Device], str] = {
     mirror.MirrorDereferencesLater: "late-deref",
     mirror.MirrorNeverMarksDirty: "unmarked",
     Resets: "resets",
+    RestoresItsTable: "restores",
 }
 """The drivers that the module has too, line by line, and what it calls them."""
 

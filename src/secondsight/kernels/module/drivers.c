@@ -302,7 +302,7 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 	}
 }
 
-/* Resets (devices/small/resetting.py): of the holds those that stand in the functions that every driver calls */
+/* Resets, RestoresItsTable (devices/small/resetting.py): of the holds those that stand in the functions that every driver calls */
 
 static int resets_fault(struct ss_mirror *mirror, unsigned long addr, bool write, struct ss_access *access)
 {
@@ -327,6 +327,8 @@ static int resets_fault(struct ss_mirror *mirror, unsigned long addr, bool write
 		else if (!retry)
 			map_page(mirror, addr, pfn, write, kept);
 		mutex_unlock(&mirror->lock);
+		if (retry || ret)
+			drop(kept);
 		if (!retry)
 			return ret;
 	}
@@ -346,7 +348,9 @@ static int resets(struct ss_mirror *mirror, struct ss_access *access)
 		return -ENODEV;
 	ss_driver_lock(mirror);
 	if (!mirror->refuses) {
-		if (!mmu_interval_read_retry(&mirror->notifier, seq)) {
+		if (mirror->driver->restores) {
+			ss_table_restore(mirror);
+		} else if (!mmu_interval_read_retry(&mirror->notifier, seq)) {
 			ss_hold(mirror->session, SS_POINT_TESTED);
 			ss_table_restore(mirror);
 		}
@@ -372,6 +376,7 @@ static const struct ss_driver drivers[] = {
 	{ "late-deref", late_deref_fault, right_invalidate, .keeps = true },
 	{ "unmarked", right_fault, right_invalidate, .unmarked = true },
 	{ "resets", resets_fault, right_invalidate, .reset = resets, .stop = refuse },
+	{ "restores", resets_fault, right_invalidate, .reset = resets, .stop = refuse, .keeps = true, .restores = true },
 	{ "coherent", right_fault, right_invalidate, .gives_back = true, .coherent = true },
 };
 

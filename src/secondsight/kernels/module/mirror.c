@@ -70,9 +70,10 @@ void ss_table_save(struct ss_mirror *mirror)
 
 	spin_lock(&mirror->hardware);
 	mirror->stopped = true;
-	memcpy(mirror->saved, mirror->entries, sizeof(mirror->saved));
-	for (i = 0; i < SS_ENTRIES; i++)
-		clear(&mirror->entries[i]);
+	for (i = 0; i < SS_ENTRIES; i++) {
+		clear(&mirror->saved[i]);
+		swap(mirror->saved[i], mirror->entries[i]);
+	}
 	spin_unlock(&mirror->hardware);
 }
 
@@ -82,8 +83,22 @@ void ss_table_restore(struct ss_mirror *mirror)
 
 	spin_lock(&mirror->hardware);
 	for (i = 0; i < SS_ENTRIES; i++)
-		if (mirror->saved[i].present)
-			mirror->entries[i] = (struct ss_entry){ .pfn = mirror->saved[i].pfn, .present = true };
+		if (mirror->saved[i].present) {
+			clear(&mirror->entries[i]);
+			swap(mirror->entries[i], mirror->saved[i]);
+			mirror->entries[i].writable = false;
+		}
+	spin_unlock(&mirror->hardware);
+}
+
+/* What was saved and not mapped again: a wrong driver's references. */
+void ss_table_forget(struct ss_mirror *mirror)
+{
+	unsigned int i;
+
+	spin_lock(&mirror->hardware);
+	for (i = 0; i < SS_ENTRIES; i++)
+		clear(&mirror->saved[i]);
 	spin_unlock(&mirror->hardware);
 }
 
@@ -316,6 +331,7 @@ void ss_mirror_free(struct ss_mirror *mirror)
 		return;
 	if (mirror->subscribed)
 		close_mirror(mirror);
+	ss_table_forget(mirror);
 	ss_memory_free(mirror);
 	mmdrop(mirror->mm);
 	kvfree(mirror);

@@ -33,6 +33,7 @@ struct ss_driver {
 	int (*reset)(struct ss_mirror *mirror, struct ss_access *access);
 	void (*stop)(struct ss_mirror *mirror); /* what its close does before it unsubscribes, instead of what others do */
 	bool keeps; /* a reference for each entry */
+	bool restores; /* its table when it was reset, whatever was invalidated meanwhile */
 	bool unmarked; /* says of no page that it has been written to */
 	bool gives_back; /* a page to the CPU, before it asks to have it alone */
 	bool coherent; /* its memory is such as CPUs can reach too */
@@ -62,9 +63,10 @@ struct ss_entry *ss_entry_of(struct ss_mirror *mirror, unsigned long addr);
 void ss_table_map(struct ss_mirror *mirror, unsigned long addr, unsigned long pfn, bool write, struct page *kept);
 void ss_table_unmap(struct ss_mirror *mirror, unsigned long start, unsigned long end);
 
-/* mirror.c: the device stops, and loses its table, which is saved; what was saved is mapped again, to be read; the device goes on. One step each. */
+/* mirror.c: the device stops, and loses its table, which is saved; what was saved is mapped again, to be read; or is given back; the device goes on. One step each. */
 void ss_table_save(struct ss_mirror *mirror);
 void ss_table_restore(struct ss_mirror *mirror);
+void ss_table_forget(struct ss_mirror *mirror);
 void ss_device_goes_on(struct ss_mirror *mirror);
 
 /* mirror.c: the mirror of a handle, or NULL */
