@@ -147,7 +147,7 @@ static void ss_between(ss_run *run)
 		ss_stop(run, BECAUSE_STATES);
 		return;
 	}
-	if (run->trial && run->states >= TRIAL) {
+	if (run->trial && (run->states >= TRIAL || ss_is_clear(run->trial))) {
 		ss_end_trial(run, 1);
 		if (run->stop)
 			return;
