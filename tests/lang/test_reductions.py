@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from generated import module_of, program_of, sources
 from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
 from tiny_programs import Op, Row, random_rows, retarget, tiny, watched
 
 from secondsight.cases import TABLES
@@ -25,7 +26,9 @@ from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program
 from secondsight.search import Limits, Request, Result, Verdict
+from secondsight.search import executors as searches
 from secondsight.search import reduced as reduced_module
+from secondsight.search.auto import search
 from secondsight.search.native import native_search
 from secondsight.search.reduced import Reduced, reduced_search, search_both
 
@@ -290,6 +293,33 @@ def test_generated_programs(text: str) -> None:
         limits = Limits(states=20000)
         if native_search(plain, Request(limits=limits, workers=1)).reason != "states":
             assert_same(plain, reduced_search(program, Request(watch=watch, workers=1)), watch)
+
+
+@settings(
+    max_examples=COUNT // 25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate],
+    derandomize="SECONDSIGHT_LAW" not in os.environ,
+)  # fmt: skip
+@given(sources(), st.sampled_from([3, 10, 50]), st.sampled_from([0, 2]), st.sampled_from([0, 4]))
+def test_generated_programs_that_are_reduced_after_few_states(text: str, few: int, narrowing: int, shrinking: int) -> None:
+    """The search that begins without reductions, whatever it had found by then, and the one after it, against the reference executor."""
+    with module_of(text) as module, pytest.MonkeyPatch.context() as changed:
+        program = program_of(module)
+        for name, times in (("FEW", 1), ("NARROWING", narrowing), ("SHRINKING", shrinking)):
+            changed.setattr(searches, name, few * times)
+        asked = Request(watch=(1, program.layout.shared_size), livelock=True, workers=1)
+        try:
+            known = search(program, asked.but(executor="reference", states=20_000))
+            assume(known.reason != "states")
+            found = search(program, asked.but(executor="native"))
+        except LangError:
+            assume(False)
+        assert (found.verdict, str(found.error), found.reason) == (known.verdict, str(known.error), known.reason)
+        if known.violation is not None and known.violation.rule != "livelock":
+            assert found.violation == known.violation
+        elif known.violation is not None:
+            assert found.violation is not None and found.violation.rule == "livelock"
+        else:
+            assert found.violation is None and found.outcomes == known.outcomes
 
 
 @pytest.mark.parametrize(

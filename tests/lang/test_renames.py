@@ -118,3 +118,15 @@ def test_what_one_search_saw_does_not_count_for_the_next() -> None:
     assert found[0].states == found[2].states
     by_two = reduced_search(plain, Request(workers=2, livelock=True)).result
     assert (by_two.reduced, by_two.states) == (found[1].reduced, found[1].states)
+
+
+def test_the_search_that_tries_it_is_a_short_one_where_that_is_clear_soon() -> None:
+    seen: list[Result] = []
+
+    def search(native: Native, request: Request) -> Result:
+        seen.append(native_search(native, request))
+        return seen[-1]
+
+    found = reduced_search(program_of(writes_on_the_first, counts, counts_too), Request(workers=1), search)
+    assert (found.result.verdict, found.begun, [r.reason for r in seen]) == (Verdict.HOLDS, 2, ["stale", None])
+    assert seen[0].states < 2_500 and seen[1].states > 5_000

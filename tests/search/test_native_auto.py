@@ -145,21 +145,27 @@ def test_what_has_few_states_is_not_reduced(monkeypatch: pytest.MonkeyPatch) -> 
     program = program_of()
     whole = search(program, Request(executor="reference"))
 
-    def found(few: int, narrowing: int, **options: Any) -> Result:
-        monkeypatch.setattr(executors, "FEW", few)
-        monkeypatch.setattr(executors, "NARROWING", narrowing)
+    def found(few: float, narrowing: float, shrinking: float = 0, **options: Any) -> Result:
+        for name, part in (("FEW", few), ("NARROWING", narrowing), ("SHRINKING", shrinking)):
+            monkeypatch.setattr(executors, name, int(part * whole.states))
         return search(program, Request(executor="native", **options))
 
-    for collect in (False, True):  # at the end nothing is before a search: one that has become narrower may go on
-        for few, narrowing in ((whole.states + 1, 0), (whole.states * 19 // 20, whole.states + 1)):
+    for collect in (False, True):
+        for few, narrowing, shrinking in (
+            (1.1, 0, 0),
+            (0.95, 1.1, 0),  # at the end nothing is before a search: one that has become narrower may go on
+            (0.65, 0.85, 1.1),  # and twice
+        ):
             for workers in (1, 2):
-                result = found(few, narrowing, collect=collect, workers=workers)
+                result = found(few, narrowing, shrinking, collect=collect, workers=workers)
                 assert (result.verdict, result.states, result.transitions, result.reduced) == (whole.verdict, whole.states, whole.transitions, ())
-        for few, narrowing in ((whole.states // 5, 0), (whole.states // 5, whole.states // 3)):
-            assert found(few, narrowing, collect=collect).reduced == ("merge", "symmetry")
-    assert found(10, 0, limits=Limits(states=9)).reason == "states"
-    assert found(10, 0, limits=Limits(states=1000)).reduced == ("merge", "symmetry")
-    assert found(whole.states + 1, 0, strategy=DepthFirst()).reduced == ("merge", "symmetry")
+        for few, narrowing, shrinking in ((0.2, 0, 0), (0.2, 0.33, 0), (0.65, 0.8, 1.1), (0.65, 0.85, 0.95), (0.65, 0.85, 0), (0.65, 0, 1.1)):
+            assert found(few, narrowing, shrinking, collect=collect).reduced == ("merge", "symmetry")
+    cut = found(0.65, 0.85, 1.1, limits=Limits(states=whole.states * 9 // 10))  # what it may see at most is less than where it would end
+    assert cut.reduced == ("merge", "symmetry") and cut.verdict is Verdict.HOLDS
+    assert found(0.01, 0, limits=Limits(states=9)).reason == "states"
+    assert found(0.01, 0, limits=Limits(states=1000)).reduced == ("merge", "symmetry")
+    assert found(1.1, 0, strategy=DepthFirst()).reduced == ("merge", "symmetry")
 
 
 @has_compiler

@@ -176,7 +176,7 @@ typedef struct {
 struct ss_run {
 	/* what is wanted */
 	const u8 *initial;
-	u64 max_states, max_narrowing, max_memory, max_frontier;
+	u64 max_states, max_narrowing, max_shrinking, max_memory, max_frontier;
 	double max_seconds;
 	i32 workers, watch_from, watch_to, deadlock, exact, collect, progress, files[2];
 	/* locks whose order the caller looks at: for each its owner's byte and its readers' byte or -1 */
@@ -223,7 +223,7 @@ struct ss_run {
 	volatile u64 edge_words; /* that there is room for, in all logs */
 	u64 slots, old_slots;
 	u64 full; /* states that a table has room for which grows as soon as it is full; all ones: it grows between phases */
-	i32 phase, course, narrows; /* 1: it does, -1: not, see `ss_most_states` */
+	i32 phase, course, narrows; /* how often it was found to: see `ss_most_states` */
 	u64 width_before;
 	volatile i32 stop, scanning; /* something was found: the rest of the level is looked through, and that is the end */
 	u64 share;

@@ -60,6 +60,11 @@ static void ss_phase(ss_worker *w)
 		ss_take(w);
 }
 
+/* The states after which it stops short or is found to narrow: see `ss_most_states`. */
+static u64 ss_milestone(const ss_run *run) { return run->narrows == 2 ? run->max_shrinking : run->narrows ? run->max_narrowing : run->max_states; }
+
+static int ss_may_narrow(const ss_run *run) { return run->narrows == 0 ? run->max_narrowing != 0 : run->narrows == 1 && run->max_shrinking; }
+
 /* The next level becomes the present one. */
 static void ss_next_level(ss_run *run)
 {
@@ -82,7 +87,7 @@ static void ss_next_level(ss_run *run)
 	run->taken = 0;
 	if (run->level_states)
 		run->depth++;
-	if (!run->width_before && run->max_narrowing && run->states >= run->max_states / 5 * 4)
+	if (!run->width_before && ss_may_narrow(run) && run->states >= ss_milestone(run) / 5 * 4)
 		run->width_before = run->level_states;
 }
 
@@ -110,16 +115,17 @@ static void ss_call_others(ss_run *run)
 }
 
 /*
- * The states after which it stops short; 0: none. Levels grow and then shrink: where the frontier has hardly grown in the last fifth of `max_states`, half of all
- * states were seen or will be soon, and such a search may go on for a while.
+ * The states after which it stops short; 0: none. Levels grow and then shrink. Where the frontier has hardly grown in the last fifth of `max_states`, half of all
+ * states were seen or will be soon: such a search may go on to `max_narrowing`. Where it has shrunk by a twentieth then, most were seen, and it may go on to `max_shrinking`.
  */
 static u64 ss_most_states(ss_run *run)
 {
-	if (!run->max_narrowing || run->states < run->max_states)
-		return run->max_states;
-	if (!run->narrows)
-		run->narrows = run->frontier * 20 < run->width_before * 23 ? 1 : -1;
-	return run->narrows > 0 ? run->max_narrowing : run->max_states;
+	while (ss_may_narrow(run) && run->states >= ss_milestone(run)
+	       && run->frontier * 20 < run->width_before * (run->narrows ? 19 : 23)) {
+		run->narrows++;
+		run->width_before = 0;
+	}
+	return ss_milestone(run);
 }
 
 /* Between phases, worker 0 alone: the next level, a larger table, the end. */
@@ -147,7 +153,7 @@ static void ss_between(ss_run *run)
 		ss_stop(run, BECAUSE_STATES);
 		return;
 	}
-	if (run->trial && run->states >= TRIAL) {
+	if (run->trial && (run->states >= TRIAL || ss_is_clear(run->trial))) {
 		ss_end_trial(run, 1);
 		if (run->stop)
 			return;

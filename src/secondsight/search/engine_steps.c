@@ -198,7 +198,7 @@ static inline u64 ss_known_with(const u8 *state, int last)
 /*
  * To give records their names takes longer than a step, and where no two states become equal by it, it is for nothing. So it is tried: of the first
  * states, which one worker finds, it is seen how many become equal to another by the records' names and not without. If these are
- * too few, the search begins again without. It is sound either way. All forms are looked at until so many are seen again that it is clear, and none
+ * too few, the search begins again without, as soon as that is clear. It is sound either way. All forms are looked at until so many are seen again that it is, and none
  * is forgotten for another: what is found does not depend on prints, and so not on where a state's numbers lie.
  */
 enum { TRIAL = 5000, FORMS = 1 << 13, WORTH = 50, NONE_OF = 1000, SURE = 64 };

@@ -23,11 +23,14 @@ from secondsight.search.strategy import Preemptions, RandomWalks
 
 __all__ = ["Searches"]
 
-FEW = 50_000
+FEW = 100_000
 """States of a search that is over before merging and renaming would save what it takes to find out what may be merged and renamed."""
 
-NARROWING = 100_000
+NARROWING = 200_000
 """The same of one whose levels hardly grow any more by then: about half of its states were seen."""
+
+SHRINKING = 400_000
+"""The same of one whose levels shrink by then: most of its states were seen."""
 
 LONG = 20_000_000
 """States of one shape that are searched by code which was compiled in haste: some five seconds, one of which care would have saved."""
@@ -93,7 +96,8 @@ class Searches:
         # by one worker: who is large shall not depend on how several share a level
         asked = self.asked.but(limits=limits, workers=1, on_progress=self._tell, reductions=Reductions.none())
         native = Native(self.program, hasty=not self._has_better())
-        result = native_search(native, asked, narrowing=NARROWING if states is None or states > NARROWING else 0)
+        narrowing, shrinking = (0 if states is not None and states <= least else least for least in (NARROWING, SHRINKING))
+        result = native_search(native, asked, narrowing=narrowing, shrinking=shrinking)
         self._spent = self.seconds
         self.program.code.hurried += result.states if native.hasty else 0
         is_large = result.reason == "states" and (states is None or result.states < states)

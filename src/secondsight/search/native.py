@@ -75,7 +75,8 @@ class NativeRun(ctypes.Structure):
 
     _fields_ = [
         ("initial", ctypes.c_char_p),
-        ("max_states", ctypes.c_uint64), ("max_narrowing", ctypes.c_uint64), ("max_memory", ctypes.c_uint64), ("max_frontier", ctypes.c_uint64),
+        ("max_states", ctypes.c_uint64), ("max_narrowing", ctypes.c_uint64), ("max_shrinking", ctypes.c_uint64),
+        ("max_memory", ctypes.c_uint64), ("max_frontier", ctypes.c_uint64),
         ("max_seconds", ctypes.c_double),
         ("workers", ctypes.c_int32), ("watch_from", ctypes.c_int32), ("watch_to", ctypes.c_int32), ("deadlock", ctypes.c_int32),
         ("exact", ctypes.c_int32), ("collect", ctypes.c_int32), ("progress", ctypes.c_int32), ("files", ctypes.c_int32 * 2),
@@ -96,7 +97,7 @@ class NativeRun(ctypes.Structure):
     ]  # fmt: skip
 
 
-def native_search(native: Native, request: Request | None = None, log_edges: bool = True, narrowing: int = 0) -> Result:
+def native_search(native: Native, request: Request | None = None, log_edges: bool = True, narrowing: int = 0, shrinking: int = 0) -> Result:
     """As `search.breadth_first`, with `Request.workers` threads.
 
     States are remembered by 64-bit fingerprints (`Result.missed` is the expected number of states taken for another), or,
@@ -108,7 +109,8 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
     first, or the second, search looks at all states from which a loop goes round. Where equal threads are renamed there is no second
     search for cycles: the result has the reason `cycles`.
 
-    `narrowing`: after so many states a search breadth first stops short whose levels hardly grow any more: after `limits.states` others do.
+    `narrowing`: after so many states a search breadth first stops short whose levels hardly grow any more, and after `shrinking` one whose
+    levels shrink then: after `limits.states` others do. 0: none is searched further for that.
     """
     asked = request or Request()
     if asked.livelock and isinstance(asked.strategy, RandomWalks | Preemptions):
@@ -118,7 +120,7 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
     if not asked.workers:
         asked = asked.but(workers=len(os.sched_getaffinity(0)))
     search = _Search(native, asked, log_edges=log_edges)
-    search.raw.max_narrowing = narrowing
+    search.raw.max_narrowing, search.raw.max_shrinking = narrowing, shrinking
     result = search.run()
     left = search.seconds_left()
     # a livelock's trace is found by one
