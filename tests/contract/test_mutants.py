@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,18 @@ def test_a_driver_that_scenarios_of_its_own_judge() -> None:
     untold, again = (try_before(JUDGES[driver], driver, known[name]) for name in ("register: drop 2", "forget_watched: drop 2"))
     assert (untold.fate, untold.by) == ("broken", "late unsubscription, as-if-cpu")
     assert again.fate == "survives"
+
+
+def test_a_driver_that_takes_several_pages_in_one_call() -> None:
+    """Nothing comes into its memory while it is closed; and something does at other times."""
+    driver = RIGHT["PrivateRangeGpu"]
+    known = {one.name.partition(".")[2]: one for one in driver_mutants(driver)}
+    (judge,) = JUDGES[driver]
+    small = [replace(judge, scenarios=tuple(one for one in judge.scenarios if name in one[1].name)) for name in ("while it is closed", "it is there already")]
+    unlocked = try_before(small[:1], driver, known["range_to_device: first out of the lock 1"])
+    never = try_before(small[1:], driver, known["range_to_device: negate 1"])
+    assert (unlocked.fate, unlocked.by) == ("broken", "two come while it is closed, killed-pagemap")
+    assert (never.fate, never.by) == ("idle", "nothing makes the rule own-memory look")
 
 
 def test_what_may_survive_is_of_a_driver_that_ships() -> None:

@@ -37,7 +37,7 @@ NOT_RUN: dict[str, str] = each_of(
         _HARDWARE: "Device; DevicePageTable; DmaDevice; BufferDevice; AtomicDevice; TranslationCache; PageRequests; WalkingDevice; Mkey; ResetDevice",
         _BESIDE: "Refuser; Vmm; VirtioMem; ShmemFileUpdates",
         "it is an importer that Linux 7.2 allows and that exporters are tried with: an exporter that does not wait until it has unmapped breaks it by design": "ReadsUntilItUnmaps",
-        _NOT_YET: "RangeMirror; PrivateRangeGpu",
+        _NOT_YET: "RangeMirror",
     }
 )
 """By class: why there are none."""

@@ -1,0 +1,134 @@
+"""Mutants of the drivers of 2026 that fault in a range and begin again: one class, whose forms are rows, in the cells that hold and in some of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from secondsight.cases import hmm_retry_2026
+from secondsight.cases import hmm_retry_story as story
+from secondsight.cases.design_mutants import DesignCell, MutatedDesign, of_scenario, soon
+from secondsight.cases.hmm_retry_2026 import RetryColumn
+from secondsight.cases.table import Heading
+from secondsight.contract import EVERY_ADVERSARY
+from secondsight.contract.check import RULES
+from secondsight.contract.harmless import by_name
+from secondsight.devices.hmm_retry import LIMIT, RangeMirror
+from secondsight.lang import U8, Errno, atomic, require
+from secondsight.linux.errno import EAGAIN
+from secondsight.linux.mm_types import Mm
+
+__all__ = ["HARMLESS_IN_RETRIES", "RETRIES"]
+
+
+class CountsItsTries(RangeMirror):
+    """Who asks for the range only while the time is not up, of an access of which all tries are looked at. It ends with the wait of a fault, or with what is
+    found after one that begins the time anew."""
+
+    tries: U8
+    waited: bool
+
+    def ask(self, mm: Mm) -> Errno:
+        """One try more."""
+        with atomic:
+            require(self.tries < LIMIT, "time", "asks once more, and the time is up")
+            self.tries += 1
+        ret = RangeMirror.ask(self, mm)
+        with atomic:
+            if ret == -EAGAIN:
+                self.waited = True
+                self.tries = 0 if self.choices.restarts else LIMIT
+            elif ret == 0 and self.waited:
+                self.tries = LIMIT
+        return ret
+
+
+def gives_back(gpu: RangeMirror) -> None:
+    """The device writes and reads the second page; then it is no user of the mm."""
+    ret = gpu.write(1, 100)
+    require(ret == 0, "access", "the device may not write")
+    found = gpu.read(1)
+    require(found == 100, "access", "the device does not find what it wrote")
+    mm = gpu.notifier.mm
+    assert mm is not None
+    require(mm.users == 1, "balance", "the device is a user of the mm still")
+
+
+def has_time_again(gpu: RangeMirror) -> None:
+    """An access before has used up all of its time, and this one has its own."""
+    gpu.spent = LIMIT
+    gpu.helper_spent = LIMIT
+    story.gets_the_page(gpu)
+
+
+def faults_once(gpu: RangeMirror) -> None:
+    """The device faults once."""
+    gpu.fault(1, False)
+
+
+_ONCE = (("cpu", story.forgets, (1,)),)
+_TWICE = (("cpu", story.forgets, (2,)),)
+
+ASKED = {
+    column.entry.name: column
+    for column in (
+        *hmm_retry_2026.COLUMNS,
+        RetryColumn(Heading("gives back", "with nothing beside it the device writes, finds what it wrote, and is no user of the mm then"), gives_back),
+        RetryColumn(Heading("second page", "the same where the second page alone is mirrored"), gives_back, start=1),
+        RetryColumn(Heading("time again", "an access before has used up its time, and this one does not fail"), has_time_again),
+        RetryColumn(Heading("in time", "a page is taken away twice: when the time is up the range is not asked for once more"), faults_once, _TWICE),
+        RetryColumn(Heading("in time, uffd", "the same in memory of a userfaultfd, of which a page is taken away once"), faults_once, _ONCE, userfaultfd=True),
+        RetryColumn(Heading("waited", "the same where nothing is taken away, and the time is up with one wait for a handler"), faults_once, userfaultfd=True),
+    )
+}
+"""By name: the table's columns, and what it does not ask and mutants have to be asked."""
+
+_COUNTED = ("in time", "in time, uffd", "waited")
+_AS_IF_CPU = RULES["as-if-cpu"].probes[0]
+_TABLE = soon(hmm_retry_2026.TABLE)
+_ENDS = replace(_TABLE, goes_on=None)
+"""The table where every column is one in which the device's thread comes to its end."""
+
+
+def _cell(row: str, column: str) -> DesignCell:
+    """A form in a column."""
+    (form,) = [one for one in hmm_retry_2026.ROWS if one.entry.name == row]
+    base = CountsItsTries if column in _COUNTED else RangeMirror
+    looks: Callable[..., object] | None = _AS_IF_CPU if column == "DONTNEED" else None
+    return DesignCell(_TABLE if ASKED[column].stale else _ENDS, row, column, base, partial(hmm_retry_2026.program_of, form, ASKED[column]), looks)
+
+
+def _cells(rows: Mapping[str, Sequence[str]]) -> Iterator[DesignCell]:
+    return (_cell(row, column) for row, columns in rows.items() for column in columns)
+
+
+def _against(name: str) -> DesignCell:
+    """The drivers' loop in a scenario of the contract's adversaries."""
+    (scenario,) = [one for one in EVERY_ADVERSARY[name.partition(":")[0]].scenarios if one.name == name]
+    return DesignCell(_ENDS, "driver's loop", name, RangeMirror, partial(of_scenario, scenario=scenario))
+
+
+_SMALL: Mapping[str, Sequence[str]] = {
+    "driver's loop": ("gives back", "second page"),
+    "fresh": ("userfaultfd", "killed in a wait", "killed"),
+    "same sequence": ("userfaultfd", "killed in a wait"),
+    "fresh, 1 s in all": ("waited",),
+    "fresh, rest of 1 s": ("time again", "userfaultfd", "endless", "in time, uffd"),
+    "loop, 1 s": ("time again", "endless", "in time"),
+}
+"""Of each row its columns, in the order in which they are asked."""
+
+_TRUTH: Mapping[str, Sequence[str]] = {"driver's loop": ("DONTNEED", "no failure"), "fresh": ("DONTNEED, uffd",), "same sequence": ("DONTNEED, uffd",)}
+"""The same of those that have many states: they are asked last."""
+
+RETRIES: dict[str, MutatedDesign] = {
+    "RangeMirror": MutatedDesign(
+        RangeMirror,
+        (*_cells(_SMALL), *map(_against, ("oom-reaper: writes", "swap: writes at once")), *_cells(_TRUTH)),
+    ),
+}
+"""By the name of the class."""
+
+HARMLESS_IN_RETRIES: dict[str, dict[str, str]] = {"RangeMirror": by_name({})}
+"""By class and mutant: why it may survive."""
