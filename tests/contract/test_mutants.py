@@ -75,6 +75,13 @@ def test_the_last_statement_out_of_its_lock(tmp_path: Path) -> None:
     assert "            one = 1\n        self.page_table.map(va, one, write)\n" in last.text
 
 
+def test_one_of_several_locks_is_left_out() -> None:
+    """A `with` takes two: without the first the driver evicts beside faults; without the second there are no arguments."""
+    texts = [one.text for one in driver_mutants(PrivateGpu) if one.name.startswith("PrivateGpu.to_ram: without one of the locks")]
+    assert ["with migrate_vmas.on_stack() as args:\n            with atomic:" in text for text in texts] == [True, False]
+    assert ["with self.moving:\n            with atomic:" in text for text in texts] == [False, True]
+
+
 OWN = """
 from secondsight.devices.mirror import Mirror
 from secondsight.linux import mmu_notifier as mn

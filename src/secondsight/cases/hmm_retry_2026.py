@@ -70,7 +70,7 @@ class RetryColumn:
     """
 
     entry: Heading
-    device: Callable[[RangeMirror], None]
+    device: Callable[..., None]
     beside: tuple[tuple[str, Callable[..., None], tuple[Any, ...]], ...] = ()
     daemons: tuple[tuple[str, Callable[..., None]], ...] = ()
     userfaultfd: bool = False

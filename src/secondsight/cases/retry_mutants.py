@@ -17,16 +17,20 @@ from secondsight.contract.harmless import by_name
 from secondsight.devices.hmm_retry import LIMIT, RangeMirror
 from secondsight.lang import U8, Errno, atomic, require
 from secondsight.linux.errno import EAGAIN
+from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.mm_types import Mm
 
 __all__ = ["HARMLESS_IN_RETRIES", "RETRIES"]
 
 
 class CountsItsTries(RangeMirror):
-    """Who asks for the range only while the time is not up, of an access of which all tries are looked at. It ends with the wait of a fault, or with what is
-    found after one that begins the time anew."""
+    """Asks for the range while its time is not up, in one access, of which every try is looked at.
+
+    `tries`: those of the time that there is. `begun`: how many there were when the helper was called. `waited`: a fault has waited, and the driver's time is up.
+    """
 
     tries: U8
+    begun: U8
     waited: bool
 
     def ask(self, mm: Mm) -> Errno:
@@ -38,9 +42,10 @@ class CountsItsTries(RangeMirror):
         with atomic:
             if ret == -EAGAIN:
                 self.waited = True
-                self.tries = 0 if self.choices.restarts else LIMIT
-            elif ret == 0 and self.waited:
-                self.tries = LIMIT
+                self.tries = self.begun if self.choices.restarts else LIMIT
+            elif ret == 0:
+                self.tries = LIMIT if self.waited else self.tries
+                self.begun = self.tries
         return ret
 
 
@@ -62,13 +67,19 @@ def has_time_again(gpu: RangeMirror) -> None:
     story.gets_the_page(gpu)
 
 
-def faults_once(gpu: RangeMirror) -> None:
-    """The device faults once."""
-    gpu.fault(1, False)
+def faults_once(gpu: CountsItsTries) -> None:
+    """The device faults once, and fails when its time is up."""
+    ret = gpu.fault(1, False)
+    require(ret == 0 or gpu.tries == LIMIT, "time", "the device's access fails, and the time is not up")
 
 
-_ONCE = (("cpu", story.forgets, (1,)),)
-_TWICE = (("cpu", story.forgets, (2,)),)
+def takes_away(mm: Mm) -> None:
+    """The first page is taken away twice."""
+    madvise_dontneed(mm, 0, 1)
+    madvise_dontneed(mm, 0, 1)
+
+
+_TWICE = (("cpu", takes_away, ()),)
 
 ASKED = {
     column.entry.name: column
@@ -77,8 +88,8 @@ ASKED = {
         RetryColumn(Heading("gives back", "with nothing beside it the device writes, finds what it wrote, and is no user of the mm then"), gives_back),
         RetryColumn(Heading("second page", "the same where the second page alone is mirrored"), gives_back, start=1),
         RetryColumn(Heading("time again", "an access before has used up its time, and this one does not fail"), has_time_again),
-        RetryColumn(Heading("in time", "a page is taken away twice: when the time is up the range is not asked for once more"), faults_once, _TWICE),
-        RetryColumn(Heading("in time, uffd", "the same in memory of a userfaultfd, of which a page is taken away once"), faults_once, _ONCE, userfaultfd=True),
+        RetryColumn(Heading("in time", "a page is taken away twice: when the time is up, and not before, the access fails"), faults_once, _TWICE),
+        RetryColumn(Heading("in time, uffd", "the same in memory of a userfaultfd"), faults_once, _TWICE, userfaultfd=True),
         RetryColumn(Heading("waited", "the same where nothing is taken away, and the time is up with one wait for a handler"), faults_once, userfaultfd=True),
     )
 }
@@ -111,7 +122,7 @@ def _against(name: str) -> DesignCell:
 
 _SMALL: Mapping[str, Sequence[str]] = {
     "driver's loop": ("gives back", "second page"),
-    "fresh": ("userfaultfd", "killed in a wait", "killed"),
+    "fresh": ("gives back", "userfaultfd", "killed in a wait"),
     "same sequence": ("userfaultfd", "killed in a wait"),
     "fresh, 1 s in all": ("waited",),
     "fresh, rest of 1 s": ("time again", "userfaultfd", "endless", "in time, uffd"),
@@ -119,16 +130,29 @@ _SMALL: Mapping[str, Sequence[str]] = {
 }
 """Of each row its columns, in the order in which they are asked."""
 
-_TRUTH: Mapping[str, Sequence[str]] = {"driver's loop": ("DONTNEED", "no failure"), "fresh": ("DONTNEED, uffd",), "same sequence": ("DONTNEED, uffd",)}
-"""The same of those that have many states: they are asked last."""
+_LARGER: Mapping[str, Sequence[str]] = {"driver's loop": ("DONTNEED", "no failure"), "fresh": ("killed", "DONTNEED, uffd"), "same sequence": ("DONTNEED, uffd",)}
+"""The same of those that take longer: they are asked last."""
 
 RETRIES: dict[str, MutatedDesign] = {
     "RangeMirror": MutatedDesign(
         RangeMirror,
-        (*_cells(_SMALL), *map(_against, ("oom-reaper: writes", "swap: writes at once")), *_cells(_TRUTH)),
+        (*_cells(_SMALL), *map(_against, ("oom-reaper: writes", "swap: writes at once")), *_cells(_LARGER)),
     ),
 }
 """By the name of the class."""
 
-HARMLESS_IN_RETRIES: dict[str, dict[str, str]] = {"RangeMirror": by_name({})}
+HARMLESS_IN_RETRIES: dict[str, dict[str, str]] = {
+    "RangeMirror": by_name(
+        {
+            "nobody asks anything of the device before `open` has returned": "open: swap 1, 2",
+            "who opens it is a thread of the process, and so its user": "open: swap 3",
+            "neither is for the other, and nobody looks in between": "fault: swap 1; collect: swap 1, 2; range_fault_locked: swap 1",
+            "it looks again at what it has found, under the same number, and to fault in what is there changes nothing": "range_fault_locked: drop 2",
+            "both stand under the lock that whoever reads them takes: nobody sees one without the other": "invalidate: swap 1",
+            "the table is cleared before the callback returns, and from the new sequence number on nobody installs what was collected before": "invalidate: swap 2",
+            "`rest only` and `never fresh` alone have a use for it, which are wrong as they are: without it they are `fresh`": "collect: drop 4",
+            "`read after` alone comes there, which is wrong as it is: without it it is `fresh`": "collect: drop 6",
+        }
+    ),
+}
 """By class and mutant: why it may survive."""

@@ -56,7 +56,7 @@ shows that it is needed; `make adversaries` tries it all. (`make docs` writes th
 MUTANTS = """
 ## Mutants of drivers
 
-Of each driver every statement is dropped, swapped with its neighbour, moved out of its lock; each lock is left out, and each test negated
+Of each driver every statement is dropped, swapped with its neighbour, moved out of its lock; each lock is left out, of several one too, and each test negated
 (`secondsight mutants`). A mutant is noticed when the language refuses it, an adversary breaks it, its device gets at no page any more, or what its
 promise is about does not happen: no page comes into the device's memory. Where the adversaries are not for a driver, others judge it: see below.
 """

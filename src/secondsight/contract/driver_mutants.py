@@ -1,7 +1,7 @@
 """Mutants of a driver, made by rule: what the adversaries do not notice is not needed, or not tried.
 
 One change each, in a method of the driver's own class: a statement dropped, swapped with its neighbour, moved out of the lock that
-it is under; a lock not taken; a test negated. `try_mutant` says what comes of one: refused by the language, broken by an adversary, idle (no
+it is under; a lock not taken, or one of several; a test negated. `try_mutant` says what comes of one: refused by the language, broken by an adversary, idle (no
 access of its device succeeds any more, with any adversary; or a rule that is asked of its promise alone does not come to look, in
 interleavings of which it does with the driver as it is), or surviving all of them. `try_before` says the same of one before judges of its own.
 """
@@ -138,6 +138,8 @@ def _edits(body: list[ast.stmt], at: int) -> Iterator[tuple[str, Callable[[list[
         yield "drop", _drop
     if isinstance(stmt, ast.With):
         yield "without the lock", _without
+        if len(stmt.items) > 1:
+            yield from (("without one of the locks", partial(_without_one, which)) for which in range(len(stmt.items)))
         inside = [one for one in stmt.body if not _is_nothing(one)]
         if len(inside) > 1 and not isinstance(inside[0], ast.Return):
             yield "first out of the lock", _first_out
@@ -177,6 +179,12 @@ def _without(body: list[ast.stmt], at: int) -> None:
     held = body[at]
     assert isinstance(held, ast.With)
     body[at : at + 1] = held.body
+
+
+def _without_one(which: int, body: list[ast.stmt], at: int) -> None:
+    held = body[at]
+    assert isinstance(held, ast.With)
+    del held.items[which]
 
 
 def _first_out(body: list[ast.stmt], at: int) -> None:
