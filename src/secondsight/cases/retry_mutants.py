@@ -146,7 +146,7 @@ HARMLESS_IN_RETRIES: dict[str, dict[str, str]] = {
         {
             "nobody asks anything of the device before `open` has returned": "open: swap 1, 2",
             "who opens it is a thread of the process, and so its user": "open: swap 3",
-            "neither is for the other, and nobody looks in between": "fault: swap 1; collect: swap 1, 2; range_fault_locked: swap 1",
+            "neither needs the other, and nobody looks in between": "fault: swap 1; collect: swap 1, 2; range_fault_locked: swap 1",
             "it looks again at what it has found, under the same number, and to fault in what is there changes nothing": "range_fault_locked: drop 2",
             "both stand under the lock that whoever reads them takes: nobody sees one without the other": "invalidate: swap 1",
             "the table is cleared before the callback returns, and from the new sequence number on nobody installs what was collected before": "invalidate: swap 2",
