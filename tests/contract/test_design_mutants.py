@@ -48,6 +48,11 @@ def test_what_a_device_with_two_passes_is_asked_beside_its_columns() -> None:
     assert fates("TwoPassGpu", ["begin: negate 3"]) == [("broken", "none for two, finish-in-use")]
 
 
+def test_what_a_device_that_begins_again_is_asked_beside_its_columns() -> None:
+    """That the second page alone may be mirrored; that an access is over when its time is up."""
+    assert fates("RangeMirror", ["open: drop 2", "counts: drop 4"]) == [("broken", "second page, access"), ("broken", "waited, time")]
+
+
 def test_pages_that_a_device_shares_which_can_have_them_alone() -> None:
     """That a page is saved which it has written to in the ordinary way."""
     assert fates("ExclusiveByOwner", ["take: drop 2"]) == [("broken", "swap: writes at once, lost-write")]

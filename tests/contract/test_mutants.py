@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,13 @@ def test_the_last_statement_out_of_its_lock(tmp_path: Path) -> None:
     assert "            one = 1\n        self.page_table.map(va, one, write)\n" in last.text
 
 
+def test_one_of_several_locks_is_left_out() -> None:
+    """A `with` takes two: without the first the driver evicts beside faults; without the second there are no arguments."""
+    texts = [one.text for one in driver_mutants(PrivateGpu) if one.name.startswith("PrivateGpu.to_ram: without one of the locks")]
+    assert ["with migrate_vmas.on_stack() as args:\n            with atomic:" in text for text in texts] == [True, False]
+    assert ["with self.moving:\n            with atomic:" in text for text in texts] == [False, True]
+
+
 OWN = """
 from secondsight.devices.mirror import Mirror
 from secondsight.linux import mmu_notifier as mn
@@ -134,6 +142,18 @@ def test_a_driver_that_scenarios_of_its_own_judge() -> None:
     untold, again = (try_before(JUDGES[driver], driver, known[name]) for name in ("register: drop 2", "forget_watched: drop 2"))
     assert (untold.fate, untold.by) == ("broken", "late unsubscription, as-if-cpu")
     assert again.fate == "survives"
+
+
+def test_a_driver_that_takes_several_pages_in_one_call() -> None:
+    """Nothing comes into its memory while it is closed; and something does at other times."""
+    driver = RIGHT["PrivateRangeGpu"]
+    known = {one.name.partition(".")[2]: one for one in driver_mutants(driver)}
+    (judge,) = JUDGES[driver]
+    small = [replace(judge, scenarios=tuple(one for one in judge.scenarios if name in one[1].name)) for name in ("while it is closed", "it is there already")]
+    unlocked = try_before(small[:1], driver, known["range_to_device: first out of the lock 1"])
+    never = try_before(small[1:], driver, known["range_to_device: negate 1"])
+    assert (unlocked.fate, unlocked.by) == ("broken", "two come while it is closed, killed-pagemap")
+    assert (never.fate, never.by) == ("idle", "nothing makes the rule own-memory look")
 
 
 def test_what_may_survive_is_of_a_driver_that_ships() -> None:

@@ -8,8 +8,8 @@ from functools import partial
 
 from secondsight.cases import thread_2021_exclusive, two_pass_2026
 from secondsight.cases import two_pass_story as story
-from secondsight.cases.design_mutants import DesignCell, MutatedDesign, of_scenario
-from secondsight.cases.table import CaseTable, Heading
+from secondsight.cases.design_mutants import DesignCell, MutatedDesign, of_scenario, soon
+from secondsight.cases.table import Heading
 from secondsight.cases.two_pass_2026 import PassColumn
 from secondsight.contract import EVERY_ADVERSARY
 from secondsight.contract.check import RULES
@@ -90,11 +90,6 @@ PASSES = {
 """By name: its columns, and what the table does not ask and mutants have to be asked."""
 
 
-def _soon(table: CaseTable) -> CaseTable:
-    """The table where its cells' code is not made first: a mutant's is its own, and most cells have few states."""
-    return replace(table, executor=lambda _row, _column: "auto")
-
-
 def _two_passes(kind: type, cells: _Cells, part: str = "") -> MutatedDesign:
     """The driver with two passes, or a part of it, with the choices of rows."""
     rows = {row.entry.name: row for row in two_pass_2026.ROWS}
@@ -102,7 +97,7 @@ def _two_passes(kind: type, cells: _Cells, part: str = "") -> MutatedDesign:
     def cell(row: str, column: str) -> DesignCell:
         asked = PASSES[column]
         form = replace(rows[row], reaped=reaps) if asked.scarce else rows[row]  # what is not to be had is not given back
-        return DesignCell(_soon(two_pass_2026.TABLE), row, column, TwoPassGpu, partial(two_pass_2026.program_of, form, asked), _AS_IF_CPU if column == "one range" else None)
+        return DesignCell(soon(two_pass_2026.TABLE), row, column, TwoPassGpu, partial(two_pass_2026.program_of, form, asked), _AS_IF_CPU if column == "one range" else None)
 
     return MutatedDesign(kind, tuple(cell(row, column) for row, names in cells.items() for column in names), part)
 

@@ -66,15 +66,17 @@ class RetryColumn:
     """A property: what the device does, what happens beside it, and whether the memory is a userfaultfd's.
 
     `stale`: the property is that the device finds what a CPU does; else that the device's thread comes to its end. `answered`: there is a handler.
+    `start`: where the memory begins, and with it what is mirrored.
     """
 
     entry: Heading
-    device: Callable[[RangeMirror], None]
+    device: Callable[..., None]
     beside: tuple[tuple[str, Callable[..., None], tuple[Any, ...]], ...] = ()
     daemons: tuple[tuple[str, Callable[..., None]], ...] = ()
     userfaultfd: bool = False
     answered: bool = True
     stale: bool = False
+    start: int = 0
 
 
 ROWS: tuple[RetryRow, ...] = (
@@ -129,23 +131,24 @@ RULES_OF_TRUTH = [probe for name in ("as-if-cpu", "isolation", "no-use-after-fre
 """What a device uses is what a CPU would find; whether an access may fail is asked in a column of its own."""
 
 
-def program_of(row: RetryRow, column: RetryColumn) -> Program:
-    """A form and a property as a checked program."""
-    machine = Machine(bounds=bounds(frames=6, pages=2, subscribers=1, userfaultfd=1, userfaults=3, vma_flags=1), pools={RangeMirror: 1})
+def program_of(row: RetryRow, column: RetryColumn, kind: type[RangeMirror] = RangeMirror) -> Program:
+    """A form and a property as a checked program. `kind`: the driver, or one that is derived from it."""
+    machine = Machine(bounds=bounds(frames=6, pages=2, subscribers=1, userfaultfd=1, userfaults=3, vma_flags=1), pools={kind: 1})
     with machine:
         mem_init()
         proc_caches_init()
         mm = mm_alloc()
-        do_mmap(mm, 0, 2, None, 0, True)
-        cpu_write(mm, 0, ord("a"))
+        do_mmap(mm, column.start, 2 - column.start, None, 0, True)
+        cpu_write(mm, column.start, ord("a"))
         if column.userfaultfd:
             new_userfaultfd(mm, False, False)
             userfaultfd_register(mm, 0, 2, VM_UFFD_MISSING, 0, 2)
-        gpu = machine.pool(RangeMirror).alloc()
+        gpu = machine.pool(kind).alloc()
         for choice in row.choices:
             setattr(gpu.choices, choice, True)
         gpu.notifier.mm = mm
-        gpu.open(mm, 0, 2)
+        ret = gpu.open(mm, column.start, 2 - column.start)
+        assert ret == 0 and mm.users == 1, "it is open, and is no user of the mm"
     threads = [Thread("device", column.device, (gpu,))]
     threads += [Thread(name, function, (mm, *more)) for name, function, more in column.beside]
     threads += [Thread(name, function, (mm,), daemon=True) for name, function in column.daemons]

@@ -9,6 +9,7 @@ from secondsight.cases import revoke_2026, thread_2011_ib
 from secondsight.cases.choice_mutants import CHOICES, HARMLESS_IN_CHOICES
 from secondsight.cases.design_mutants import DesignCell, MutatedDesign, holding, mutants_of, of_scenario
 from secondsight.cases.pins_mutants import HARMLESS_IN_HOLDERS, HOLDERS
+from secondsight.cases.retry_mutants import HARMLESS_IN_RETRIES, RETRIES
 from secondsight.cases.revoke_2026 import RevokeColumn
 from secondsight.cases.revoke_story import revokes_restores_revokes, submits
 from secondsight.cases.table import CaseTable, Heading
@@ -224,6 +225,7 @@ DESIGNS: dict[str, MutatedDesign] = {
     **UDMABUFS,
     **HOLDERS,
     **CHOICES,
+    **RETRIES,
     "RevocableBuffer": _exporter(RevocableBuffer, "fences", "skip the put"),
     "FencesOnly": _exporter(FencesOnly, "fences"),
     "CountingBuffer": _exporter(CountingBuffer, "skip the put", "re-arm at revoke"),
@@ -264,6 +266,7 @@ HARMLESS_IN_DESIGNS: dict[str, dict[str, str]] = {
     **HARMLESS_IN_UDMABUFS,
     **HARMLESS_IN_HOLDERS,
     **HARMLESS_IN_CHOICES,
+    **HARMLESS_IN_RETRIES,
     "RevocableBuffer": by_name(
         {
             _BEING_MADE: "open: swap 1, 2",

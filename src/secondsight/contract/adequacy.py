@@ -25,6 +25,7 @@ from secondsight.devices.exclusive import Exclusive, Marking
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.mirror_2019 import Mirror2019, Mirror2019MmapSem
 from secondsight.devices.private_gpu import GpuMemory, PrivateGpu
+from secondsight.devices.private_range import PrivateRangeGpu
 from secondsight.devices.rdma_odp import OdpLater
 from secondsight.devices.registration_cache import ForgetsByEvents, ForgetsByHook, KeepsEverything, UnsubscribesByEntry
 from secondsight.devices.shared_notifier import GetsItsNotifier, SharedNotifier
@@ -35,7 +36,7 @@ __all__ = ["PARTS", "RIGHT", "page"]
 
 _RIGHT: list[type[Device]] = [Mirror, *(row[3] for row in RULES_BROKEN)]
 _BESIDE: list[type[Device]] = [PinsAllOrNothing, LeavesInItsCallback]
-_JUDGED: list[type[Device]] = [OdpLater, Mirror2019, Mirror2019MmapSem, FillsPages, KeepsEverything, ForgetsByHook, ForgetsByEvents, UnsubscribesByEntry]
+_JUDGED: list[type[Device]] = [OdpLater, Mirror2019, Mirror2019MmapSem, FillsPages, KeepsEverything, ForgetsByHook, ForgetsByEvents, PrivateRangeGpu, UnsubscribesByEntry]
 RIGHT: dict[str, type[Device]] = {driver.__name__: driver for driver in _RIGHT + _BESIDE + _JUDGED}
 """The drivers that ship and are right, and whose mutants are judged, of themselves or where others that derive from them are, by name."""
 
@@ -55,7 +56,7 @@ shows that it is needed; `make adversaries` tries it all. (`make docs` writes th
 MUTANTS = """
 ## Mutants of drivers
 
-Of each driver every statement is dropped, swapped with its neighbour, moved out of its lock; each lock is left out, and each test negated
+Of each driver every statement is dropped, swapped with its neighbour, moved out of its lock; each lock is left out, of several one too, and each test negated
 (`secondsight mutants`). A mutant is noticed when the language refuses it, an adversary breaks it, its device gets at no page any more, or what its
 promise is about does not happen: no page comes into the device's memory. Where the adversaries are not for a driver, others judge it: see below.
 """

@@ -1,9 +1,9 @@
 """Mutants of a driver, made by rule: what the adversaries do not notice is not needed, or not tried.
 
 One change each, in a method of the driver's own class: a statement dropped, swapped with its neighbour, moved out of the lock that
-it is under; a lock not taken; a test negated. `try_mutant` says what comes of one: refused by the language, broken by an adversary, idle (no
+it is under; a lock not taken, or one of several; a test negated. `try_mutant` says what comes of one: refused by the language, broken by an adversary, idle (no
 access of its device succeeds any more, with any adversary; or a rule that is asked of its promise alone does not come to look, in
-interleavings of which it does with the driver as it is), or surviving all of them.
+interleavings of which it does with the driver as it is), or surviving all of them. `try_before` says the same of one before judges of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from secondsight.contract.adversaries import adversaries_for
-from secondsight.contract.check import RULES, Rule, check, check_scenario, driver_program, load_drivers, rules_for
+from secondsight.contract.check import Rule, check, check_scenario, driver_program, load_drivers, rules_for
 from secondsight.contract.runs import Seen, watch
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
@@ -138,6 +138,8 @@ def _edits(body: list[ast.stmt], at: int) -> Iterator[tuple[str, Callable[[list[
         yield "drop", _drop
     if isinstance(stmt, ast.With):
         yield "without the lock", _without
+        if len(stmt.items) > 1:
+            yield from (("without one of the locks", partial(_without_one, which)) for which in range(len(stmt.items)))
         inside = [one for one in stmt.body if not _is_nothing(one)]
         if len(inside) > 1 and not isinstance(inside[0], ast.Return):
             yield "first out of the lock", _first_out
@@ -177,6 +179,12 @@ def _without(body: list[ast.stmt], at: int) -> None:
     held = body[at]
     assert isinstance(held, ast.With)
     body[at : at + 1] = held.body
+
+
+def _without_one(which: int, body: list[ast.stmt], at: int) -> None:
+    held = body[at]
+    assert isinstance(held, ast.With)
+    del held.items[which]
 
 
 def _first_out(body: list[ast.stmt], at: int) -> None:
@@ -236,10 +244,11 @@ def try_mutant(
 
     def fate(load: Callable[[type[Device]], type[Device]]) -> tuple[str, str]:
         changed = load(driver)
-        found = _fate(Judge(changed, tuple(rules_for(changed)), scenarios), request, bounds)
-        if found[0] == "survives" and (asleep := _silent(changed, adversaries) - _silent(driver, adversaries)):
-            return "idle", f"nothing makes the rule {', '.join(sorted(asleep))} look"
-        return found
+        rules = tuple(rules_for(changed))
+        found = _fate(Judge(changed, rules, scenarios), request, bounds)
+        own = [one for name, one in against.items() if one.promise == driver.promise and name in (adversaries or (name,))]
+        asked = Judge(driver, rules, tuple((one.name, scenario) for one in own for scenario in one.scenarios))
+        return _but_idle(found, asked, changed)
 
     return _trial(driver, mutant, fate)
 
@@ -250,7 +259,8 @@ def try_before(judges: Sequence[Judge], driver: type[Device], mutant: DriverMuta
     def fate(load: Callable[[type[Device]], type[Device]]) -> tuple[str, str]:
         fates = [("survives", "")]
         for judge in judges:
-            fates.append(_fate(replace(judge, driver=load(judge.driver)), request, None))
+            changed = load(judge.driver)
+            fates.append(_but_idle(_fate(replace(judge, driver=changed), request, None), judge, changed))
             if fates[-1][0] in ("broken", "refused"):
                 return fates[-1]
         return next((one for one in fates if one[0] != "survives"), fates[0])
@@ -297,12 +307,17 @@ def fate_in(name: str, result: Result) -> tuple[str, str]:
     return ("survives", "") if result.verdict is Verdict.HOLDS else ("not finished", f"{name}, {result.reason}")
 
 
-def _silent(driver: type[Device], adversaries: Sequence[str] | None) -> set[str]:
-    """The rules that are asked of a driver's promise alone and that nothing made look, in some interleavings with the adversaries of
-    that promise alone."""
-    own = [rule for rule in RULES.values() if rule.promises == (driver.promise,) and rule.is_asked_of(driver)]
-    against = [one for name, one in adversaries_for(driver).items() if one.promise == driver.promise and name in (adversaries or (name,))]
-    if not own or not against:
+def _but_idle(found: tuple[str, str], judge: Judge, changed: type[Device]) -> tuple[str, str]:
+    """What was found, or idle: it survives because a rule does not look that looks at the judge's driver as it is."""
+    if found[0] == "survives" and (asleep := _silent(replace(judge, driver=changed)) - _silent(judge)):
+        return "idle", f"nothing makes the rule {', '.join(sorted(asleep))} look"
+    return found
+
+
+def _silent(judge: Judge) -> set[str]:
+    """The rules that are asked of a driver's promise alone and that nothing made look, in some interleavings of the judge's scenarios."""
+    own = [rule for rule in judge.rules if rule.promises == (judge.driver.promise,)]
+    if not own:
         return set()
     looking = {rule.name for rule in own}
 
@@ -311,8 +326,8 @@ def _silent(driver: type[Device], adversaries: Sequence[str] | None) -> set[str]
         return not looking
 
     files = frozenset(probe.__code__.co_filename for rule in own for probe in rule.probes)
-    for scenario in (scenario for one in against for scenario in one.scenarios):
-        watch([[driver_program(driver, scenario, own)]], files, look, lambda seen: True)
+    for _, scenario in judge.scenarios:
+        watch([[driver_program(judge.driver, scenario, own)]], files, look, lambda seen: True)
         if not looking:
             break
     return looking

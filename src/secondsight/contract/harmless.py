@@ -505,6 +505,17 @@ HARMLESS: dict[str, dict[str, str]] = {
             "the device works by what the cache finds, and that is mapped anew": "forget_range: drop 2",
         }
     ),
+    "PrivateRangeGpu": by_name(
+        {
+            _GETS_A_USER: "migrate: without the lock 1; migrate: first out of the lock 1; migrate: last out of the lock 1",
+            "what does not come stays where the CPU has it, and the device finds it there": "migrate: negate 2",
+            _A_FIGURE: "migrate: drop 8, 10; range_to_device: negate 4; range_to_device: drop 8; evict: negate 1; evict: drop 5",
+            "both are of one thread, and neither is read in between": "migrate: swap 3",
+            "one step, in which nobody looks": "in_one_vma: swap 1",
+            "nobody else has the arguments": "range_to_device: without the lock 3, 4; evict: without the lock 2",
+            "it is empty here: `ClearsItsRange` fills it": "range_to_device: drop 3; range_to_device: swap 1",
+        }
+    ),
     "UnsubscribesByEntry": by_name(
         {
             "what is kept is forgotten in one step": "forget: without the lock 1; forget_watched: swap 1, 2",
@@ -533,6 +544,7 @@ JUDGED: dict[str, str] = {
     "KeepsEverything": "what it shares with `ForgetsByHook` and `ForgetsByEvents`, where those hold",
     "ForgetsByHook": _BY_ITS_TABLE,
     "ForgetsByEvents": _BY_ITS_TABLE,
+    "PrivateRangeGpu": "of the adversaries those about a device's memory, but for some large ones: what else it does is `PrivateGpu`'s. And one of its own: two pages come while it is closed",
     "UnsubscribesByEntry": "scenarios of its own, of what is freed and allocated anew at the same address",
 }
 """By driver: who judges its mutants, where it is not the contract's adversaries."""

@@ -30,14 +30,12 @@ WRONG: dict[str, str] = each_of(
 
 _HARDWARE = "the device itself, or what belongs to all devices, and not a driver: what is changed there is what the rules look at, and every driver is tried on it"
 _BESIDE = "it is who meets a driver, not who is judged"
-_NOT_YET = "not run yet"
 
 NOT_RUN: dict[str, str] = each_of(
     {
         _HARDWARE: "Device; DevicePageTable; DmaDevice; BufferDevice; AtomicDevice; TranslationCache; PageRequests; WalkingDevice; Mkey; ResetDevice",
         _BESIDE: "Refuser; Vmm; VirtioMem; ShmemFileUpdates",
         "it is an importer that Linux 7.2 allows and that exporters are tried with: an exporter that does not wait until it has unmapped breaks it by design": "ReadsUntilItUnmaps",
-        _NOT_YET: "RangeMirror; PrivateRangeGpu",
     }
 )
 """By class: why there are none."""
