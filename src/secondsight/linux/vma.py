@@ -229,7 +229,7 @@ def is_mergeable_vma(vma: Vma, file: Ref[AddressSpace], write: bool, flags: Flag
 def is_mergeable_anon_vma(prepared: Count, target: Vma) -> bool:
     """is_mergeable_anon_vma() (mm/vma.c, Linux 6.12): whether a range with this anon_vma can become part of `target`, for its anon_vma. Where both
     have one it is taken to be the same. (May join what the kernel keeps apart: two vmas of a child that were two at the fork, or two whose flags
-    differed when each was written first, as find_mergeable_anon_vma() (mm/mmap.c) gives them an anon_vma each. No driver can tell but by mremap() of both.)
+    differed when each was written first, as find_mergeable_anon_vma() gives them an anon_vma each. No driver can tell but by mremap() of both.)
 
     One that has an anon_vma does not become part of a vma that has none: before 7.2 (`joins_untouched`).
     """
