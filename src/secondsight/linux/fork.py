@@ -72,6 +72,8 @@ def vm_area_dup(orig: Vma) -> Vma:
         new.flags[0] = orig.flags[0]
     if len(new.anon_prepared) > 0:
         new.anon_prepared[0] = orig.anon_prepared[0]
+    if len(new.anon_id) > 0:
+        new.anon_id[0] = orig.anon_id[0]
     if len(new.more_flags) > 0:
         new.more_flags[0] = orig.more_flags[0]
     if len(new.hugetlb_resv) > 0:
@@ -94,6 +96,8 @@ def vm_area_free(vma: Vma) -> None:
         vma.flags[0] = 0
     if len(vma.anon_prepared) > 0:
         vma.anon_prepared[0] = NOT_PREPARED
+    if len(vma.anon_id) > 0:
+        vma.anon_id[0] = 0
     if len(vma.more_flags) > 0:
         vma.more_flags[0] = 0
     if len(vma.hugetlb_resv) > 0:

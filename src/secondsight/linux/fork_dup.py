@@ -149,12 +149,16 @@ def dup_vma(mm: Mm, oldmm: Mm, vma: Vma) -> None:
     if len(new.anon_prepared) > 0:
         if new.anon_prepared[0] == PREPARED:
             new.anon_prepared[0] = CLONED
+        if len(new.anon_id) > 0:  # anon_vma_fork()
+            new.anon_id[0] = new.vm_start if new.anon_prepared[0] != NOT_PREPARED else 0
     if len(mm.userfaultfd) > 0:
         if not mm.userfaultfd[0].opened:
             new.flags[0] = new.flags[0] & (255 - VM_UFFD_FLAGS)
     if len(new.more_flags) > 0 and new.more_flags[0] & VM_WIPEONFORK != 0:
         if len(new.anon_prepared) > 0:
             new.anon_prepared[0] = NOT_PREPARED
+        if len(new.anon_id) > 0:
+            new.anon_id[0] = 0
         new.anon_vma = None
         anon_vma_prepare(new)
     else:

@@ -421,6 +421,7 @@ class AddressSpace(Record):
 
 bound("vma_flags", most=1, usual=1)
 bound("anon_prepared", most=1, usual=1)
+bound("anon_ids", most=1, usual=1)
 bound("more_flags", most=1, usual=1)
 
 NOT_PREPARED: Final = 0
@@ -451,7 +452,8 @@ class Vma(Record):
     else there is no such place. `hugetlb_lock` has struct hugetlb_vma_lock in its first place, where there are files of huge pages (`hugetlb_vma_lock`). `hugetlb_resv` are the flags
     HPAGE_RESV_, and `resv_map` is struct resv_map, of a private mapping of one: for which of the file's huge pages it has used what it had reserved (`hugetlb_resv`). `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
     place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
-    where there may be huge pages, and where mappings move (mremap). `vm_pgoff` of a vma without a file is its address, as long as it has not
+    where there may be huge pages, and where mappings move (mremap). `anon_id` says which: two vmas have the same one if they may become one; asked where mappings move and
+    flags change, or a child comes. `vm_pgoff` of a vma without a file is its address, as long as it has not
     moved after such a write. `more_flags` has what `flags` has no room for: what a child gets of it (VM_DONTCOPY,
     VM_WIPEONFORK), where somebody has a say in that, and VM_ACCOUNT where it shows which vmas are one. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
@@ -467,6 +469,7 @@ class Vma(Record):
     write: bool
     anon_vma: Ref[AnonVma]
     anon_prepared: Array[Count, Literal["anon_prepared"]]
+    anon_id: Array[Va, Literal["anon_ids"]]
     vm_lock: Array[VmaLock, Literal["vma_locks"]]
     anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]

@@ -58,6 +58,7 @@ from secondsight.linux.userfaultfd import (
 )
 from secondsight.linux.util import locked_vms, vma_is_locked
 from secondsight.linux.vma import (
+    anon_id_of,
     free_pgtables,
     split_vma,
     vma_iter_store,
@@ -260,7 +261,7 @@ def copy_vma(mm: Mm, addr: Va, new_addr: Va, length: Pgoff, low: Va, high: VaEnd
         more_flags = vma.more_flags[0]
     before: Pgoff = vma.vm_pgoff
     vma_start_write(vma)
-    merged = vma_merge_new_range(mm, new_addr, new_addr + length, file, pgoff, vma.write, flags, prepared, low, high, more_flags)
+    merged = vma_merge_new_range(mm, new_addr, new_addr + length, file, pgoff, vma.write, flags, prepared, low, high, more_flags, anon_id_of(vma))
     if merged is not None:
         source = mm.mm_mt[addr]
         return source is merged or merged.vm_pgoff <= before
@@ -306,6 +307,8 @@ def leave_empty(mm: Mm, addr: Va, length: Pgoff) -> None:
     if vma.vm_start == addr and vma.vm_end == addr + length:
         if len(vma.anon_prepared) > 0:
             vma.anon_prepared[0] = NOT_PREPARED
+            if len(vma.anon_id) > 0:
+                vma.anon_id[0] = 0
         if vma.vm_file is None:
             if len(anon_vmas) > 0:
                 anon_vma_unlink(vma)

@@ -16,7 +16,7 @@ from secondsight.linux.mlock import mm_populate
 from secondsight.linux.mm_types import NOT_PREPARED, Count, Flags, Mm, Pgoff, Result, Va, VaEnd, Vma
 from secondsight.linux.mremap import counts_locked, do_munmap, move_vma, tell, vma_to_resize
 from secondsight.linux.util import locked_vms, vma_is_locked
-from secondsight.linux.vma import do_vmi_munmap, vma_merge_new_range, vmas_changed
+from secondsight.linux.vma import anon_id_of, do_vmi_munmap, vma_merge_new_range, vmas_changed
 
 __all__ = ["mremap"]
 
@@ -84,4 +84,4 @@ def vma_merge_extend(mm: Mm, vma: Vma, delta: Count, low: Va, high: VaEnd) -> Re
     more_flags: Flags = vma.more_flags[0] if len(vma.more_flags) > 0 else 0
     prepared: Count = vma.anon_prepared[0] if len(vma.anon_prepared) > 0 else NOT_PREPARED
     pgoff: Pgoff = vma.vm_pgoff + vma.vm_end - vma.vm_start
-    return vma_merge_new_range(mm, vma.vm_end, vma.vm_end + delta, vma.vm_file, pgoff, vma.write, flags, prepared, low, high, more_flags)
+    return vma_merge_new_range(mm, vma.vm_end, vma.vm_end + delta, vma.vm_file, pgoff, vma.write, flags, prepared, low, high, more_flags, anon_id_of(vma))

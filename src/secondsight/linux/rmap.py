@@ -27,6 +27,7 @@ from secondsight.lang import Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.fork import mms
 from secondsight.linux.huge_memory_pmd import split_huge_pmd_locked
 from secondsight.linux.mm import is_cow_mapping, page_anon_exclusive
+from secondsight.linux.mm_flags import VM_NONE
 from secondsight.linux.mm_interval_tree import (
     anon_vma_interval_tree_insert,
     anon_vma_interval_tree_iter_first,
@@ -143,6 +144,37 @@ def anon_vma_is_prepared(mm: Mm, va: Va) -> None:
     if len(vma.anon_prepared) > 0:
         if vma.anon_prepared[0] == NOT_PREPARED:
             vma.anon_prepared[0] = PREPARED
+            if len(vma.anon_id) > 0:
+                vma.anon_id[0] = find_mergeable_anon_vma(vma)
+
+
+@atomic
+def find_mergeable_anon_vma(vma: Vma) -> Va:
+    """find_mergeable_anon_vma() (mm/vma.c, Linux 6.12): the `anon_id` of the vma behind it, or before it, if that continues it and flags differ in nothing but what mprotect() may change; else
+    one of its own. (What lies side by side in the model may not in the kernel: such are not merged anyway, so no one can tell.)"""
+    mm = vma.vm_mm
+    assert mm is not None
+    following = mm.mm_mt[vma.vm_end] if vma.vm_end < len(mm.ptes) else None
+    if following is not None:
+        if following.anon_prepared[0] == PREPARED and anon_vma_compatible(vma, following):
+            return following.anon_id[0]
+    prev = mm.mm_mt[vma.vm_start - 1] if vma.vm_start > 0 else None
+    if prev is not None:
+        if prev.anon_prepared[0] == PREPARED and anon_vma_compatible(prev, vma):
+            return prev.anon_id[0]
+    return vma.vm_start
+
+
+@atomic
+def anon_vma_compatible(a: Vma, b: Vma) -> bool:
+    """anon_vma_compatible() (mm/vma.c, Linux 6.12), of neighbours."""
+    if len(a.flags) > 0:
+        if (a.flags[0] ^ b.flags[0]) & (255 - VM_NONE) != 0:
+            return False
+    if len(a.more_flags) > 0:
+        if a.more_flags[0] != b.more_flags[0]:
+            return False
+    return a.vm_file is b.vm_file and b.vm_pgoff == a.vm_pgoff + b.vm_start - a.vm_start
 
 
 # What a folio belongs to.

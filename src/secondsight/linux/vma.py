@@ -45,6 +45,7 @@ from secondsight.linux.util import locked_vms, vma_is_locked
 from secondsight.linux.vma_lock import vma_start_write
 
 __all__ = [
+    "anon_id_of",
     "do_vmi_align_munmap",
     "do_vmi_munmap",
     "is_never_merged",
@@ -159,13 +160,13 @@ def is_within_hugetlb(mm: Mm, va: VaEnd) -> bool:
 @atomic
 def vma_merge_new_range(
     mm: Mm, start: Va, end: VaEnd, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count, low: Va, high: VaEnd,
-    more_flags: Flags = 0,
+    more_flags: Flags = 0, anon_id: Va = 0,
 ) -> Ref[Vma]:
     """vma_merge_new_range(), vma_expand() (mm/vma.c, Linux 6.12): make a neighbour map the range too; None: none can.
 
     With neighbours on both sides the one before is expanded over all, and the one behind it goes. Those with VM_PFNMAP are
     never merged. Neighbours are looked for between `low` and `high`: mappings lie side by side in the model that the kernel
-    keeps apart. `prepared`: the anon_vma that the range will have (`Vma.anon_prepared`).
+    keeps apart. `prepared`, `anon_id`: the anon_vma that the range will have (`Vma.anon_prepared`).
     """
     if file is not None:
         if is_never_merged(file):
@@ -177,10 +178,10 @@ def vma_merge_new_range(
     if end < high:
         following = mm.mm_mt[end]
     if prev is not None:
-        if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared, more_flags):
+        if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared, more_flags, anon_id):
             prev = None
     if following is not None:
-        if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared, more_flags):
+        if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared, more_flags, anon_id) or keeps_apart(prev, following):
             following = None
     expanded = following if prev is None else prev
     if expanded is None:
@@ -202,12 +203,12 @@ def vma_merge_new_range(
         if following is not None and following is not expanded:
             vma_interval_tree_remove(following, file)
         file.i_mmap_rwsem.write_unlock()
-    dup_anon_vma(expanded, prepared)
+    dup_anon_vma(expanded, prepared, anon_id)
     anon_vma_link(expanded)
     vma_iter_store(mm, expanded)
     if following is not None and following is not expanded:
         if len(following.anon_prepared) > 0:
-            dup_anon_vma(expanded, following.anon_prepared[0])
+            dup_anon_vma(expanded, following.anon_prepared[0], anon_id_of(following))
         anon_vma_unlink(following)
         vm_area_free(following)
     return expanded
@@ -226,10 +227,9 @@ def is_mergeable_vma(vma: Vma, file: Ref[AddressSpace], write: bool, flags: Flag
 
 
 @atomic
-def is_mergeable_anon_vma(prepared: Count, target: Vma) -> bool:
+def is_mergeable_anon_vma(prepared: Count, anon_id: Va, target: Vma) -> bool:
     """is_mergeable_anon_vma() (mm/vma.c, Linux 6.12): whether a range with this anon_vma can become part of `target`, for its anon_vma. Where both
-    have one it is taken to be the same. (May join what the kernel keeps apart: two vmas of a child that were two at the fork, or two whose flags
-    differed when each was written first, as find_mergeable_anon_vma() gives them an anon_vma each. No driver can tell but by mremap() of both.)
+    have one it has to be the same: it is taken to be where that is not known (`Vma.anon_id`), which may join what the kernel keeps apart.
 
     One that has an anon_vma does not become part of a vma that has none: before 7.2 (`joins_untouched`).
     """
@@ -238,29 +238,48 @@ def is_mergeable_anon_vma(prepared: Count, target: Vma) -> bool:
             return len(joins_untouched) > 0
         if target.anon_prepared[0] == NOT_PREPARED or prepared == NOT_PREPARED:
             return target.anon_prepared[0] == PREPARED or target.anon_prepared[0] == prepared
+        if len(target.anon_id) > 0:
+            return target.anon_id[0] == anon_id
     return True
 
 
 @atomic
-def dup_anon_vma(expanded: Vma, prepared: Count) -> None:
+def keeps_apart(prev: Ref[Vma], following: Vma) -> bool:
+    """The last line of can_vma_merge_right() (mm/vma.c, Linux 6.12), negated: what lies between goes to the one before alone, as the two have an anon_vma each."""
+    if prev is not None:
+        if len(prev.anon_id) > 0:
+            return prev.anon_prepared[0] != NOT_PREPARED and following.anon_prepared[0] != NOT_PREPARED and prev.anon_id[0] != following.anon_id[0]
+    return False
+
+
+@atomic
+def anon_id_of(vma: Vma) -> Va:
+    """Which anon_vma a vma has, where that is known."""
+    return vma.anon_id[0] if len(vma.anon_id) > 0 else 0
+
+
+@atomic
+def dup_anon_vma(expanded: Vma, prepared: Count, anon_id: Va) -> None:
     """dup_anon_vma() (mm/vma.c, Linux 6.12): a vma that becomes larger has the anon_vma of what it takes over, if it had none."""
     if len(expanded.anon_prepared) > 0:
         if expanded.anon_prepared[0] == NOT_PREPARED:
             expanded.anon_prepared[0] = prepared
+            if len(expanded.anon_id) > 0:
+                expanded.anon_id[0] = anon_id
 
 
 @atomic
-def can_vma_merge_after(prev: Vma, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count, more_flags: Flags) -> bool:
+def can_vma_merge_after(prev: Vma, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count, more_flags: Flags, anon_id: Va) -> bool:
     """can_vma_merge_after() (mm/vma.c, Linux 6.12): whether what begins with the file's page `pgoff` continues `prev`."""
     continues = prev.vm_pgoff + prev.vm_end - prev.vm_start == pgoff
-    return continues and is_mergeable_vma(prev, file, write, flags, more_flags) and is_mergeable_anon_vma(prepared, prev)
+    return continues and is_mergeable_vma(prev, file, write, flags, more_flags) and is_mergeable_anon_vma(prepared, anon_id, prev)
 
 
 @atomic
-def can_vma_merge_before(following: Vma, file: Ref[AddressSpace], end: Pgoff, write: bool, flags: Flags, prepared: Count, more_flags: Flags) -> bool:
+def can_vma_merge_before(following: Vma, file: Ref[AddressSpace], end: Pgoff, write: bool, flags: Flags, prepared: Count, more_flags: Flags, anon_id: Va) -> bool:
     """can_vma_merge_before() (mm/vma.c, Linux 6.12): whether `following` continues what ends before the file's page `end`."""
     continues = following.vm_pgoff == end
-    return continues and is_mergeable_vma(following, file, write, flags, more_flags) and is_mergeable_anon_vma(prepared, following)
+    return continues and is_mergeable_vma(following, file, write, flags, more_flags) and is_mergeable_anon_vma(prepared, anon_id, following)
 
 
 @atomic
@@ -306,17 +325,18 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     prepared: Count = NOT_PREPARED
     if len(vma.anon_prepared) > 0:
         prepared = vma.anon_prepared[0]
+    anon_id = anon_id_of(vma)
     prev: Ref[Vma] = None
     following: Ref[Vma] = None
     if start == vma.vm_start and start > low:
         prev = mm.mm_mt[start - 1]
         if prev is not None:
-            if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared, more_flags):
+            if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared, more_flags, anon_id):
                 prev = None
     if end == vma.vm_end and end < high:
         following = mm.mm_mt[end]
         if following is not None:
-            if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared, more_flags):
+            if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared, more_flags, anon_id) or keeps_apart(prev, following):
                 following = None
     expanded = following if prev is None else prev
     if expanded is None:
@@ -325,10 +345,10 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     vma_start_write(expanded)
     if following is not None:
         vma_start_write(following)
-    dup_anon_vma(expanded, prepared)
+    dup_anon_vma(expanded, prepared, anon_id)
     if following is not None and start == vma.vm_start:
         if len(following.anon_prepared) > 0:
-            dup_anon_vma(expanded, following.anon_prepared[0])
+            dup_anon_vma(expanded, following.anon_prepared[0], anon_id_of(following))
     is_whole = start == vma.vm_start and end == vma.vm_end
     if file is not None:
         file.i_mmap_rwsem.write_lock()

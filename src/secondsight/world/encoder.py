@@ -72,6 +72,11 @@ CAME_LATER = {
 """Operations that a kernel may not know, and the difference that says so."""
 WP_REGISTERS = ("uffd_register", "uffd_register_ioctls")
 """What registers memory for write protection, if its `wp` says so."""
+PARTS_VMAS = (
+    "madvise_hugepage", "mlock", "munlock", "madvise_dontfork", "madvise_dofork", "madvise_wipeonfork", "madvise_keeponfork",
+    "uffd_register", "uffd_register_minor", "uffd_register_ioctls", "uffd_unregister", "uffd_close", "fork",
+)  # fmt: skip
+"""What may let two neighbours have an anon_vma each, which stay two when their flags are equal again."""
 WHEREVER = ("mremap_maymove",)
 """What moves to a place that the kernel chooses."""
 _ROWS = ("handles", "devices", "other_processes")
@@ -374,6 +379,7 @@ class Encoder:
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if largest.get("anon_prepared"):
             derived["moves_several"] = int(self.release is not None and not differs("mremap-of-several-vmas", self.release))
+            derived["anon_ids"] = int(any(place.op.kind in PARTS_VMAS for place in self.places))
             derived["joins_untouched"] = int(self.release is not None and not differs("touched-memory-joins-untouched", self.release))
         if (self.is_huge or largest.get("anon_prepared")) and any(place.op.kind in PROTECTS for place in self.places):
             derived["more_flags"] = 1  # which vmas are one shows in what collapses and in what moves
