@@ -19,7 +19,7 @@ from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import ZERO_PFN, frame_touch, frames, zone
 from secondsight.scenario import Recorder
 from secondsight.search import Verdict
-from secondsight.world.model import outcomes
+from secondsight.world.model import only_outcome, outcomes
 from secondsight.world.settled import ForcedModel
 
 SIZES = {"pages": 2, "file_pages": 1, "fs_dax_files": 1, "frames": 4}
@@ -215,3 +215,15 @@ def test_a_release_that_writes_back_first_asks_subscribers_once_more() -> None:
             (node,) = model.release(node, "hole").settled
             entered += model.places_of(node)["hole"] == "invalidate_enter"
         assert entered == calls
+
+
+@pytest.mark.parametrize("release", [None, "6.1.192", "7.2.13"])
+def test_nobody_pins_it_for_long_on_any_release(release: str | None) -> None:
+    """Nor where the mapping may only be read. Drawn: sequential, seed 1, number 12494 on Linux 6.1."""
+    s = Recorder()
+    a = s.mmap(s.fs_dax(pages=1), pages=1)
+    s.pin(a, longterm=True, write=True)
+    s.mprotect(a, write=False)
+    s.pin(a, longterm=True, write=True)
+    answers = [value for name, value in only_outcome(s.scenario("pinned", ""), release) if name.endswith("pin")]
+    assert answers == ["-EOPNOTSUPP", "-EOPNOTSUPP"]

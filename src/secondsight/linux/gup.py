@@ -26,7 +26,13 @@ from typing import Final
 from secondsight.lang import Errno, atomic, bound, milestone, require, shared_array
 from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP
 from secondsight.linux.fs_dax import fs_dax_files
-from secondsight.linux.gup_fast import NO_PAGE, gup_fast_one, gup_fast_pte_range_at_once, longterm_pins_write_files
+from secondsight.linux.gup_fast import (
+    NO_PAGE,
+    gup_fast_one,
+    gup_fast_pte_range_at_once,
+    longterm_pins_write_files,
+    longterm_pins_zero_page,
+)
 from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.hugetlb import hugetlb_files, memfd_alloc_folio
 from secondsight.linux.memory import (
@@ -159,7 +165,7 @@ def gup_must_unshare(mm: Mm, va: Va, flags: Flags) -> bool:
         return False
     if is_cow_mapping(vma) and folio_test_anon(vma, va, folio):
         return not page_anon_exclusive(folio)
-    return flags & FOLL_LONGTERM != 0 and is_cow_mapping(vma)
+    return len(longterm_pins_zero_page) == 0 and flags & FOLL_LONGTERM != 0 and is_cow_mapping(vma)
 
 
 @atomic

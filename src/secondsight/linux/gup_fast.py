@@ -61,6 +61,7 @@ __all__ = [
     "local_irq_restore",
     "local_irq_save",
     "longterm_pins_write_files",
+    "longterm_pins_zero_page",
     "read_seqcount_retry",
 ]
 
@@ -73,6 +74,9 @@ gup_passes_over_forks = shared_array(bool, bound("gup_passes_over_forks", most=1
 """Of size 1: `write_protect_seq` is not looked at."""
 longterm_pins_write_files = shared_array(bool, bound("longterm_pins_write_files", most=1))
 """Of size 1: a page of a file that is written back is pinned for long, and to be written, as any other is: before 8ac268436e6d and a6e79df92e4a (Linux 6.5)."""
+
+longterm_pins_zero_page = shared_array(bool, bound("longterm_pins_zero_page", most=1))
+"""Of size 1 where a release says so: see `releases` (longterm-pin-of-the-zero-page)."""
 
 
 # In one step.
@@ -358,7 +362,7 @@ def gup_fast_must_unshare(mm: Mm, va: Va, folio: Folio, flags: Flags) -> bool:
         return False
     if not page_anon_exclusive(folio):
         return True
-    if flags & FOLL_LONGTERM == 0:
+    if flags & FOLL_LONGTERM == 0 or len(longterm_pins_zero_page) > 0:
         return False
     vma = mm.mm_mt[va]
     if vma is not None:

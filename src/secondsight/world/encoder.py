@@ -174,8 +174,6 @@ class Encoder:
             row["flags"] |= tables.IS_UNKNOWN
         if op.kind == "direct_read" and differs("direct-io-by-reference", self.release):
             row["flags"] |= tables.BY_REFERENCE
-        if op.declared.makes is HandleType.PIN and differs("longterm-pin-of-the-zero-page", self.release):
-            row["value"] = 0
         if op.declared.makes is HandleType.MAPPING:
             to = self._place_mapping(op, pages_made(op, row["pages"]))
             row["page" if "addr" in op.args else "address"] = to
@@ -376,6 +374,8 @@ class Encoder:
             derived["longterm_pins_write_files"] = int(differs("longterm-pin-of-a-file", self.release))
             derived["hole_is_written_back"] = int(differs("hole-is-written-back-first", self.release))
             self._suits_writeback()
+        if takes.get("pins") or driver is not None:
+            derived["longterm_pins_zero_page"] = int(differs("longterm-pin-of-the-zero-page", self.release))
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if largest.get("anon_prepared"):
             derived["moves_several"] = int(self.release is not None and not differs("mremap-of-several-vmas", self.release))
