@@ -498,6 +498,29 @@ def test_what_is_left_when_the_log_is_peeled_lies_between_cycles(workers: int) -
     assert 0 < said["cycling"] < said["states"] / 2
 
 
+def branches() -> None:
+    """No two ways lead to one state, and all lead on within the loop."""
+    left = 3
+    while True:
+        if left == 0:
+            wait_until(desk.flag)
+        left -= 1
+        desk.row[left] = choose(60)
+
+
+@native_only
+def test_a_step_by_which_a_state_was_found_needs_no_room_in_the_log() -> None:
+    tree = Native(program_of(branches, daemons=1))
+    said, plain = logged(tree), native_search(tree, Request(workers=1, lock_order=False))
+    assert (said["cycling"], said["dropped"], said["states"]) == (0, False, plain.states)
+    slots = 4096
+    while plain.states > slots // 4 * 3:
+        slots *= 4
+    numbers_and_peeling = 4 * slots + 10 * plain.states
+    assert plain.states > 200_000
+    assert said["peak"] - plain.peak < numbers_and_peeling + plain.states
+
+
 def gathers_and_polls() -> None:
     """All that it chooses comes to one state, in which it goes round: a number of ways in of which 16 bits keep 1."""
     left = 1

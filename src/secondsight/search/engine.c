@@ -51,6 +51,7 @@ enum { LOG_EDGES = 1, KEEP_ROUNDS }; /* `progress` */
 enum { NOBODY = 0xff };               /* in place of a thread */
 enum { MOST_THREADS = 32 };
 enum { INSIDE = 1, AT_LOCK = 2 };    /* in `loops` */
+enum { LOGGED = 4 };                 /* beside INSIDE, in a step's `logged` */
 _Static_assert(MAX_SUCCESSORS <= UINT16_MAX, "an ordinal has 16 bits");
 _Static_assert(MOST_THREADS <= 32, "a set of threads has 32 bits");
 _Static_assert(MOST_THREADS < NOBODY && NOBODY <= UINT8_MAX, "a thread's number has 8 bits, and is not NOBODY's");
@@ -116,7 +117,7 @@ typedef struct {
 	u32 parent;
 	u16 ordinal;
 	u8 thread;
-	u8 inside; /* the step leads from a place inside of loops to another, and is to be logged */
+	u8 logged; /* LOGGED where edges are, and INSIDE where the step began inside of a loop */
 #ifdef SS_CLUSTER
 	u16 from; /* whose the parent is */
 #endif
@@ -162,9 +163,8 @@ typedef struct {
 	u64 transitions, inserted, expanded, pushed;
 	u8 *rounds; /* states in which a round of a loop was begun; see engine_progress.c */
 	size_t round_count, round_room;
-	u32 *edges; /* see engine_edges.c */
-	size_t edge_count, edge_room, edge_mapped; /* words; those that there is room for are counted, and the rest untouched */
-	u32 edge_source;
+	u32 *edges, *edge_next, *edge_last; /* see engine_edges.c: the log, where its next words go, and from where on there is no room for all of one step's */
+	size_t edge_room, edge_mapped; /* words; those that there is room for are counted, and the rest untouched */
 	int first, waiting;
 	ss_pending *latest; /* its print is not made yet */
 	ss_x *x;

@@ -4,9 +4,9 @@
 
 /* A word of the log is named by its place in all logs, one worker's after the other's. */
 typedef struct {
-	u32 *starts;  /* by state: the word of its first target, plus one; or 0 */
-	u16 *ways_in; /* by state: edges that lead there and were not peeled off, MANY or more; GONE. Small, for it is what is come to at random */
-	u32 *todo;
+	u32 *starts;  /* by state: the word behind that which names it as a source, plus one; or 0 */
+	u16 *ways_in; /* by state: edges that lead there and were not peeled off, besides the one by which it was found, MANY or more; GONE. Small, for it is what is come to at random */
+	u32 *todo;    /* with one to spare: see ss_one_way_less */
 	u64 states;
 	const u32 *logs[MAX_WORKERS];
 	u64 ends[MAX_WORKERS]; /* the word after a worker's last one */
@@ -14,12 +14,12 @@ typedef struct {
 
 enum { AHEAD = 64, MANY = 0xfffe, GONE = 0xffff }; /* a state with so many ways in is never peeled off: the second search looks at it */
 
-/* Of every worker: its log ends with a source, so that the last targets end there. 0: no room for that. */
+/* Of every worker: its log ends with a source, so that the last targets end there, and what was found last. 0: no room for that. */
 static int ss_end_logs(ss_run *run)
 {
 	for (int i = 0; i < run->workers; i++)
-		if (run->crew[i].edge_count)
-			ss_edge_word(&run->crew[i], SOURCE);
+		if (run->crew[i].edges)
+			ss_log_source(&run->crew[i], 1, 0, (u32)(run->crew[i].found * run->workers + i));
 	return run->logging;
 }
 
@@ -28,59 +28,85 @@ static void ss_read_edges(ss_run *run, ss_edges *e)
 	u64 first = 0;
 	for (int i = 0; i < run->workers; i++) {
 		const u32 *log = e->logs[i] = run->crew[i].edges;
-		size_t count = run->crew[i].edge_count;
-		for (size_t at = 0; at + 1 < count; at++) {
-			u32 word = log[at];
-			if (at + AHEAD < count)
-				__builtin_prefetch(&e->ways_in[log[at + AHEAD] & ~SOURCE], 1);
-			if (word & SOURCE)
-				e->starts[word & ~SOURCE] = (u32)(first + at + 2);
-			else
-				e->ways_in[word] += e->ways_in[word] < MANY;
+		size_t count = run->crew[i].edge_next - log;
+		for (size_t at = 0; at + 2 < count;) {
+			e->starts[log[at] & ~SOURCE] = (u32)(first + at + 2);
+			for (at += 2; !(log[at] & SOURCE); at++) {
+				if (at + AHEAD < count)
+					__builtin_prefetch(&e->ways_in[log[at + AHEAD] & ~SOURCE], 1);
+				e->ways_in[log[at]] += e->ways_in[log[at]] < MANY;
+			}
 		}
 		e->ends[i] = first += count;
 	}
 }
 
-/* The targets of a state, up to a word that is none; NULL: it has none. */
-static ALWAYS_INLINED const u32 *ss_targets_of(const ss_edges *e, u64 n)
+/* What was logged of a state: the first number that was given out for it, then its targets, up to the next source. */
+static ALWAYS_INLINED const u32 *ss_logged_of(const ss_edges *e, u32 n)
 {
+	static const u32 nothing[3] = { 0, SOURCE, 0 };
 	u64 at = e->starts[n];
-	int i = 0;
 	if (!at--)
-		return NULL;
+		return nothing;
+	if (at < e->ends[0])
+		return e->logs[0] + at;
+	int i = 1;
 	while (e->ends[i] <= at)
 		i++;
-	return e->logs[i] + (i ? at - e->ends[i - 1] : at);
+	return e->logs[i] + (at - e->ends[i - 1]);
+}
+
+/* One way into a state is peeled off: with the last one it is GONE, and to be peeled off itself. Whether it is the last cannot be foreseen, so there is no branch for it. */
+static ALWAYS_INLINED void ss_one_way_less(ss_edges *e, u32 n, u64 *found)
+{
+	u16 ways = e->ways_in[n];
+	e->todo[*found] = n;
+	*found += !ways;
+	e->ways_in[n] = (u16)(ways - (ways != MANY));
 }
 
 /* Peel off what no cycle leads to; how many states are left. */
 static u64 ss_peel_log(ss_run *run, ss_edges *e)
 {
-	u64 found = 0;
-	for (u64 n = 0; n < e->states; n++)
-		if (!e->ways_in[n])
-			e->todo[found++] = (u32)n;
+	u64 found = 0, all = 0;
+	for (int i = 0; i < run->workers; i++) { /* the first state, and the others' first numbers: nobody found these */
+		all += run->crew[i].found;
+		ss_one_way_less(e, (u32)i, &found);
+	}
 	for (u64 done = 0; done < found; done++) {
-		u32 n = e->todo[done];
-		const u32 *to = ss_targets_of(e, n);
+		const u32 *to = ss_logged_of(e, e->todo[done]);
 		if (done + AHEAD < found) { /* where its targets are, what they are, and what is known of them */
 			__builtin_prefetch(&e->starts[e->todo[done + AHEAD]]);
-			__builtin_prefetch(ss_targets_of(e, e->todo[done + AHEAD / 2]));
-			const u32 *soon = ss_targets_of(e, e->todo[done + AHEAD / 4]);
-			for (int i = 0; soon && i < 3 && !(soon[i] & SOURCE); i++)
-				__builtin_prefetch(&e->ways_in[soon[i]], 1);
+			__builtin_prefetch(ss_logged_of(e, e->todo[done + AHEAD / 2]));
+			const u32 *soon = ss_logged_of(e, e->todo[done + AHEAD / 4]);
+			__builtin_prefetch(&e->ways_in[soon[0]], 1);
+			__builtin_prefetch(&e->ways_in[soon[1] & ~SOURCE], 1);
+			__builtin_prefetch(&e->ways_in[soon[2] & ~SOURCE], 1);
 		}
-		e->ways_in[n] = GONE;
-		for (; to && !(*to & SOURCE); to++)
-			if (e->ways_in[*to] < MANY && !--e->ways_in[*to])
-				e->todo[found++] = *to;
+		u32 new = *to++;
+		for (; !(*to & SOURCE); to++)
+			ss_one_way_less(e, *to, &found);
+		for (u32 end = to[1]; new < end; new += run->workers)
+			ss_one_way_less(e, new, &found);
 		if (done % (1 << 20) == 0)
 			ss_look(run);
 		if (run->stop)
 			break;
 	}
-	return e->states - found;
+	return all - found;
+}
+
+/* Whether all that a state's steps lead to is. */
+static int ss_are_gone(const ss_run *run, const ss_edges *e, const u32 *to)
+{
+	u32 new = *to++;
+	for (; !(*to & SOURCE); to++)
+		if (e->ways_in[*to] != GONE)
+			return 0;
+	for (u32 end = to[1]; new < end; new += run->workers)
+		if (e->ways_in[new] != GONE)
+			return 0;
+	return 1;
 }
 
 /* Peel off what leads to no cycle, too: states all of whose targets are gone; till a round changes nothing, or 100 are over. */
@@ -88,13 +114,10 @@ static u64 ss_peel_back(ss_run *run, ss_edges *e, u64 left)
 {
 	for (u64 before = left + 1, round = 0; left < before && round < 100 && !run->stop; round++) {
 		before = left;
-		for (u64 n = e->states; n-- > 0;) {
-			const u32 *to = ss_targets_of(e, n);
-			if (e->ways_in[n] == GONE)
+		for (u32 n = (u32)e->states; n-- > 0;) {
+			if (e->ways_in[n] == GONE || n / run->workers >= run->crew[n % run->workers].found) /* or is no state's number */
 				continue;
-			while (to && !(*to & SOURCE) && e->ways_in[*to] == GONE)
-				to++;
-			if (!to || *to & SOURCE) {
+			if (ss_are_gone(run, e, ss_logged_of(e, n))) {
 				e->ways_in[n] = GONE;
 				left--;
 			}
@@ -125,7 +148,7 @@ static void ss_look_for_cycles(ss_run *run)
 		if (run->crew[i].found > most)
 			most = run->crew[i].found;
 	e.states = most * run->workers;
-	u64 each = 2 * sizeof(u32) + sizeof(u16), bytes = ss_in_large_pages(e.states * each);
+	u64 each = 2 * sizeof(u32) + sizeof(u16), bytes = ss_in_large_pages(e.states * each + sizeof(u32));
 	if (!run->logging || !run->edge_words || !ss_end_logs(run))
 		return;
 	if (run->max_memory && run->bytes + e.states * each > run->max_memory) {
@@ -139,7 +162,7 @@ static void ss_look_for_cycles(ss_run *run)
 	}
 	e.starts = room;
 	e.todo = e.starts + e.states;
-	e.ways_in = (u16 *)(e.todo + e.states);
+	e.ways_in = (u16 *)(e.todo + e.states + 1);
 	ss_read_edges(run, &e);
 	u64 left = ss_peel_log(run, &e);
 	if (left && !run->stop)

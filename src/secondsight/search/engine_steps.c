@@ -167,15 +167,16 @@ static inline void ss_take(ss_worker *w)
 	u32 number = ss_next_number(w);
 	if (number == MAX_NUMBER || (w->inserted >= run->full && !ss_grow_at_once(w)))
 		return;
+	u32 *target = p->logged ? ss_log_source(w, !p->ordinal, p->parent, number) : NULL;
 	if (run->exact ? ss_insert_exact(w, p, &number) : ss_insert(run, p->print, &number)) {
 		w->inserted++;
 		ss_log_state(w, p);
 		ss_push(w, p->state, number, p->thread);
 		if (run->wanted.table && *ss_print_slot(&run->wanted, p->print))
 			ss_tell(w, A_GOAL, 0, number);
+	} else if (target) {
+		ss_log_target(w, target, number, p->logged & INSIDE);
 	}
-	if (p->inside)
-		ss_log_edge(w, p->parent, number);
 }
 
 /*
@@ -322,9 +323,7 @@ static ALWAYS_INLINED int ss_expand_thread(ss_worker *w, const u8 *state, u32 nu
 {
 	ss_run *run = w->run;
 	int counter = counter_of(state, BASE[thread]);
-	const u8 *loops = run->logging ? run->loops + thread * run->loop_width : NULL;
-	if (loops && !(loops[counter] & INSIDE))
-		loops = NULL;
+	u8 logged = run->logging ? LOGGED | (run->loops[thread * run->loop_width + counter] & INSIDE) : 0;
 	w->x->made = w->x->at = 0;
 	do {
 		if (w->waiting == DELAY)
@@ -343,7 +342,7 @@ static ALWAYS_INLINED int ss_expand_thread(ss_worker *w, const u8 *state, u32 nu
 				p->parent = number;
 				p->ordinal = (u16)(w->ordinal - 1);
 				p->thread = (u8)thread;
-				p->inside = loops && loops[counter_of(p->state, BASE[thread])] & INSIDE;
+				p->logged = logged;
 #ifdef SS_CLUSTER
 				p->from = ss_me(run);
 #endif

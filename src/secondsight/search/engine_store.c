@@ -135,6 +135,8 @@ static int ss_log_room(ss_worker *w, size_t block)
 		ss_stop(run, BECAUSE_MEMORY);
 		return 0;
 	}
+	if ((u64)(block + 1) * LOG_SIZE * run->workers > SOURCE) /* of which no number may have the bit */
+		ss_drop_log(run);
 	log->parents = ss_room(run, LOG_SIZE * sizeof(u32));
 	log->ordinals = ss_room(run, LOG_SIZE * sizeof(u16));
 	if (run->exact)
@@ -191,10 +193,12 @@ static inline u64 ss_after(const ss_run *run, u64 slot)
 /* The number of the state in a slot that was taken, which whoever took it is about to write there. */
 static ALWAYS_INLINED u32 ss_number_at(const ss_run *run, u64 slot)
 {
-	u32 there;
-	for (int tries = 0; !(there = __atomic_load_n(&run->numbers[slot], __ATOMIC_ACQUIRE)); tries++)
+	u32 there = __atomic_load_n(&run->numbers[slot], __ATOMIC_ACQUIRE);
+	for (int tries = 0; !there; tries++) {
 		if (tries > 100)
 			sched_yield();
+		there = __atomic_load_n(&run->numbers[slot], __ATOMIC_ACQUIRE);
+	}
 	return there - 1;
 }
 

@@ -68,6 +68,7 @@ static int ss_spread(ss_worker *w, const u8 *state, u32 source, ss_stack *stack,
 			} else if (done) {
 				ordinal++;
 				u32 number = (u32)w->found;
+				u32 *target = run->logging ? ss_log_source(w, ordinal == 1, source, number) : NULL;
 				if (!marking || ss_insert(run, ss_known_by(after), &number)) {
 					if (!ss_stack_room(run, stack))
 						return 0;
@@ -77,9 +78,9 @@ static int ss_spread(ss_worker *w, const u8 *state, u32 source, ss_stack *stack,
 					stack->ordinals[stack->count++] = (u16)(ordinal - 1);
 					w->inserted += marking;
 					w->found = w->inserted;
+				} else if (target) {
+					ss_log_target(w, target, number, run->loops[thread * run->loop_width + counter] & INSIDE);
 				}
-				if (run->logging && ss_is_inside(run, after, thread, counter))
-					ss_log_edge(w, source, number);
 				if (run->note && run->taking[counter] && ss_note(w, state, after, thread, counter))
 					goes_on = ss_tell(w, NOTED, thread, 0);
 			}
@@ -100,6 +101,8 @@ static int ss_larger_table(ss_worker *w)
 {
 	ss_run *run = w->run;
 	u64 slots = run->slots;
+	if (w->found + MAX_SUCCESSORS > SOURCE)
+		ss_drop_log(run);
 	if (run->log_dropped && (run->numbers || run->edge_words))
 		ss_forget_log(run);
 	if (w->inserted + MAX_SUCCESSORS < slots / 4 * 3)
