@@ -512,6 +512,7 @@ BROKEN_ELSEWHERE = {
     "sub-page": "of a table that every row keeps: tests/cases/test_thread_2023_pins.py has a buffer that breaks it",
     "reboot": "of a table that every row keeps: tests/cases/test_thread_2023_pins.py has a buffer that breaks it",
     "restored": "of a table that every row keeps: tests/cases/test_revoke_2026.py has an importer that breaks it",
+    "time": "of columns that only mutants are tried in (`cases/retry_mutants.py`): those of RangeMirror that do not look at the time, or give up before it is up, break it",
     "no-buffers": "who holds a file's page by a reference alone, and marks it dirty, breaks it; of who promises to pin the rule `pinned` is broken before: tests/linux/test_ext4_inode.py has one",
     "page-table-freed": "a collapse that does not wait for walks breaks it, and no driver: tests/linux/test_gup_fast.py has it",
     "swap-count": "page tables alone count swap entries, and no function that a driver calls does: tests/linux/test_swap.py breaks it by hand",
