@@ -59,7 +59,7 @@ class MemoryFile(Target):
     model_functions = (
         "handle_mm_fault", "handle_pte_fault", "do_anonymous_page", "do_fault_around", "finish_fault", "insert_page", "insert_cow_page", "do_wp_page", "fault_dirty_shared_page",
         "wp_can_reuse_anon_folio", "map_new_page", "wp_page_copy", "wp_page_copy_user", "zap_nonpresent_pte", "held_for_copy", "replace_page", "drop_copied", "zap_page_range_single", "zap_range", "zap_file_pages",
-        "zap_pte_range", "zap_entry", "is_cow_page", "tlb_finish_mmu", "unmap_vmas", "unmap_mapping_range", "copy_page_range", "copy_pte_range", "is_exclusive_and_locked", "copy_nonpresent_pte", "copy_present_pte",
+        "zap_pte_range", "zap_entry", "is_cow_page", "tlb_finish_mmu", "unmap_vmas", "unmap_mapping_range", "unmap_mapping_range_tree", "copy_page_range", "copy_pte_range", "is_exclusive_and_locked", "copy_nonpresent_pte", "copy_present_pte",
         "copy_present_page", "do_swap_page", "do_swap_entry", "map_swapped_page", "should_try_to_free_swap", "keeps_slot", "comes_too_late", "do_device_private_page", "remove_device_exclusive_entry", "restore_exclusive_pte",
     )  # fmt: skip
     boundaries = (
@@ -113,9 +113,9 @@ class MemoryFile(Target):
         Crossing("do_swap_entry", "wait_until(", Stop("folio_wait")),
         Crossing("do_swap_entry", "put_page(folio) return", Stop("folio_waited")),
         Crossing("fault_script", "folio_unlock(", Stop("folio_unlock")),
-        Crossing("unmap_mapping_range", "mapping.i_mmap_rwsem.read_lock()", Stop("down_read")),
-        Crossing("unmap_mapping_range", "with atomic: vma = ", Stop("next_vma")),
-        Crossing("unmap_mapping_range", "mapping.i_mmap_rwsem.read_unlock()", Stop("up_read")),
+        Crossing("unmap_mapping_range_tree", "mapping.i_mmap_rwsem.read_lock()", Stop("down_read")),
+        Crossing("unmap_mapping_range_tree", "with atomic: vma = ", Stop("next_vma")),
+        Crossing("unmap_mapping_range_tree", "mapping.i_mmap_rwsem.read_unlock()", Stop("up_read")),
         *(
             Crossing(function, "", ELSEWHERE)
             for function in (
