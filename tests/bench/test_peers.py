@@ -251,7 +251,6 @@ def test_who_is_not_there_is_named_with_how_to_have_them(monkeypatch: pytest.Mon
 HOG = "import time; kept = bytearray(b'x') * (300 * 2**20); time.sleep(60)"
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_who_takes_too_much_memory_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(Full, match="more than 104,857,600 bytes"):
         run(
@@ -279,13 +278,11 @@ os.wait()
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_a_name_that_is_no_text_hides_nobody(tmp_path: Path) -> None:
     with pytest.raises(Full):
         run([sys.executable, "-c", NAMED + HOG], tmp_path, 60, memory=100 * 2**20)
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs the kernel's sums of shared memory")
 def test_what_processes_share_is_counted_once(tmp_path: Path) -> None:
     run([sys.executable, "-c", SHARES], tmp_path, 60, memory=170 * 2**20)
     with pytest.raises(Full):
