@@ -83,7 +83,6 @@ def bounds(**wanted: int) -> dict[str, int]:
     sizes = {name: one.least for name, one in BOUNDS.items()} | wanted | _by_hand
     sizes["vma_locks"] = max(sizes["vma_locks"], sizes["madvise_locks_vma"])
     sizes["anon_prepared"] = max(sizes["anon_prepared"], sizes["huge"], sizes["vma_locks"])
-    sizes["anon_ids"] = min(sizes["anon_ids"], sizes["anon_prepared"])
     sizes["hugetlb_vma_lock"] = min(1, sizes["hugetlb_files"])
     return sizes | {"vmas": min((wanted | _by_hand).get("vmas", BOUNDS["vmas"].most), sizes["pages"] * sizes["mms"])}
 

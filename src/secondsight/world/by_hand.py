@@ -55,6 +55,7 @@ class ByHand(Recorder):
         rows = {"ops": 64, "results": 0, "successes": 0, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
         usual = {name: one.usual for name, one in BOUNDS.items()}
         more = {"mms": MOST_PROCESSES, "anon_vmas": MOST_PROCESSES, "memlock": MOST_PROCESSES, "migrations": 1, "swap_slots": 8}
+        more["anon_ids"] = int(wanted.get("anon_prepared", 1) > 0)
         more["pte_markers"] = int(wanted.get("userfaultfd", 1) > 0)
         more["swapped_pages"] = wanted.get("file_pages", usual["file_pages"])
         if wanted.get("huge"):  # what is not modelled beside huge pages: see the encoder

@@ -12,6 +12,7 @@ __all__ = ["fitting"]
 _NEEDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("pte_markers", "userfaultfd", "entries are marked for a userfaultfd"),
     ("userfaultfd", "vma_flags", "memory is registered in the flags of its vma"),
+    ("anon_ids", "anon_prepared", "which anon_vma a vma has is asked of those that have one"),
     ("numa_hints", "prot_none", "a hint takes all permissions from an entry"),
     ("huge", "pmds", "a huge page is an entry of the level above, of which there is one for two pages"),
     ("hugetlb_private_regions", "hugetlb_private", "what is reserved is private memory's of huge pages"),
