@@ -87,6 +87,10 @@ def test_entries_are_marked_by_hand() -> None:
         assert Machine(**sizes)._plain.bounds["pte_markers"] == (not sizes)
 
 
+def test_which_anon_vma_is_not_asked_where_it_is_not_asked_whether() -> None:
+    assert [Machine(**sizes)._plain.bounds["anon_ids"] for sizes in ({}, {"anon_prepared": 0})] == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
@@ -95,6 +99,7 @@ def test_entries_are_marked_by_hand() -> None:
         ({"vma_flags": 0}, "userfaultfd=1 and vma_flags=0: .*\n  leave vma_flags out, or decide userfaultfd=0 too"),
         ({"numa_hints": 1, "prot_none": 0}, "numa_hints=1 and prot_none=0"),
         ({"huge": 1, "pmds": 0}, "huge=1 and pmds=0"),
+        ({"anon_ids": 1, "anon_prepared": 0}, "anon_ids=1 and anon_prepared=0"),
     ],
 )  # fmt: skip
 def test_bounds_that_do_not_fit_each_other_are_refused(wanted: dict[str, int], says: str) -> None:
